@@ -1,0 +1,1 @@
+//! The one door: a pure judge and a thin front.

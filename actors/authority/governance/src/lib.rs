@@ -1,0 +1,1 @@
+//! Governance: policy epochs, operators, emergency stop.

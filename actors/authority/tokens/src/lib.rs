@@ -1,0 +1,1 @@
+//! Token authority: typed, bound, counted permissions.

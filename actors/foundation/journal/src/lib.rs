@@ -1,0 +1,1 @@
+//! The event journal: one group-committing writer over fjall.

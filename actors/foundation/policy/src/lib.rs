@@ -1,0 +1,1 @@
+//! Cedar policies: strict validation and decisions, pure.

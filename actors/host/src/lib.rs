@@ -1,0 +1,1 @@
+//! The one actor shell that runs any machine.

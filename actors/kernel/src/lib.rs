@@ -1,0 +1,1 @@
+//! The contract and vocabulary that everything else is written in.

@@ -1,0 +1,1 @@
+//! Gap detector: findings that open, close and reopen by evidence.

@@ -1,0 +1,1 @@
+//! Todos: the work that open gaps call for.

@@ -1,0 +1,1 @@
+//! The I/O hands of machines; no decisions.

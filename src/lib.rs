@@ -1,0 +1,1 @@
+//! SOP, the operations authority.

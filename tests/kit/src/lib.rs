@@ -1,0 +1,1 @@
+//! Test kit: seeds, ledgers and a daemon to break.
