@@ -51,12 +51,12 @@ pub trait Machine: Default + Serialize + Send + 'static {
 
 /// The facts that a command creates, and what its caller is told. No facts means "already so".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome<M: Machine + ?Sized> {
+pub struct Outcome<M: Machine> {
     pub events: Vec<M::Event>,
     pub reply: M::Reply,
 }
 
-impl<M: Machine + ?Sized> Outcome<M> {
+impl<M: Machine> Outcome<M> {
     pub fn new(events: Vec<M::Event>, reply: M::Reply) -> Self {
         Self { events, reply }
     }
