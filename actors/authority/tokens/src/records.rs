@@ -1,0 +1,120 @@
+//! How the facts of the token authority are written down for ever: ids 200 to 299.
+//!
+//! Frozen: a body that must change becomes a new struct under the same id with the next version.
+
+use alloc::string::String;
+
+use kernel::{CommandId, Digest, Kind, Reader, Recorded, Timestamp, TokenId, Writer};
+use serde::{Deserialize, Serialize};
+
+use crate::Event;
+
+const ISSUED_V1: Kind = Kind { id: 200, version: 1, name: "tokens.issued" };
+const CONSUMED_V1: Kind = Kind { id: 201, version: 1, name: "tokens.consumed" };
+const SETTLED_V1: Kind = Kind { id: 202, version: 1, name: "tokens.settled" };
+const RELEASED_V1: Kind = Kind { id: 203, version: 1, name: "tokens.released" };
+const USE_UNKNOWN_V1: Kind = Kind { id: 204, version: 1, name: "tokens.use_unknown" };
+const REVOKED_V1: Kind = Kind { id: 205, version: 1, name: "tokens.revoked" };
+const ALL_REVOKED_V1: Kind = Kind { id: 206, version: 1, name: "tokens.all_revoked" };
+const EXPIRED_V1: Kind = Kind { id: 207, version: 1, name: "tokens.expired" };
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedV1 {
+    pub id: TokenId,
+    pub secret: Digest,
+    /// 0 operation, 1 todo, 2 integration, 3 test.
+    pub kind: u8,
+    pub subject: String,
+    pub issuer: String,
+    pub audience: String,
+    pub operation: String,
+    /// For kind 1 only, and always.
+    pub todo: Option<u64>,
+    /// For kind 2 only, and always; so is the next.
+    pub artefact_old: Option<Digest>,
+    pub artefact_new: Option<Digest>,
+    pub uses: u32,
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumedV1 {
+    pub id: TokenId,
+    pub number: u32,
+    pub command: CommandId,
+    pub request: Digest,
+    pub at: Timestamp,
+    pub settle_by: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledV1 {
+    pub id: TokenId,
+    pub number: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedV1 {
+    pub id: TokenId,
+    pub number: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UseUnknownV1 {
+    pub id: TokenId,
+    pub number: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedV1 {
+    pub id: TokenId,
+    pub at: Timestamp,
+    /// 0 withdrawn, 1 compromised, 2 subject revoked, 3 todo ended, 4 all revoked, 5 other.
+    pub reason: u8,
+    /// For reason 5, else empty.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllRevokedV1 {
+    /// Every token that was issued earlier in this stream ended at this instant.
+    pub before: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiredV1 {
+    pub id: TokenId,
+}
+
+impl Recorded for Event {
+    const KINDS: &'static [Kind] =
+        &[ISSUED_V1, CONSUMED_V1, SETTLED_V1, RELEASED_V1, USE_UNKNOWN_V1, REVOKED_V1, ALL_REVOKED_V1, EXPIRED_V1];
+
+    fn write<W: Writer>(&self, writer: W) -> W::Done {
+        match self {
+            Self::Issued(body) => writer.put(ISSUED_V1, body),
+            Self::Consumed(body) => writer.put(CONSUMED_V1, body),
+            Self::Settled(body) => writer.put(SETTLED_V1, body),
+            Self::Released(body) => writer.put(RELEASED_V1, body),
+            Self::UseUnknown(body) => writer.put(USE_UNKNOWN_V1, body),
+            Self::Revoked(body) => writer.put(REVOKED_V1, body),
+            Self::AllRevoked(body) => writer.put(ALL_REVOKED_V1, body),
+            Self::Expired(body) => writer.put(EXPIRED_V1, body),
+        }
+    }
+
+    fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error> {
+        match kind {
+            (200, 1) => reader.get().map(Self::Issued),
+            (201, 1) => reader.get().map(Self::Consumed),
+            (202, 1) => reader.get().map(Self::Settled),
+            (203, 1) => reader.get().map(Self::Released),
+            (204, 1) => reader.get().map(Self::UseUnknown),
+            (205, 1) => reader.get().map(Self::Revoked),
+            (206, 1) => reader.get().map(Self::AllRevoked),
+            (207, 1) => reader.get().map(Self::Expired),
+            _ => Err(reader.unknown()),
+        }
+    }
+}
