@@ -1,0 +1,61 @@
+//! The one catalogue of what can be asked of the authority under a policy.
+//!
+//! `system.stop`, `system.resume` and `system.status` are not in it: capability decides them, so that no policy can keep
+//! an operator from stopping.
+
+/// Something that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// `concern.verb`: the name in policies, in the audit record and on the wire.
+    pub name: &'static str,
+    /// The Cedar entity type of what it is asked about.
+    pub resource: &'static str,
+    /// Leaves nothing behind but, at most, a record of the decision.
+    pub reads_only: bool,
+    /// What it does, for people.
+    pub summary: &'static str,
+}
+
+const fn reads(name: &'static str, resource: &'static str, summary: &'static str) -> Action {
+    Action { name, resource, reads_only: true, summary }
+}
+
+const fn changes(name: &'static str, resource: &'static str, summary: &'static str) -> Action {
+    Action { name, resource, reads_only: false, summary }
+}
+
+/// Every action that a policy decides.
+pub const ACTIONS: &[Action] = &[
+    changes("policy.propose", "Policy", "Propose a policy text as a new, numbered epoch"),
+    changes("policy.activate", "Policy", "Make a proposed epoch the one that decides"),
+    changes("policy.rollback", "Policy", "Go back to the epoch that decided before"),
+    reads("policy.list", "Policy", "List the policy epochs"),
+    reads("policy.show", "Policy", "Show the text of a policy epoch"),
+    reads("policy.validate", "Policy", "Check a policy text without proposing it"),
+    changes("token.issue", "Token", "Issue a token"),
+    reads("token.show", "Token", "Show a token, without its secret"),
+    reads("token.list", "Token", "List tokens"),
+    reads("token.validate", "Token", "Ask whether a token would be accepted, without using it"),
+    changes("token.consume", "Token", "Use a token once"),
+    changes("token.revoke", "Token", "End a token now"),
+    changes("gap.scan", "Gap", "Scan a directory for gaps"),
+    reads("gap.list", "Gap", "List gaps"),
+    reads("gap.show", "Gap", "Show a gap and its evidence"),
+    reads("todo.list", "Todo", "List todos"),
+    reads("todo.show", "Todo", "Show a todo"),
+    changes("todo.claim", "Todo", "Take a todo for a holder"),
+    changes("todo.release", "Todo", "Give a claimed todo back"),
+    changes("todo.submit", "Todo", "Hand in a claimed todo as done"),
+    reads("audit.list", "Audit", "List audit records"),
+    reads("audit.show", "Audit", "Show an audit record"),
+    reads("audit.verify", "Audit", "Verify the chain of the audit records"),
+    reads("decision.explain", "Audit", "Explain why a request was allowed or denied"),
+    reads("system.tree", "System", "Show who supervises whom"),
+    changes("system.kill", "System", "Kill a supervised actor, to see it come back"),
+    changes("system.restart", "System", "Restart a supervised actor"),
+];
+
+/// The action of this name, if there is one.
+pub fn action(name: &str) -> Option<&'static Action> {
+    ACTIONS.iter().find(|action| action.name == name)
+}

@@ -1,0 +1,106 @@
+//! From a text to policies that can judge, or to everything that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationMode, Validator};
+
+use crate::{ACTIONS, Policies, Problem, model, shortened};
+
+/// Longest `@id`, in bytes: ids stand in the record of every decision.
+const ID_MAX: usize = 64;
+
+impl Policies {
+    /// Compiles a text: parses it, names its policies, and validates them strictly against the schema. A policy's id is
+    /// its `@id("...")` annotation, else `policy` and its place, from 0. An empty text is valid and denies everything.
+    ///
+    /// # Errors
+    /// All problems that were found, in the order of the text. Problems of syntax hide those of names, and these hide
+    /// those of meaning.
+    pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
+        within_bounds(text).map_err(|problem| vec![problem])?;
+        let parsed: PolicySet = text
+            .parse()
+            .map_err(|errors: ParseErrors| sorted(errors.iter().map(|error| Problem::syntax(text, error))))?;
+        let set = PolicySet::from_policies(named(text, &parsed)?).expect("the ids were just found to be different");
+        validated(text, &set)?;
+        let texts = set.policies().map(|policy| (name(policy.id()).to_owned(), source(policy)));
+        Ok(Self { texts: texts.collect(), slices: sliced(&set) })
+    }
+}
+
+/// What must hold before a text is shown to the parser.
+fn within_bounds(text: &str) -> Result<(), Problem> {
+    if text.len() > Policies::TEXT_MAX {
+        let message = format!("the text has {} bytes, over the limit of {}", text.len(), Policies::TEXT_MAX);
+        return Err(Problem::of_text("policy.too_long", message));
+    }
+    Ok(())
+}
+
+/// The policies, each under the id its author gave it.
+fn named(text: &str, parsed: &PolicySet) -> Result<Vec<Policy>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    for template in parsed.templates() {
+        let offset = text.find(&template.to_cedar()).unwrap_or_default();
+        let message = "a template (?principal, ?resource) has nobody here to fill it in".to_owned();
+        problems.push(Problem::of_policy(text, offset, name(template.id()), "policy.template", message));
+    }
+    let mut named = Vec::new();
+    let mut taken = BTreeSet::new();
+    let mut end = 0;
+    for policy in parsed.policies() {
+        let source = source(policy);
+        let offset = text[end..].find(&source).map_or(end, |further| end + further);
+        end = offset + source.len();
+        let id = policy.annotation("id").unwrap_or_else(|| name(policy.id())).to_owned();
+        if !is_id(&id) {
+            let message = "an @id has 1 to 64 letters, digits and . _ : -".to_owned();
+            problems.push(Problem::of_policy(text, offset, &shortened(&id), "policy.bad_id", message));
+        } else if !taken.insert(id.clone()) {
+            let message = "an earlier policy has this id".to_owned();
+            problems.push(Problem::of_policy(text, offset, &id, "policy.duplicate_id", message));
+        }
+        named.push(policy.new_id(PolicyId::new(id)));
+    }
+    if problems.is_empty() { Ok(named) } else { Err(sorted(problems)) }
+}
+
+fn is_id(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+    (1..=ID_MAX).contains(&id.len()) && id.chars().all(plain)
+}
+
+fn validated(text: &str, set: &PolicySet) -> Result<(), Vec<Problem>> {
+    let result = Validator::new(model().schema.clone()).validate(set, ValidationMode::Strict);
+    let errors = result.validation_errors().map(|error| Problem::invalid(text, error));
+    let warnings = result.validation_warnings().filter_map(|warning| Problem::refused_warning(text, warning));
+    let problems = sorted(errors.chain(warnings));
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The schema has no groups of actions (a test says so), so a scope that names actions matches these and no other.
+fn sliced(set: &PolicySet) -> BTreeMap<&'static str, PolicySet> {
+    let slice = |action: &crate::Action| {
+        let named = |uid: &cedar_policy::EntityUid| uid.id().unescaped() == action.name;
+        let matching = set.policies().filter(|policy| match policy.action_constraint() {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => named(&uid),
+            ActionConstraint::In(uids) => uids.iter().any(named),
+        });
+        PolicySet::from_policies(matching.cloned()).expect("the ids in a part of a set are different")
+    };
+    ACTIONS.iter().map(|action| (action.name, slice(action))).collect()
+}
+
+fn sorted(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {
+    let problems: BTreeSet<Problem> = problems.into_iter().collect();
+    problems.into_iter().collect()
+}
+
+fn source(policy: &Policy) -> String {
+    policy.to_cedar().expect("a policy that is no link of a template has a text")
+}
+
+fn name(id: &PolicyId) -> &str {
+    id.as_ref()
+}
