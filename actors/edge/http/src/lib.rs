@@ -1,1 +1,31 @@
-//! HTTP and JSON on a Unix socket.
+//! HTTP and JSON on a Unix socket: the way in for the command line, the console and every program outside.
+//!
+//! Pure transport. It turns a request into a [`Call`], hands it to an [`Api`], and turns what comes back into JSON or an
+//! RFC 9457 [`Problem`]. It knows no machine, checks no credential and decides nothing; the door does.
+//!
+//! `POST /v1/{action}` takes the arguments as a JSON object; `GET /v1/{action}?name=value` serves the actions that only
+//! read. `GET /v1/actions`, `/v1/status`, `/v1/health/live` and `/v1/health/ready` need no credential.
+//!
+//! # Invariants
+//! 1. Every answer that is not a success is a problem document with a stable code and a remedy, whoever found the fault:
+//!    this crate, the framework under it, or the [`Api`].
+//! 2. A credential is in no log line and no `Debug` output.
+//! 3. Everything that is read, waited for or kept open has a bound ([`Limits`]).
+//! 4. What runs is owned: connections by the accept loop, the accept loop by [`HttpActor`]; when the owner goes, they go.
+//! 5. Only its owner can reach the socket: mode 0600, in a directory that nobody else can change.
+
+mod actor;
+mod api;
+pub mod client;
+mod problem;
+mod request;
+mod routes;
+mod server;
+mod socket;
+
+pub use actor::{Arguments, HttpActor, Msg};
+pub use api::{ActionInfo, Answer, Api, Call, Refused, Source};
+pub use client::{Client, ClientError};
+pub use problem::Problem;
+pub use server::{Limits, Server};
+pub use socket::{BindError, Bound, bind};

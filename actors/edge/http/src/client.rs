@@ -1,0 +1,162 @@
+//! The other end of the socket: what the command line uses, and any Rust program outside.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use axum::http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use kernel::CommandId;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::Problem;
+use crate::problem::MEDIA_TYPE;
+use crate::request::IDEMPOTENCY_KEY;
+
+/// Longer answers are not read: pages are asked for in pieces.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// Over the server's own default of 30 s, so that its words arrive.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Asks the daemon on one socket. Each request has a connection of its own, and ends when its future is dropped.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    timeout: Duration,
+}
+
+/// Why there is no answer. Worded for the one who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no daemon answers on {}: {why}", .socket.display())]
+    Unreachable { socket: PathBuf, why: io::Error },
+    /// The credential was not sent.
+    #[error("the daemon on {} is run by user {uid}, neither you nor root; it might be there to steal your credential", .socket.display())]
+    Stranger { socket: PathBuf, uid: u32 },
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// The request may have been carried out.
+    #[error("no answer within {0:?}; the outcome is unknown")]
+    TimedOut(Duration),
+    /// The request may have been carried out.
+    #[error("the answer cannot be read: {0}")]
+    Protocol(String),
+}
+
+impl Client {
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), timeout: TIMEOUT }
+    }
+
+    /// How long one request may take, from the connection to the last byte of the answer.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks for an action. `arguments` is an object.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. After [`TimedOut`](ClientError::TimedOut) and [`Protocol`](ClientError::Protocol), repeat with
+    /// the same `command_id` to learn the outcome.
+    pub async fn call(
+        &self,
+        action: &str,
+        arguments: &Value,
+        bearer: Option<&str>,
+        command_id: Option<CommandId>,
+    ) -> Result<Value, ClientError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("/v1/{action}"))
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(secret) = bearer {
+            let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| {
+                ClientError::Protocol("the credential has characters that no header can carry".to_owned())
+            })?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(id) = command_id {
+            request = request.header(IDEMPOTENCY_KEY, id.to_string());
+        }
+        self.send(request, Bytes::from(arguments.to_string())).await
+    }
+
+    /// Asks for a page, such as `/v1/status`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.send(Request::builder().uri(path), Bytes::new()).await
+    }
+
+    async fn send(&self, request: axum::http::request::Builder, body: Bytes) -> Result<Value, ClientError> {
+        let request = request
+            .header(HOST, "localhost")
+            .header(ACCEPT, "application/json")
+            .header(CONNECTION, "close")
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Protocol(format!("this cannot be asked over HTTP: {error}")))?;
+        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::TimedOut(self.timeout)),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, ClientError> {
+        let unreachable = |why| ClientError::Unreachable { socket: self.socket.clone(), why };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let uid = stream.peer_cred().map_err(unreachable)?.uid();
+        if request.headers().contains_key(AUTHORIZATION) && uid != 0 && uid != rustix::process::geteuid().as_raw() {
+            return Err(ClientError::Stranger { socket: self.socket.clone(), uid });
+        }
+
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let mut connection = pin!(connection);
+        let mut answered = pin!(async move {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_MAX)
+                .collect()
+                .await
+                .map_err(|error| ClientError::Protocol(error.to_string()))?;
+            answer(&head, &body.to_bytes())
+        });
+        // The connection moves the bytes, here and not in a task of its own, so that nothing is left when this is dropped.
+        tokio::select! {
+            biased;
+            answer = &mut answered => return answer,
+            _ = &mut connection => {}
+        }
+        answered.await
+    }
+}
+
+fn broken(error: hyper::Error) -> ClientError {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    ClientError::Protocol(format!("{error}{cause}"))
+}
+
+fn answer(head: &axum::http::response::Parts, body: &[u8]) -> Result<Value, ClientError> {
+    let read = |error: serde_json::Error| ClientError::Protocol(format!("status {}, and {error}", head.status));
+    if head.status.is_success() {
+        return serde_json::from_slice(body).map_err(read);
+    }
+    let media_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if media_type != Some(MEDIA_TYPE.as_bytes()) {
+        return Err(ClientError::Protocol(format!("status {} without a problem document", head.status)));
+    }
+    Err(ClientError::Refused(Box::new(serde_json::from_slice(body).map_err(read)?)))
+}

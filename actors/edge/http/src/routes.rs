@@ -1,0 +1,165 @@
+//! Which path leads where.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use kernel::Denial;
+use serde_json::json;
+
+use crate::request::{self, Asked};
+use crate::{ActionInfo, Api, Call, Limits, Problem, Source};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Shorter names than this share of equal letters are no suggestion but noise.
+const LIKENESS_MIN: f64 = 0.6;
+
+struct Served {
+    api: Arc<dyn Api>,
+    actions: BTreeMap<&'static str, ActionInfo>,
+    limits: Limits,
+}
+
+/// The service of one connection inserts its [`Source`] into each request.
+pub(crate) fn router(api: Arc<dyn Api>, limits: Limits) -> Router {
+    let actions = api.actions().into_iter().map(|action| (action.name, action)).collect();
+    Router::new()
+        .route("/v1/actions", get(actions_page))
+        .route("/v1/status", get(status_page))
+        .route("/v1/health/live", get(live_page))
+        .route("/v1/health/ready", get(ready_page))
+        .route("/v1/{action}", any(act))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(only_get)
+        .layer(from_fn(frame))
+        .with_state(Arc::new(Served { api, actions, limits }))
+}
+
+/// Around every answer: the caller's request id comes back, and a panic below is an answer too.
+async fn frame(request: Request, next: Next) -> Response {
+    let id = request.headers().get(REQUEST_ID).cloned();
+    let mut response = match caught(next.run(request)).await {
+        Ok(response) => response,
+        Err(panic) => {
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            tracing::error!(panic = what, "a request ended in a panic");
+            Problem::from(request::faulted()).into_response()
+        }
+    };
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Err(panic).into(),
+    })
+    .await
+}
+
+async fn actions_page(State(served): State<Arc<Served>>) -> Response {
+    Json(served.actions.values().copied().collect::<Vec<_>>()).into_response()
+}
+
+async fn status_page(State(served): State<Arc<Served>>) -> Response {
+    Json(served.api.status()).into_response()
+}
+
+async fn live_page() -> Response {
+    Json(json!({ "live": true })).into_response()
+}
+
+async fn ready_page(State(served): State<Arc<Served>>) -> Response {
+    match served.api.ready() {
+        Ok(()) => Json(json!({ "ready": true })).into_response(),
+        Err(denial) => Problem::from(denial).status(StatusCode::SERVICE_UNAVAILABLE).into_response(),
+    }
+}
+
+async fn only_get(request: Request) -> Response {
+    method_not_allowed(request.method(), request.uri().path(), "GET")
+}
+
+async fn unknown_path(request: Request) -> Response {
+    let detail = format!("there is nothing at {}", request.uri().path());
+    Problem::from(request::fault(
+        "http.unknown_path",
+        detail,
+        "ask GET /v1/actions for what there is; an action is at /v1/{action}",
+    ))
+    .into_response()
+}
+
+fn method_not_allowed(method: &Method, path: &str, allowed: &'static str) -> Response {
+    let detail = format!("{method} is not for {path}");
+    let problem = Problem::from(request::fault("http.method_not_allowed", detail, format!("use {allowed}")));
+    let mut response = problem.into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+async fn act(State(served): State<Arc<Served>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    // Read before anything is judged, so that a refused client is not cut off while it sends.
+    let body = request::body(body, served.limits.body_max, served.limits.request_timeout).await;
+
+    let path = parts.uri.path();
+    let name = path.strip_prefix("/v1/").unwrap_or(path);
+    let Some(action) = served.actions.get(name) else { return unknown_action(&served, name) };
+    let reads = parts.method == Method::GET || parts.method == Method::HEAD;
+    let arguments = match (&parts.method, action.reads_only) {
+        (&Method::POST, _) => body.and_then(|body| request::object(&parts.headers, &body)),
+        (_, true) if reads => request::query(&parts.uri),
+        (_, true) => return method_not_allowed(&parts.method, path, "GET, POST"),
+        (_, false) => return method_not_allowed(&parts.method, path, "POST"),
+    };
+    let read = || -> Result<Call, Denial> {
+        let arguments = arguments?;
+        let (bearer, command_id) = (request::bearer(&parts.headers)?, request::command_id(&parts.headers)?);
+        let source = *parts.extensions.get::<Source>().expect("each connection says who is at its other end");
+        Ok(Call { action: name.to_owned(), arguments, bearer, command_id, source })
+    };
+    let call = match read() {
+        Ok(call) => call,
+        Err(denial) => return Problem::from(denial).into_response(),
+    };
+
+    let (asked, timeout) = (Asked::of(&call, action.reads_only), served.limits.request_timeout);
+    match tokio::time::timeout(timeout, served.api.call(call)).await {
+        Ok(Ok(value)) => Json(value).into_response(),
+        Ok(Err(refused)) => Problem::from(refused).into_response(),
+        Err(_) => Problem::from(request::timed_out(&asked, timeout)).into_response(),
+    }
+}
+
+fn unknown_action(served: &Served, name: &str) -> Response {
+    let shown: String = name.chars().take(80).collect();
+    let nearest = served
+        .actions
+        .keys()
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| LIKENESS_MIN <= *likeness)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    let remedy = match nearest {
+        Some((_, known)) => format!("did you mean `{known}`? GET /v1/actions lists them all"),
+        None => "ask GET /v1/actions for what there is".to_owned(),
+    };
+    Problem::from(request::fault("http.unknown_action", format!("there is no action `{shown}`"), remedy))
+        .into_response()
+}
