@@ -1,0 +1,1 @@
+//! What the content of a file says is missing. Pure: the scanner reads, these judge.
