@@ -1,1 +1,41 @@
-//! Supervision trees on ractor.
+//! Supervision trees on ractor: Erlang's restart strategies with back-off, quarantine and references that survive.
+//!
+//! A tree is described as data ([`Supervisor`], [`Child`]), started with [`Tree::start`] and watched through
+//! [`Tree::snapshot`] and [`Tree::subscribe`]. Callers hold a [`ChildRef`], made before its child first starts and
+//! good for every incarnation after.
+//!
+//! How it is built: [`step`] decides, without I/O, clock or randomness, what one supervisor does next; the shell is one
+//! ractor actor per supervisor, which turns what happens into events and carries out the actions. The shell never waits
+//! inside an actor, so a supervisor answers at any moment of a start, a stop or a back-off.
+//!
+//! # Invariants
+//! 1. No two incarnations of one child are ever alive: the next starts only after the task of the last has completed,
+//!    and with a supervisor, the tasks of all below it.
+//! 2. Children start in the order of their specification and stop in the reverse of it.
+//! 3. Every end of an incarnation yields exactly one [`Verdict`].
+//! 4. Restarts within any window stay within the budget, and nothing starts before its back-off has passed. A child in
+//!    quarantine starts only by [`Tree::restart`], or afresh with its whole supervisor.
+//! 5. Every wait is bounded. What cannot be ended is named [`Exit::Unresponsive`] and never restarted in place.
+//!
+//! Children are not linked in ractor's own tree: it would kill them unordered and hand their states to the supervisor to
+//! drop. A supervisor that dies out of turn kills its children itself, and its successor waits until they are gone.
+
+mod backoff;
+mod board;
+mod reference;
+mod report;
+mod shell;
+mod spec;
+pub mod step;
+mod tree;
+
+pub use backoff::Backoff;
+pub use board::{Events, Heard};
+pub use reference::{ChildRef, Down};
+pub use report::{
+    Cause, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, Report, RestartError, StartError,
+    StartFault, Verdict, What,
+};
+pub use shell::Unrecoverable;
+pub use spec::{Budget, Child, Exhausted, Restart, SpecError, Strategy, Supervisor};
+pub use tree::Tree;

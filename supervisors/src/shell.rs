@@ -1,0 +1,537 @@
+//! The shell: one ractor actor per supervisor, and the tasks that mind its children.
+//!
+//! The [`Keeper`] turns orders, timers and news of its children into events for [`step`] and carries out the actions.
+//! It never awaits, so it answers at any moment. Whatever takes time happens in the task that minds one incarnation
+//! from its launch to the completion of its last task, and comes back as an event.
+//!
+//! Every worker runs inside [`Supervised`], which makes the worker afresh, catches its panics where they happen and so
+//! knows what ractor does not tell apart: a panic, an error, a kill.
+//!
+//! # Invariants
+//! 1. `Ended` is sent after the task of the incarnation has completed, and for a supervisor after the latch over the
+//!    incarnations below it is open.
+//! 2. A keeper that ends in any way leaves nothing alive below it that it has not killed.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
+
+use crate::board::{Board, Incarnation, Slot};
+use crate::reference::ChildRef;
+use crate::report::{Exit, NodeState, StartFault};
+use crate::spec::{Part, Supervisor};
+use crate::step::{Action, Event, KILL_CONFIRM, Phase, State, Ward, step};
+
+/// An error that a `pre_start` may return: another start would end the same way. Its supervisor puts the child in
+/// quarantine at once and charges no budget.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unrecoverable(pub String);
+
+/// What becomes of an incarnation, told to whoever launched it.
+pub(crate) enum News {
+    Started,
+    Lingers(Exit),
+    Ended(Exit),
+}
+
+pub(crate) type Herald = Arc<dyn Fn(News) + Send + Sync>;
+
+/// An incarnation on its way up.
+pub(crate) struct Launched {
+    incarnation: Incarnation,
+    /// Completes when all of it is gone.
+    life: Pin<Box<dyn Future<Output = Exit> + Send>>,
+}
+
+/// Makes incarnations of one worker, whatever its type.
+pub(crate) trait Launch: Send + Sync {
+    fn launch(&self, epoch: u64, herald: Herald) -> Launched;
+}
+
+pub(crate) struct Worker<A: Actor, F> {
+    reference: ChildRef<A::Msg>,
+    make: Arc<F>,
+}
+
+impl<A: Actor, F> Worker<A, F> {
+    pub(crate) fn new(reference: ChildRef<A::Msg>, make: F) -> Self {
+        Self { reference, make: Arc::new(make) }
+    }
+}
+
+impl<A, F> Launch for Worker<A, F>
+where
+    A: Actor,
+    F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+{
+    fn launch(&self, epoch: u64, herald: Herald) -> Launched {
+        let verdict = Verdict::default();
+        let actor = Supervised { make: self.make.clone(), actor: OnceLock::new(), verdict: verdict.clone() };
+        let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
+        let (cell, reference) = (actor.get_cell(), self.reference.clone());
+        let unplug = {
+            let reference = reference.clone();
+            Arc::new(move || reference.unplug(epoch))
+        };
+        let life = Box::pin(async move {
+            let ended = match starting.await {
+                Ok(Ok(running)) => {
+                    reference.plug(epoch, actor);
+                    herald(News::Started);
+                    let ended = running.await;
+                    reference.unplug(epoch);
+                    ended
+                }
+                Ok(Err(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+            verdict.settle(ended)
+        });
+        Launched { incarnation: Incarnation { cell, supervisor: None, unplug }, life }
+    }
+}
+
+const NAMELESS: &str = "only a name can be taken, and these actors have none";
+
+/// How an incarnation ended, written down where it happened. The first word stands.
+#[derive(Clone, Default)]
+struct Verdict(Arc<OnceLock<Exit>>);
+
+impl Verdict {
+    /// A later word than the first is a consequence of it.
+    fn set(&self, exit: Exit) {
+        let _ = self.0.set(exit);
+    }
+
+    /// Who ended without a word was killed, or panicked outside of every hook, as a destructor may.
+    fn settle(&self, ended: Result<(), JoinError>) -> Exit {
+        if let Some(exit) = self.0.get() {
+            return exit.clone();
+        }
+        match ended.map_err(JoinError::try_into_panic) {
+            Err(Ok(panic)) => Exit::Panicked { message: message(panic.as_ref()) },
+            Err(Err(_)) | Ok(()) => Exit::Killed,
+        }
+    }
+}
+
+/// The text of a panic.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+}
+
+/// An error and its causes in one line.
+fn sentence(error: &ActorProcessingErr) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Runs `hook` and answers a panic in it with its text.
+async fn caught<T>(hook: impl Future<Output = T>) -> Result<T, String> {
+    let mut hook = pin!(hook);
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| hook.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
+        Err(panic) => Poll::Ready(Err(message(panic.as_ref()))),
+    })
+    .await
+}
+
+/// One incarnation of a worker, made inside its own task.
+struct Supervised<A: Actor, F> {
+    make: Arc<F>,
+    actor: OnceLock<A>,
+    verdict: Verdict,
+}
+
+impl<A: Actor, F> Supervised<A, F> {
+    fn actor(&self) -> &A {
+        self.actor.get().expect("ractor calls pre_start before any other hook")
+    }
+
+    /// Runs a hook of a started actor and keeps the reason if it fails.
+    async fn guard(
+        &self,
+        hook: impl Future<Output = Result<(), ActorProcessingErr>>,
+    ) -> Result<(), ActorProcessingErr> {
+        match caught(hook).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.verdict.set(Exit::Failed { error: sentence(&error) });
+                Err(error)
+            }
+            Err(message) => {
+                self.verdict.set(Exit::Panicked { message: message.clone() });
+                Err(message.into())
+            }
+        }
+    }
+}
+
+impl<A, F> Actor for Supervised<A, F>
+where
+    A: Actor,
+    F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+{
+    type Msg = A::Msg;
+    type State = A::State;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<A::Msg>, (): ()) -> Result<A::State, ActorProcessingErr> {
+        let start = async {
+            let (actor, arguments) = (self.make)();
+            self.actor.get_or_init(|| actor).pre_start(myself, arguments).await
+        };
+        let (fault, error) = match caught(start).await {
+            Ok(Ok(state)) => return Ok(state),
+            Ok(Err(error)) => match error.downcast_ref::<Unrecoverable>() {
+                Some(Unrecoverable(reason)) => (StartFault::Unrecoverable { reason: reason.clone() }, error),
+                None => (StartFault::Failed { error: sentence(&error) }, error),
+            },
+            Err(message) => (StartFault::Panicked { message: message.clone() }, message.into()),
+        };
+        self.verdict.set(Exit::StartFailed(fault));
+        Err(error)
+    }
+
+    async fn post_start(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
+        self.guard(self.actor().post_start(myself, state)).await
+    }
+
+    async fn post_stop(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
+        self.guard(self.actor().post_stop(myself, state)).await?;
+        self.verdict.set(Exit::Normal);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<A::Msg>,
+        message: A::Msg,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.guard(self.actor().handle(myself, message, state)).await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<A::Msg>,
+        message: SupervisionEvent,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.guard(self.actor().handle_supervisor_evt(myself, message, state)).await
+    }
+}
+
+/// Counts the live incarnations below one incarnation of a supervisor.
+#[derive(Clone)]
+struct Latch(watch::Sender<usize>);
+
+impl Latch {
+    fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    fn hold(&self) -> Held {
+        self.0.send_modify(|live| *live += 1);
+        Held(self.clone())
+    }
+
+    async fn open(&self) {
+        let mut live = self.0.subscribe();
+        // The sender lives in `self`, so the wait can only succeed.
+        let _ = live.wait_for(|live| *live == 0).await;
+    }
+}
+
+struct Held(Latch);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|live| *live -= 1);
+    }
+}
+
+/// Minds one incarnation: shows it on the board, and tells `herald` when all of it is gone.
+fn mind(slot: Arc<Slot>, launched: Launched, held: Option<Held>, herald: Herald) {
+    slot.live().incarnation = Some(launched.incarnation);
+    task(async move {
+        let exit = launched.life.await;
+        {
+            let mut live = slot.live();
+            live.incarnation = None;
+            live.last_exit = Some(exit.clone());
+            // Unless somebody decides otherwise, which comes after this.
+            if live.state == NodeState::Stopping {
+                live.state = NodeState::Stopped;
+            }
+        }
+        herald(News::Ended(exit));
+        drop(held);
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor: its tasks end with the children they mind")]
+fn task(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
+}
+
+/// Launches `spec` as the incarnation `epoch` of the supervisor at `slot`, and minds it.
+pub(crate) fn launch_supervisor(
+    board: &Arc<Board>,
+    spec: &Arc<Supervisor>,
+    slot: &Arc<Slot>,
+    epoch: u64,
+    herald: Herald,
+) {
+    let launched = launch_keeper(board, spec, slot, epoch, herald.clone());
+    mind(slot.clone(), launched, None, herald);
+}
+
+fn launch_keeper(board: &Arc<Board>, spec: &Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
+    let (verdict, latch) = (Verdict::default(), Latch::new());
+    let (up, is_up) = oneshot::channel();
+    let post = Post {
+        board: board.clone(),
+        spec: spec.clone(),
+        slot: slot.clone(),
+        epoch,
+        latch: latch.clone(),
+        verdict: verdict.clone(),
+        up,
+    };
+    let (keeper, starting) = ActorRuntime::spawn_instant(None, Keeper, post).expect(NAMELESS);
+    let cell = keeper.get_cell();
+    let life = Box::pin(async move {
+        let ended = match starting.await {
+            Ok(Ok(running)) => {
+                // It drops its end of the channel if it ends before it is up.
+                if is_up.await.is_ok() {
+                    herald(News::Started);
+                }
+                running.await
+            }
+            Ok(Err(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let exit = verdict.settle(ended);
+        if tokio::time::timeout(KILL_CONFIRM, latch.open()).await.is_err() {
+            herald(News::Lingers(exit.clone()));
+            latch.open().await;
+        }
+        exit
+    });
+    Launched { incarnation: Incarnation { cell, supervisor: Some(keeper), unplug: Arc::new(|| ()) }, life }
+}
+
+/// The actor of a supervisor.
+struct Keeper;
+
+/// What a keeper takes up its post with.
+struct Post {
+    board: Arc<Board>,
+    spec: Arc<Supervisor>,
+    slot: Arc<Slot>,
+    epoch: u64,
+    latch: Latch,
+    verdict: Verdict,
+    up: oneshot::Sender<()>,
+}
+
+pub(crate) enum Order {
+    Event(Event),
+    Stop,
+    /// Answers whether there was anything to restart.
+    Restart {
+        child: usize,
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+/// A keeper's state. Dropping it, for whatever reason, ends all below.
+struct Desk {
+    board: Arc<Board>,
+    spec: Arc<Supervisor>,
+    slot: Arc<Slot>,
+    latch: Latch,
+    verdict: Verdict,
+    up: Option<oneshot::Sender<()>>,
+    core: State,
+    timers: Vec<Option<AbortHandle>>,
+    myself: ActorRef<Order>,
+}
+
+impl Actor for Keeper {
+    type Msg = Order;
+    type State = Desk;
+    type Arguments = Post;
+
+    async fn pre_start(&self, myself: ActorRef<Order>, post: Post) -> Result<Desk, ActorProcessingErr> {
+        let Post { board, spec, slot, epoch, latch, verdict, up } = post;
+        let record = slot.children.iter().map(|child| {
+            let live = child.live();
+            (live.epoch, live.restarts)
+        });
+        // Each incarnation of each supervisor rolls dice of its own, all from the one seed of the tree.
+        let seed = slot
+            .path
+            .bytes()
+            .fold(board.seed ^ epoch, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+        let core = State::new(spec.rules(&slot.path), record, seed);
+        let timers = vec![None; spec.children.len()];
+        let desk = Desk { board, spec, slot, latch, verdict, up: Some(up), core, timers, myself };
+        for child in 0..desk.timers.len() {
+            desk.publish(child);
+        }
+        Ok(desk)
+    }
+
+    async fn post_start(&self, _: ActorRef<Order>, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
+        desk.take(Event::Begin)
+    }
+
+    async fn handle(&self, _: ActorRef<Order>, order: Order, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Event(event) => desk.take(event),
+            Order::Stop => desk.take(Event::Stop),
+            Order::Restart { child, reply } => {
+                // The caller may have stopped waiting, as is its right.
+                let _ = reply.send(desk.core.can_restart(child));
+                desk.take(Event::Restart { child })
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// A panic here is a broken invariant of this crate. It ends the supervisor like any other fault.
+    fn take(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            for action in step(&mut self.core, event, self.board.now()) {
+                self.carry_out(action);
+            }
+        }));
+        taken.map_err(|panic| {
+            let message = message(panic.as_ref());
+            self.verdict.set(Exit::Panicked { message: message.clone() });
+            message.into()
+        })
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Start { child, epoch } => self.start(child, epoch),
+            Action::Stop { child, .. } => {
+                if let Some(incarnation) = self.slot.children[child].incarnation() {
+                    incarnation.stop();
+                }
+            }
+            Action::Kill { child, .. } => {
+                if let Some(incarnation) = self.slot.children[child].incarnation() {
+                    incarnation.kill();
+                }
+            }
+            Action::Arm { child, epoch, timer, at } => {
+                let (due, keeper) = (self.board.origin + at, self.myself.clone());
+                let timer = task(async move {
+                    tokio::time::sleep_until(due).await;
+                    tell(&keeper, Event::Due { child, epoch, timer });
+                });
+                self.replace_timer(child, Some(timer.abort_handle()));
+            }
+            Action::Disarm { child } => self.replace_timer(child, None),
+            Action::Record { child, epoch, what } => {
+                self.publish(child);
+                let path = self.slot.children[child].path.clone();
+                self.board.journal.write(self.board.now(), path, epoch, what);
+            }
+            Action::Up => {
+                if let Some(up) = self.up.take() {
+                    // Nobody minds the start of a supervisor that is being killed.
+                    let _ = up.send(());
+                }
+            }
+            Action::End { exit } => {
+                self.verdict.set(exit);
+                self.myself.stop(None);
+            }
+        }
+    }
+
+    fn start(&self, child: usize, epoch: u64) {
+        let slot = self.slot.children[child].clone();
+        let keeper = self.myself.clone();
+        let herald: Herald = Arc::new(move |news| {
+            let event = match news {
+                News::Started => Event::Started { child, epoch },
+                News::Lingers(exit) => Event::Lingers { child, epoch, exit },
+                News::Ended(exit) => Event::Ended { child, epoch, exit },
+            };
+            tell(&keeper, event);
+        });
+        let launched = match &self.spec.children[child].part {
+            Part::Worker(worker) => worker.launch(epoch, herald.clone()),
+            Part::Supervisor(nested) => launch_keeper(&self.board, nested, &slot, epoch, herald.clone()),
+        };
+        mind(slot, launched, Some(self.latch.hold()), herald);
+    }
+
+    fn replace_timer(&mut self, child: usize, timer: Option<AbortHandle>) {
+        if let Some(old) = std::mem::replace(&mut self.timers[child], timer) {
+            old.abort();
+        }
+    }
+
+    /// Shows on the board how `child` stands.
+    fn publish(&self, child: usize) {
+        let ward = &self.core.wards()[child];
+        let state = self.state(ward);
+        let mut live = self.slot.children[child].live();
+        live.state = state;
+        live.epoch = ward.epoch;
+        live.restarts = ward.restarts;
+        if let Some(exit) = ward.last_exit() {
+            live.last_exit = Some(exit.clone());
+        }
+    }
+
+    fn state(&self, ward: &Ward) -> NodeState {
+        match &ward.phase {
+            Phase::Down | Phase::Waiting { .. } if self.core.is_closing() => NodeState::Stopped,
+            Phase::Down | Phase::Starting => NodeState::Starting,
+            Phase::Waiting { until } => NodeState::BackingOff { until: (self.board.origin + *until).into_std() },
+            Phase::Running { .. } => NodeState::Running,
+            Phase::Stopping | Phase::Killing(_) => NodeState::Stopping,
+            Phase::Done => NodeState::Stopped,
+            Phase::Quarantined { reason } => NodeState::Quarantined { reason: reason.clone() },
+            Phase::Stuck => NodeState::Quarantined { reason: Exit::Unresponsive },
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        for timer in self.timers.iter().flatten() {
+            timer.abort();
+        }
+        self.slot.orphan();
+    }
+}
+
+/// A keeper that is gone has orphaned its children, which is all that there was to do.
+fn tell(keeper: &ActorRef<Order>, event: Event) {
+    drop(keeper.cast(Order::Event(event)));
+}
