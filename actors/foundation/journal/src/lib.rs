@@ -1,1 +1,348 @@
-//! The event journal: one group-committing writer over fjall.
+//! The event journal: one group-committing writer over fjall, and readers of what is durable.
+//!
+//! [`Journal`] is a stable handle: it exists before the store is opened and outlives it, so that whoever holds one can ask
+//! why it is closed. Appends are queued and answered later, on the committer's thread, so that no machine ever waits for
+//! the disk between two commands.
+//!
+//! # Invariants
+//! 1. What an append was answered `Ok` for is on stable storage, and stays what it is: records are never changed.
+//! 2. Sequences have no gaps; each record carries the blake3 of the one before ([`envelope`]).
+//! 3. A stream has one writing incarnation: opening it is itself an append, and fences the older one.
+//! 4. A failed sync is never retried: the journal refuses everything until it is opened anew ([`Journal::failure`]).
+//! 5. No fjall handle leaves this crate ([`store`]); bincode is known to one module ([`codec`]).
+
+pub mod codec;
+mod committer;
+pub mod envelope;
+pub mod store;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kernel::{Epoch, Kind, Position, Sequence, Timestamp};
+use tokio::sync::watch;
+
+use committer::Committer;
+pub use committer::{Append, Entry, Then};
+use envelope::Record;
+use store::{Log, Store, StoreError};
+pub use verify::{Broken, Verified};
+
+/// The record that opens a stream for a new incarnation.
+pub const OPENED: Kind = Kind { id: 1, version: 1, name: "stream.opened" };
+/// The record of a command that made no facts: its answer is all there is.
+pub const CONCLUDED: Kind = Kind { id: 2, version: 1, name: "command.concluded" };
+
+/// The bounds of one group, and the free disk space that is kept for the authority's own bookkeeping.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub group_records_max: usize,
+    pub group_bytes_max: usize,
+    /// Below this much free space [`Journal::writable`] refuses, while an orderly stop still finds room.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { group_records_max: 4_096, group_bytes_max: 1 << 20, reserve_bytes: 64 << 20 }
+    }
+}
+
+/// Where the records of a command came to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable {
+    pub first: Sequence,
+    pub last: Sequence,
+    /// The stream's version after them.
+    pub version: Position,
+}
+
+/// A stream opened for one incarnation: replay reads to exactly `version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub epoch: Epoch,
+    pub version: Position,
+    /// Of the opening record: no later record of the stream is older.
+    pub time: Timestamp,
+}
+
+/// Why an append has no good answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("another incarnation has taken over the stream")]
+    Fenced,
+    #[error("the outcome is unknown: {why}")]
+    Unknown { why: String },
+    #[error("the journal is closed")]
+    Unavailable,
+}
+
+/// Why nothing new is taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    #[error("{free_bytes} bytes are free on the journal's disk, under the reserve of {reserve_bytes}")]
+    DiskFull { free_bytes: u64, reserve_bytes: u64 },
+    #[error("the journal failed: {why}")]
+    Failed { why: String },
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// What the journal has done since the process began.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub groups: AtomicU64,
+    pub records: AtomicU64,
+    pub sync_micros_last: AtomicU64,
+    pub sync_micros_max: AtomicU64,
+}
+
+pub(crate) struct Shared {
+    path: PathBuf,
+    limits: Limits,
+    session: RwLock<Option<Session>>,
+    /// The committer of the session, joined before the store may be opened again.
+    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    durable: watch::Sender<Sequence>,
+    failure: watch::Sender<Option<String>>,
+    figures: Figures,
+    /// Free space, measured at most every [`SPACE_MEASURED_EVERY`]: (when, bytes).
+    space: Mutex<Option<(Instant, u64)>>,
+    wrap: WrapLog,
+}
+
+type WrapLog = Box<dyn Fn(Box<dyn Log>) -> Box<dyn Log> + Send + Sync>;
+
+/// Often enough to answer "disk full" within a second, rarely enough to cost nothing.
+const SPACE_MEASURED_EVERY: Duration = Duration::from_millis(250);
+
+struct Session {
+    queue: Sender<Entry>,
+    store: Arc<Store>,
+}
+
+/// The stable handle of the journal.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+impl Journal {
+    /// A closed journal over the store in `path`.
+    pub fn new(path: &Path, limits: Limits) -> Self {
+        Self::with_log(path, limits, Box::new(|log| log))
+    }
+
+    /// As [`Journal::new`], with another log between committer and store: for tests that make the disk fail.
+    pub fn with_log(path: &Path, limits: Limits, wrap: WrapLog) -> Self {
+        let shared = Shared {
+            path: path.to_owned(),
+            limits,
+            session: RwLock::new(None),
+            thread: Mutex::new(None),
+            durable: watch::Sender::new(Sequence(0)),
+            failure: watch::Sender::new(None),
+            figures: Figures::default(),
+            space: Mutex::new(None),
+            wrap,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Opens the store and starts the committer. Blocks while the store recovers.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the journal stays closed. An earlier failed sync is final for this process.
+    #[expect(clippy::disallowed_methods, reason = "the committer is the one thread of its own: it waits for the disk")]
+    pub fn open(&self) -> Result<(), StoreError> {
+        self.close();
+        if let Some(why) = self.failure() {
+            return Err(StoreError::Io { why });
+        }
+        std::fs::create_dir_all(&self.shared.path)?;
+        let store = Arc::new(Store::open(&self.shared.path, self.shared.limits.group_records_max)?);
+        let committer = Committer {
+            shared: self.shared.clone(),
+            log: (self.shared.wrap)(Box::new(store.clone())),
+            head: store.head()?,
+            streams: store.stream_heads()?,
+            limits: self.shared.limits.clone(),
+        };
+        self.shared.durable.send_replace(committer.head.sequence);
+        let (queue, entries): (Sender<Entry>, Receiver<Entry>) = channel();
+        let closing = store.clone();
+        let alarm = Alarm(self.shared.clone());
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
+            let _alarm = alarm;
+            let ended = committer.run(&entries);
+            if let Err(error) = ended.as_ref().map_or_else(|_| Ok(()), |()| closing.close_cleanly()) {
+                tracing::warn!(code = "journal.close", %error, "the stop could not be noted as orderly");
+            }
+            ended
+        })?;
+        *self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *self.shared.session.write().unwrap_or_else(PoisonError::into_inner) = Some(Session { queue, store });
+        Ok(())
+    }
+
+    /// Takes nothing more, waits until all that is queued is answered, and releases the store.
+    pub fn close(&self) {
+        drop(self.shared.session.write().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Ok(Err(error))) = thread.map(JoinHandle::join) {
+            tracing::error!(code = "journal.failed", %error, "the journal ended with an unknown outcome");
+        }
+    }
+
+    /// Queues `entry`. Its `then` is called exactly once: later, on the committer's thread, or at once if the journal is closed.
+    pub fn queue(&self, entry: Entry) {
+        let session = self.shared.session.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = match session.as_ref() {
+            Some(session) => session.queue.send(entry).err().map(|error| error.0),
+            None => Some(entry),
+        };
+        drop(session);
+        let error = match self.failure() {
+            Some(why) => AppendError::Unknown { why },
+            None => AppendError::Unavailable,
+        };
+        match refused {
+            None => {}
+            Some(Entry::Append(append)) => (append.then)(Err(error)),
+            Some(Entry::Open { then, .. }) => then(Err(error)),
+            Some(Entry::Barrier { then, .. }) => then(Err(error)),
+        }
+    }
+
+    /// Whether a new command may be taken: asked before deciding, so that a full disk is a refusal and not a fault.
+    ///
+    /// # Errors
+    /// [`Unwritable`], with the reason.
+    pub fn writable(&self) -> Result<(), Unwritable> {
+        if let Some(why) = self.failure() {
+            return Err(Unwritable::Failed { why });
+        }
+        if self.shared.session.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Err(Unwritable::Closed);
+        }
+        let reserve_bytes = self.shared.limits.reserve_bytes;
+        match self.free_bytes() {
+            Some(free_bytes) if free_bytes < reserve_bytes => Err(Unwritable::DiskFull { free_bytes, reserve_bytes }),
+            // What cannot be measured is left to the write itself, which tells the truth.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Free space on the journal's disk, a quarter of a second old at most.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let mut space = self.shared.space.lock().unwrap_or_else(PoisonError::into_inner);
+        match *space {
+            Some((at, bytes)) if at.elapsed() < SPACE_MEASURED_EVERY => Some(bytes),
+            _ => {
+                let disk = rustix::fs::statvfs(&self.shared.path).ok()?;
+                let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+                *space = Some((Instant::now(), bytes));
+                Some(bytes)
+            }
+        }
+    }
+
+    /// The last durable sequence, and a wake-up for each group. A reader keeps its own place and reads on from there.
+    pub fn durable(&self) -> watch::Receiver<Sequence> {
+        self.shared.durable.subscribe()
+    }
+
+    /// Why a sync failed, once one has. Final for this process.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.borrow().clone()
+    }
+
+    /// Resolves to the reason when a sync fails.
+    pub fn failures(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failure.subscribe()
+    }
+
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
+    }
+
+    /// At most `limit` durable records from `from` on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Io` while the journal is closed.
+    pub fn read(&self, from: Sequence, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.with_store(|store| store.read(from, limit))
+    }
+
+    /// About `limit` durable records of `stream`, of the versions from `from` to `to`. Empty when there are none left.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Io` while the journal is closed.
+    pub fn read_stream(
+        &self,
+        stream: &str,
+        from: Position,
+        to: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.with_store(|store| store.read_stream(stream, from, to, limit))
+    }
+
+    /// Where every stream stands.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Io` while the journal is closed.
+    pub fn stream_heads(&self) -> Result<std::collections::BTreeMap<String, store::StreamHead>, StoreError> {
+        self.with_store(Store::stream_heads)
+    }
+
+    /// Re-reads and re-hashes every record from `from` on.
+    ///
+    /// # Errors
+    /// `Io` while the journal is closed. Damage is an answer, not an error.
+    pub fn verify(&self, from: Sequence) -> Result<Verified, StoreError> {
+        self.with_store(|store| Ok(verify::verify(store, from)))
+    }
+
+    fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        // The lock is held while reading, so that closing waits and the store is never open twice.
+        match self.shared.session.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(session) => read(&session.store),
+            None => Err(StoreError::Io { why: AppendError::Unavailable.to_string() }),
+        }
+    }
+}
+
+/// A committer that panics has left its waiters without an answer: that is a failure like that of the disk.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the committer panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn fail(&self, why: &str) {
+        self.failure.send_replace(Some(why.to_owned()));
+    }
+}
+
+impl Figures {
+    pub fn read(&self) -> [(&'static str, u64); 4] {
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        [
+            ("groups", load(&self.groups)),
+            ("records", load(&self.records)),
+            ("sync_micros_last", load(&self.sync_micros_last)),
+            ("sync_micros_max", load(&self.sync_micros_max)),
+        ]
+    }
+}

@@ -1,0 +1,92 @@
+//! Record bodies: bincode 2, `standard()` (little endian, variable-length integers), of frozen structs.
+//!
+//! The one module that knows bincode. The library is unmaintained; `wincode` with varint lengths writes the same bytes
+//! and takes its place here when that is needed.
+//!
+//! # Invariants
+//! 1. A body is under [`BODY_BYTES_MAX`] when written and when read.
+//! 2. Reading consumes every byte, or it is an error: what was written by a newer struct never passes for an older one.
+
+use kernel::{Kind, Reader, Recorded, Writer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Largest body. A fact that does not fit belongs into a content-addressed blob with its digest in the record.
+pub const BODY_BYTES_MAX: usize = 64 * 1024 - 1;
+
+/// Why a body cannot be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    #[error("a body of {bytes} bytes is over the limit of {BODY_BYTES_MAX}")]
+    TooLarge { bytes: usize },
+    #[error("kind {id} version {version} is not registered: the record was written by a newer release")]
+    UnknownKind { id: u32, version: u16 },
+    #[error("the body is not what its kind says: {why}")]
+    Malformed { why: String },
+}
+
+/// One body with the kind it was written under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    pub kind: Kind,
+    pub bytes: Vec<u8>,
+}
+
+/// # Errors
+/// [`CodecError::TooLarge`]; [`CodecError::Malformed`] if serde refuses.
+pub fn write<E: Recorded>(event: &E) -> Result<Body, CodecError> {
+    event.write(Bytes)
+}
+
+/// # Errors
+/// If the kind is unknown or the bytes are not exactly one such body.
+pub fn read<E: Recorded>(kind: (u32, u16), body: &[u8]) -> Result<E, CodecError> {
+    E::read(kind, Slice { kind, body })
+}
+
+/// The canonical bytes of any value, for digests: equal values give equal bytes within one release.
+///
+/// # Errors
+/// [`CodecError::Malformed`] if serde refuses, as it does for a sequence of unknown length.
+pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .map_err(|error| CodecError::Malformed { why: error.to_string() })
+}
+
+struct Bytes;
+
+impl Writer for Bytes {
+    type Done = Result<Body, CodecError>;
+
+    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
+        let bytes = canonical(body)?;
+        if BODY_BYTES_MAX < bytes.len() {
+            return Err(CodecError::TooLarge { bytes: bytes.len() });
+        }
+        Ok(Body { kind, bytes })
+    }
+}
+
+struct Slice<'a> {
+    kind: (u32, u16),
+    body: &'a [u8],
+}
+
+impl Reader for Slice<'_> {
+    type Error = CodecError;
+
+    fn get<T: DeserializeOwned>(self) -> Result<T, CodecError> {
+        let limited = bincode::config::standard().with_limit::<{ 16 * BODY_BYTES_MAX }>();
+        let (value, consumed) = bincode::serde::decode_from_slice(self.body, limited)
+            .map_err(|error| CodecError::Malformed { why: error.to_string() })?;
+        if consumed == self.body.len() {
+            Ok(value)
+        } else {
+            Err(CodecError::Malformed { why: format!("{} bytes are left over", self.body.len() - consumed) })
+        }
+    }
+
+    fn unknown(self) -> CodecError {
+        CodecError::UnknownKind { id: self.kind.0, version: self.kind.1 }
+    }
+}
