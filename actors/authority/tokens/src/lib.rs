@@ -1,10 +1,385 @@
 //! Token authority: typed, bound, counted permissions.
+//!
+//! A pure [`Machine`]. Callers bring the id and the *digest* of the secret, so a secret reaches neither this crate nor the
+//! journal. A token lets one subject do one operation on one audience, a counted number of times, until an instant. A use is
+//! spent before its effect is tried and settled after; an effect that was refused gives the use back, and one of which
+//! nothing is known in time leaves it spent. Validity is decided by the time of the command: what the clock records is
+//! bookkeeping, and nothing waits for it.
+//!
+//! # Invariants
+//! 1. An id names one token for ever, and so does a secret, also after that token has ended.
+//! 2. No token lives longer, or is used more often, than its kind allows; at no time are more uses spent than there are.
+//! 3. One use, at most one effect: a request that is pending, succeeded or unknown is not paid for again.
+//! 4. Revocation is final: neither an answer to a repeat nor a use that is given back revives a token.
+//! 5. Test tokens and the test namespace have each other only; todo tokens and [`TODO_WORK`] too.
+//! 6. Nobody issues to himself, and nobody to a part of the authority.
+//! 7. One command makes at most [`LIVE_MAX`] facts.
 
 #![no_std]
 
 extern crate alloc;
 
+mod entry;
 pub mod records;
 mod vocabulary;
 
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use entry::Entry;
+use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp, TokenId, TokenUse};
+use serde::Serialize;
+
+use records::{AllRevokedV1, ConsumedV1, ExpiredV1, IssuedV1, ReleasedV1, RevokedV1, SettledV1, UseUnknownV1};
 pub use vocabulary::*;
+
+/// Most facts of one [`Command::Expire`]: the clock asks again while something is due.
+const EXPIRE_MAX: usize = 256;
+
+/// Every token ever issued. Ended tokens stay, so that no id is used twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tokens {
+    by_id: BTreeMap<TokenId, Entry>,
+    by_secret: BTreeMap<Digest, TokenId>,
+    /// The open tokens (see [`Entry::is_open`]) of each subject that has any.
+    open_by_subject: BTreeMap<Principal, BTreeSet<TokenId>>,
+    open_by_todo: BTreeMap<u64, BTreeSet<TokenId>>,
+    /// What the clock will have to record, in its order.
+    expiring: BTreeSet<(Timestamp, TokenId)>,
+    pending: BTreeSet<(Timestamp, TokenId, u32)>,
+}
+
+impl Machine for Tokens {
+    const NAME: &'static str = "tokens";
+    const REVISION: u32 = 1;
+
+    type Command = Command;
+    type Event = Event;
+    type Reply = Reply;
+    type Refusal = Refusal;
+
+    fn decide(&self, command: &Command, cx: &Context) -> Result<Outcome<Self>, Refusal> {
+        match command {
+            Command::Issue(issue) => self.issue(issue, cx),
+            Command::Consume(consume) => self.consume(consume, cx),
+            Command::Settle { id, number, outcome } => self.settle(*id, *number, *outcome, cx.now),
+            Command::Revoke { reason: Reason::Other(text), .. } if REASON_MAX < text.chars().count() => {
+                Err(Refusal::ReasonTooLong)
+            }
+            Command::Revoke { id, reason } => match self.by_id.get(id) {
+                Some(token) if token.is_alive(cx.now) => Ok(revoked(vec![*id], reason, cx.now)),
+                Some(_) => Ok(Outcome::already(Reply::Revoked { tokens: 0 })),
+                None => Err(Refusal::Unknown),
+            },
+            Command::RevokeSubject { subject } => {
+                let open = self.open_by_subject.get(subject);
+                Ok(revoked(self.alive(open, cx.now).collect(), &Reason::SubjectRevoked, cx.now))
+            }
+            Command::RevokeTodo { todo } => {
+                let open = self.open_by_todo.get(todo);
+                Ok(revoked(self.alive(open, cx.now).collect(), &Reason::TodoEnded, cx.now))
+            }
+            Command::RevokeAll => {
+                let tokens: Vec<_> = self.alive(self.open_by_subject.values(), cx.now).collect();
+                if tokens.len() <= LIVE_MAX {
+                    return Ok(revoked(tokens, &Reason::AllRevoked, cx.now));
+                }
+                let reply = Reply::Revoked { tokens: tokens.len() as u64 };
+                Ok(Outcome::new(vec![Event::AllRevoked(AllRevokedV1 { before: cx.now })], reply))
+            }
+            Command::Expire => {
+                let unknown = self.pending.iter().take_while(|(settle_by, ..)| *settle_by <= cx.now);
+                let unknown = unknown.map(|&(_, id, number)| Event::UseUnknown(UseUnknownV1 { id, number }));
+                let expired = self.expiring.iter().take_while(|(expires_at, _)| *expires_at <= cx.now);
+                let expired = expired.map(|&(_, id)| Event::Expired(ExpiredV1 { id }));
+                let facts: Vec<_> = unknown.chain(expired).take(EXPIRE_MAX).collect();
+                let reply = Reply::Expired { facts: facts.len() as u64 };
+                Ok(Outcome::new(facts, reply))
+            }
+        }
+    }
+
+    fn evolve(&mut self, event: &Event, _at: Position) {
+        match event {
+            Event::Issued(issued) => {
+                let earlier = self.by_id.insert(issued.id, Entry::new(issued));
+                assert_eq!(earlier, None, "{} was issued twice", issued.id);
+                let earlier = self.by_secret.insert(issued.secret, issued.id);
+                assert_eq!(earlier, None, "the secret of {} was issued twice", issued.id);
+                // Nothing changes but the indices, which learn of it.
+                self.change(issued.id, |_| ());
+            }
+            Event::Consumed(consumed) => {
+                self.change(consumed.id, |token| token.spend(consumed));
+                self.pending.insert((consumed.settle_by, consumed.id, consumed.number));
+            }
+            Event::Settled(SettledV1 { id, number }) => self.close(*id, *number, Some(UseState::Succeeded)),
+            Event::Released(ReleasedV1 { id, number }) => self.close(*id, *number, None),
+            Event::UseUnknown(UseUnknownV1 { id, number }) => self.close(*id, *number, Some(UseState::Unknown)),
+            Event::Revoked(revoked) => {
+                let revocation = Revocation { at: revoked.at, reason: revoked.reason() };
+                self.change(revoked.id, |token| token.revoke(revocation));
+            }
+            Event::AllRevoked(AllRevokedV1 { before }) => {
+                let ended: Vec<_> = self.alive(self.open_by_subject.values(), *before).collect();
+                for id in ended {
+                    let revocation = Revocation { at: *before, reason: Reason::AllRevoked };
+                    self.change(id, |token| token.revoke(revocation));
+                }
+            }
+            Event::Expired(ExpiredV1 { id }) => self.change(*id, |token| {
+                assert!(token.can_expire(), "{id} expired after it had ended");
+                token.expired = true;
+            }),
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let expires = self.expiring.first().map(|(at, _)| *at);
+        let unknown = self.pending.first().map(|(at, ..)| *at);
+        expires.into_iter().chain(unknown).min()
+    }
+
+    fn due(&self, now: Timestamp) -> Option<Command> {
+        self.deadline().filter(|deadline| *deadline <= now).map(|_| Command::Expire)
+    }
+}
+
+/// What is answered.
+impl Tokens {
+    fn issue(&self, issue: &Issue, cx: &Context) -> Result<Outcome<Self>, Refusal> {
+        let kind = issue.grant.kind();
+        let limits = kind.limits();
+        let uses = issue.uses.unwrap_or(limits.uses);
+        let lifetime = issue.lifetime.unwrap_or(limits.lifetime);
+        match self.by_id.get(&issue.id) {
+            // A retry: the first answer stands, whatever became of the token since.
+            Some(token) if token.is(issue, &cx.principal, uses, lifetime) => {
+                return Ok(Outcome::already(token.receipt(issue.id)));
+            }
+            Some(_) => return Err(Refusal::IdTaken),
+            None => (),
+        }
+        if self.by_secret.contains_key(&issue.secret) {
+            Err(Refusal::SecretTaken)
+        } else if issue.subject == cx.principal {
+            Err(Refusal::OwnSubject)
+        } else if issue.subject.kin == Kin::Internal {
+            // Its bearer would be taken for a part of the authority.
+            Err(Refusal::InternalSubject)
+        } else if !is_name(&issue.audience) {
+            Err(Refusal::BadAudience)
+        } else if !is_name(&issue.operation) {
+            Err(Refusal::BadOperation)
+        } else if issue.audience.starts_with(TEST_NAMESPACE) != (kind == Kind::Test) {
+            Err(Refusal::OutsideNamespace { kind })
+        } else if (issue.operation == TODO_WORK) != (kind == Kind::Todo) {
+            Err(Refusal::NotTodoWork)
+        } else if kind == Kind::Integration && issue.uses.is_some() {
+            Err(Refusal::UsesFixed)
+        } else if uses == 0 || limits.uses_max < uses {
+            Err(Refusal::UsesOutOfRange { asked: uses, max: limits.uses_max })
+        } else if lifetime.0 == 0 || limits.lifetime_max < lifetime {
+            Err(Refusal::LifetimeOutOfRange { asked: lifetime, max: limits.lifetime_max })
+        } else if self.is_full(self.open_by_subject.get(&issue.subject), cx.now) {
+            Err(Refusal::SubjectFull)
+        } else if issue.grant.todo().is_some_and(|todo| self.is_full(self.open_by_todo.get(&todo), cx.now)) {
+            Err(Refusal::TodoFull)
+        } else {
+            let issued = IssuedV1::new(issue, &cx.principal, uses, cx.now, lifetime);
+            let reply = Reply::Issued { id: issue.id, kind, uses, expires_at: issued.expires_at };
+            Ok(Outcome::new(vec![Event::Issued(issued)], reply))
+        }
+    }
+
+    fn consume(&self, consume: &Consume, cx: &Context) -> Result<Outcome<Self>, Refusal> {
+        let Consume { id, request, .. } = *consume;
+        let token = self.admit(id, consume.secret, &consume.audience, &consume.operation, cx.now)?;
+        let (todo, artefact) = (token.grant.todo(), token.grant.artefact());
+        if consume.todo != todo {
+            Err(Refusal::OtherTodo { bound: todo })
+        } else if consume.artefact != artefact {
+            Err(Refusal::OtherArtefact { bound: artefact })
+        } else if let Some(first) = token.paid(request) {
+            Ok(Outcome::already(Reply::Consumed(token.paid_already(id, first, cx.now))))
+        } else if token.left() == 0 {
+            Err(Refusal::Exhausted { uses: token.uses_max })
+        } else {
+            let number = token.numbered + 1;
+            let reply = Reply::Consumed(Consumption {
+                spent: TokenUse { token: id, number },
+                left: token.left() - 1,
+                by: cx.command_id,
+                already: false,
+                state: UseState::Pending,
+            });
+            let (command, at, settle_by) = (cx.command_id, cx.now, cx.now + SETTLE_WITHIN);
+            let consumed = ConsumedV1 { id, number, command, request, at, settle_by };
+            Ok(Outcome::new(vec![Event::Consumed(consumed)], reply))
+        }
+    }
+
+    fn settle(&self, id: TokenId, number: u32, outcome: Settlement, now: Timestamp) -> Result<Outcome<Self>, Refusal> {
+        let token = self.by_id.get(&id).ok_or(Refusal::Unknown)?;
+        if number == 0 || token.numbered < number {
+            return Err(Refusal::UnknownUse);
+        }
+        let spent = TokenUse { token: id, number };
+        let as_it_is = Reply::Settled { spent, left: token.left() };
+        match (token.numbered(number).map(|spent| (spent.state_at(now), spent.settle_by)), outcome) {
+            (Some((UseState::Pending, _)), Settlement::Succeeded) => {
+                Ok(Outcome::new(vec![Event::Settled(SettledV1 { id, number })], as_it_is))
+            }
+            (Some((UseState::Pending, _)), Settlement::Refused) => {
+                let given_back = Reply::Settled { spent, left: token.left() + 1 };
+                Ok(Outcome::new(vec![Event::Released(ReleasedV1 { id, number })], given_back))
+            }
+            (Some((UseState::Unknown, by)), _) => Err(Refusal::SettledLate { by }),
+            // A use that is not listed any more was given back.
+            (Some((UseState::Succeeded, _)), Settlement::Succeeded) | (None, Settlement::Refused) => {
+                Ok(Outcome::already(as_it_is))
+            }
+            (Some((UseState::Succeeded, _)), Settlement::Refused) | (None, Settlement::Succeeded) => {
+                Err(Refusal::SettledOtherwise)
+            }
+        }
+    }
+
+    /// The token, if it may be used so at `now`, exhausted or not.
+    fn admit(
+        &self,
+        id: TokenId,
+        secret: Digest,
+        audience: &str,
+        operation: &str,
+        now: Timestamp,
+    ) -> Result<&Entry, Refusal> {
+        match self.by_id.get(&id) {
+            // A guesser must not learn which ids exist.
+            None => Err(Refusal::Unknown),
+            Some(token) if token.secret != secret => Err(Refusal::Unknown),
+            Some(token) if token.revocation.is_some() => Err(Refusal::Revoked),
+            Some(token) if token.expires_at <= now => Err(Refusal::Expired { at: token.expires_at }),
+            Some(token) if token.audience != audience => Err(Refusal::OtherAudience { bound: token.audience.clone() }),
+            Some(token) if token.operation != operation => {
+                Err(Refusal::OtherOperation { bound: token.operation.clone() })
+            }
+            Some(token) => Ok(token),
+        }
+    }
+
+    fn alive<'a>(
+        &'a self,
+        open: impl IntoIterator<Item = &'a BTreeSet<TokenId>>,
+        now: Timestamp,
+    ) -> impl Iterator<Item = TokenId> {
+        open.into_iter().flatten().copied().filter(move |id| self.by_id[id].is_alive(now))
+    }
+
+    fn is_full(&self, open: Option<&BTreeSet<TokenId>>, now: Timestamp) -> bool {
+        // Counting is for the rare case that there are so many.
+        open.is_some_and(|open| LIVE_MAX <= open.len() && LIVE_MAX <= self.alive([open], now).count())
+    }
+}
+
+/// What is shown.
+impl Tokens {
+    pub fn show(&self, id: TokenId, now: Timestamp) -> Option<Token> {
+        self.by_id.get(&id).map(|token| token.shown(id, now))
+    }
+
+    /// The spent uses of a token, in the order of their numbers.
+    pub fn uses(&self, id: TokenId, now: Timestamp) -> Option<Vec<Use>> {
+        let token = self.by_id.get(&id)?;
+        Some(token.uses.iter().map(|spent| Use { state: spent.state_at(now), ..*spent }).collect())
+    }
+
+    /// The tokens that `filter` lets through, in the order of their ids.
+    pub fn list(&self, filter: &Filter, now: Timestamp) -> impl Iterator<Item = Token> {
+        let Filter { kind, subject, audience, todo, state } = filter;
+        let passes = move |token: &Entry| {
+            kind.is_none_or(|kind| token.grant.kind() == kind)
+                && subject.as_ref().is_none_or(|subject| token.subject == *subject)
+                && audience.as_ref().is_none_or(|audience| token.audience == *audience)
+                && todo.is_none_or(|todo| token.grant.todo() == Some(todo))
+                && state.is_none_or(|state| token.state(now) == state)
+        };
+        self.by_id.iter().filter(move |(_, token)| passes(token)).map(move |(id, token)| token.shown(*id, now))
+    }
+
+    /// Would a use be granted at `now`? Spends nothing. The todo or artefact that the token is bound to is the caller's to
+    /// compare.
+    ///
+    /// # Errors
+    /// As [`Command::Consume`]: [`Refusal::Unknown`] also for a wrong secret, for a guesser must not learn which ids exist.
+    pub fn validate(
+        &self,
+        id: TokenId,
+        secret: Digest,
+        audience: &str,
+        operation: &str,
+        now: Timestamp,
+    ) -> Result<Token, Refusal> {
+        match self.admit(id, secret, audience, operation, now)? {
+            token if token.left() == 0 => Err(Refusal::Exhausted { uses: token.uses_max }),
+            token => Ok(token.shown(id, now)),
+        }
+    }
+
+    /// The token that the bearer of `secret` holds, whatever its state.
+    pub fn by_secret(&self, secret: Digest, now: Timestamp) -> Option<Token> {
+        self.by_secret.get(&secret).and_then(|id| self.show(*id, now))
+    }
+}
+
+/// How the state changes.
+impl Tokens {
+    fn close(&mut self, id: TokenId, number: u32, state: Option<UseState>) {
+        let settle_by = self.change(id, |token| token.close(number, state));
+        assert!(self.pending.remove(&(settle_by, id, number)), "a pending use is known to the clock");
+    }
+
+    /// Changes one token and keeps the indices true to it.
+    fn change<T>(&mut self, id: TokenId, change: impl FnOnce(&mut Entry) -> T) -> T {
+        let token = self.by_id.get_mut(&id).expect("only an issued token changes");
+        let changed = change(token);
+        if token.can_expire() {
+            self.expiring.insert((token.expires_at, id));
+        } else {
+            self.expiring.remove(&(token.expires_at, id));
+        }
+        let is_open = token.is_open();
+        keep(&mut self.open_by_subject, &token.subject, id, is_open);
+        if let Some(todo) = token.grant.todo() {
+            keep(&mut self.open_by_todo, &todo, id, is_open);
+        }
+        changed
+    }
+}
+
+/// Puts `id` under `key`, or takes it away, and the key with the last.
+fn keep<K: Ord + Clone>(index: &mut BTreeMap<K, BTreeSet<TokenId>>, key: &K, id: TokenId, kept: bool) {
+    match index.get_mut(key) {
+        Some(ids) if kept => drop(ids.insert(id)),
+        Some(ids) => {
+            ids.remove(&id);
+            if ids.is_empty() {
+                index.remove(key);
+            }
+        }
+        None if kept => drop(index.insert(key.clone(), BTreeSet::from([id]))),
+        None => (),
+    }
+}
+
+fn revoked(tokens: Vec<TokenId>, reason: &Reason, now: Timestamp) -> Outcome<Tokens> {
+    let reply = Reply::Revoked { tokens: tokens.len() as u64 };
+    let facts = tokens.into_iter().map(|id| Event::Revoked(RevokedV1::new(id, now, reason))).collect();
+    Outcome::new(facts, reply)
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+    (1..=NAME_MAX).contains(&text.len()) && text.chars().all(plain)
+}

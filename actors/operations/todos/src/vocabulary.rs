@@ -224,7 +224,7 @@ impl Refuse for Refusal {
             Self::TokenTaken => "Choose a new token id and a new secret for each claim.",
             Self::ForAnother => "Claim in your own name.",
             Self::InternalHolder => "Name an operator, an agent or a protocol as the holder.",
-            Self::NotHolder { .. } => "Claim the todo first.",
+            Self::NotHolder { .. } => "Claim the todo first, or ask its holder.",
         }
         .to_string()
     }
