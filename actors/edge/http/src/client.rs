@@ -25,6 +25,9 @@ const ANSWER_MAX: usize = 64 << 20;
 /// Over the server's own default of 30 s, so that its words arrive.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
+/// Before another try to get into the daemon's queue.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+
 /// Asks the daemon on one socket. Each request has a connection of its own, and ends when its future is dropped.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -117,7 +120,7 @@ impl Client {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, ClientError> {
         let unreachable = |why| ClientError::Unreachable { socket: self.socket.clone(), why };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let stream = self.connect().await.map_err(unreachable)?;
         let uid = stream.peer_cred().map_err(unreachable)?.uid();
         if request.headers().contains_key(AUTHORIZATION) && uid != 0 && uid != rustix::process::geteuid().as_raw() {
             return Err(ClientError::Stranger { socket: self.socket.clone(), uid });
@@ -141,6 +144,16 @@ impl Client {
             _ = &mut connection => {}
         }
         answered.await
+    }
+
+    async fn connect(&self) -> io::Result<UnixStream> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                // The daemon is alive, and its queue is full.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_PAUSE).await,
+                connected => return connected,
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //! 1. Every answer that is not a success is a problem document with a stable code and a remedy, whoever found the fault:
-//!    this crate, the framework under it, or the [`Api`].
+//!    this crate, the framework under it, or the [`Api`]. Bytes that are no HTTP request at all get hyper's bare 400.
 //! 2. A credential is in no log line and no `Debug` output.
 //! 3. Everything that is read, waited for or kept open has a bound ([`Limits`]).
 //! 4. What runs is owned: connections by the accept loop, the accept loop by [`HttpActor`]; when the owner goes, they go.

@@ -103,6 +103,10 @@ impl Server {
             Ok(peer) => Source { uid: peer.uid(), pid: peer.pid() },
             Err(error) => return tracing::warn!(%error, "a connection does not say whose it is"),
         };
+        // Those that have ended no longer count.
+        while let Some(ended) = connections.try_join_next() {
+            report(ended);
+        }
         let (stopped, timeout) = (stopped.clone(), self.limits.header_timeout);
         if connections.len() < self.limits.connections_max {
             let inner = TowerToHyperService::new(self.router.clone());
