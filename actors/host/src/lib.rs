@@ -1,1 +1,22 @@
-//! The one actor shell that runs any machine.
+//! The one actor shell: runs any [`Machine`], and is the only place that knows the order *decide, persist, tell*.
+//!
+//! A host never waits for the disk between two commands. It decides, evolves its machine at once, hands the facts to the
+//! journal and takes the next command; the answer leaves when the journal says that the facts are durable. So the machine
+//! runs ahead of the disk, and nobody can see how far: replies, refusals and reads alike wait for the version they saw.
+//!
+//! # Invariants
+//! 1. No answer rests on a version that is not durable.
+//! 2. A command id has one outcome: a repeat gets the first answer, another content under the id is refused ([`outcomes`]).
+//! 3. An append that fails ends the incarnation; the next one replays. Nothing is undone in memory.
+//! 4. A command whose decision panics is answered as a fault and refused from then on: no crash loop.
+//! 5. [`View`]s see durable facts only, in order, and before anybody is told of them.
+
+mod actor;
+mod clock;
+mod error;
+mod handle;
+mod outcomes;
+
+pub use clock::Clock;
+pub use error::Error;
+pub use handle::{Answer, Handle, Limits, Order, View};

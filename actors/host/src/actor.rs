@@ -1,0 +1,384 @@
+//! The actor: replay, decide, evolve, hand over, and the timer.
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use journal::codec::{self, Body};
+use journal::envelope::{self, Record};
+use journal::{Append, AppendError, Durable, Entry, OPENED, Opened};
+use kernel::{CommandId, Context, Digest, Epoch, Kin, Machine, Outcome, Position, Principal, Timestamp};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisors::Unrecoverable;
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::handle::{Order, Permit, Ports};
+use crate::outcomes::{Outcomes, Seen};
+
+/// Facts of one command: bounded, so that one command cannot fill a group.
+const FACTS_MAX: usize = 4_096;
+/// Records read between two yields of replay: under a millisecond's work.
+const REPLAY_CHUNK: usize = 512;
+
+type Look<M> = Box<dyn FnOnce(&M) -> Box<dyn FnOnce() + Send> + Send>;
+
+/// What a host is told. Only a handle makes one.
+pub(crate) enum Msg<M: Machine> {
+    Execute(Box<Request<M>>),
+    Inspect(Look<M>),
+    /// The machine's deadline has come.
+    Due,
+    /// An append of this incarnation failed.
+    Lost(AppendError),
+}
+
+pub(crate) struct Request<M: Machine> {
+    pub(crate) order: Order<M::Command>,
+    pub(crate) digest: Digest,
+    pub(crate) reply: oneshot::Sender<Result<Given<M>, Error>>,
+    pub(crate) permit: Permit<M>,
+}
+
+pub(crate) enum Given<M: Machine> {
+    First {
+        outcome: Result<M::Reply, M::Refusal>,
+        at: Durable,
+    },
+    /// The answer lies beside the record at this version.
+    Repeat {
+        version: Position,
+    },
+}
+
+/// Hosts a machine; all its state is in [`Running`], made anew by each start.
+pub(crate) struct Host<M>(PhantomData<fn() -> M>);
+
+impl<M> Default for Host<M> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// One incarnation: the machine, ahead of the disk, and what it needs to stay one.
+pub(crate) struct Running<M: Machine> {
+    machine: M,
+    ports: Arc<Ports<M>>,
+    epoch: Epoch,
+    /// Of the machine, durable or not.
+    version: Position,
+    time: Timestamp,
+    outcomes: Outcomes,
+    /// What the timer is set to.
+    armed: Option<Timestamp>,
+    myself: ActorRef<Msg<M>>,
+}
+
+impl<M: Machine> Actor for Host<M> {
+    type Msg = Msg<M>;
+    type State = Running<M>;
+    type Arguments = Arc<Ports<M>>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Msg<M>>,
+        ports: Arc<Ports<M>>,
+    ) -> Result<Running<M>, ActorProcessingErr> {
+        let mut running = Running::open(myself, ports).await?;
+        running.replay().await?;
+        running.arm();
+        Ok(running)
+    }
+
+    /// `Err` is a fault: it ends the incarnation and wakes the supervisor. A refusal is an answer.
+    async fn handle(
+        &self,
+        _myself: ActorRef<Msg<M>>,
+        msg: Msg<M>,
+        running: &mut Running<M>,
+    ) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::Execute(request) => running.execute(*request)?,
+            Msg::Inspect(look) => {
+                let release = look(&running.machine);
+                running.when_durable(running.version, move |durable| {
+                    // Not released: the asker's channel closes, which says that the outcome is unknown.
+                    if durable.is_ok() {
+                        release();
+                    }
+                });
+            }
+            Msg::Due => running.tick()?,
+            Msg::Lost(error) => return Err(format!("an append failed: {error}").into()),
+        }
+        running.arm();
+        Ok(())
+    }
+}
+
+impl<M: Machine> Running<M> {
+    /// Opening is an append: it fences the incarnation before, and says up to where to replay.
+    async fn open(myself: ActorRef<Msg<M>>, ports: Arc<Ports<M>>) -> Result<Self, ActorProcessingErr> {
+        let (tell, told) = oneshot::channel();
+        let then = Box::new(move |opened| {
+            let _ = tell.send(opened);
+        });
+        let principal = Principal::internal("host");
+        ports.journal.queue(Entry::Open { stream: M::NAME, principal, time: ports.clock.now(), then });
+        let Opened { epoch, version, time } = told.await??;
+        let outcomes = Outcomes::new(ports.limits.outcomes);
+        Ok(Self { machine: M::default(), ports, epoch, version, time, outcomes, armed: None, myself })
+    }
+
+    async fn replay(&mut self) -> Result<(), ActorProcessingErr> {
+        if let Some(view) = &self.ports.view {
+            view.reset();
+        }
+        let mut next = Position(1);
+        while next <= self.version {
+            let records = self.ports.journal.read_stream(M::NAME, next, self.version, REPLAY_CHUNK)?;
+            for record in &records {
+                if record.version != next {
+                    return Err(unreadable::<M>(record, "it is not the next one"));
+                }
+                self.relive(record)?;
+                next.0 += 1;
+            }
+            if records.is_empty() {
+                let what = format!("{} has no record of version {next}; see `sop audit verify`", M::NAME);
+                return Err(Unrecoverable(what).into());
+            }
+            tokio::task::yield_now().await;
+        }
+        self.outcomes.forget(self.ports.clock.now().max(self.time));
+        self.ports.durable.store(self.version.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn relive(&mut self, record: &Record) -> Result<(), ActorProcessingErr> {
+        if record.index == 0 && record.kind_id != OPENED.id {
+            let seen = Seen { digest: record.command_digest, version: record.version };
+            self.outcomes.note(record.command_id, seen, record.time);
+        }
+        // Kinds below 100 are the host's own: they hold no fact of the machine.
+        if record.kind_id < 100 {
+            return Ok(());
+        }
+        let event: M::Event = codec::read((record.kind_id, record.schema), &record.body)
+            .map_err(|error| unreadable::<M>(record, &error.to_string()))?;
+        let evolved = catch_unwind(AssertUnwindSafe(|| self.machine.evolve(&event, record.version)));
+        evolved.map_err(|panic| unreadable::<M>(record, &said(&*panic)))?;
+        if let Some(view) = &self.ports.view {
+            view.apply(&event, record.version);
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, request: Request<M>) -> Result<(), ActorProcessingErr> {
+        let Request { order, digest, reply, permit } = request;
+        let now = self.ports.clock.now().max(self.time);
+        if let Some(seen) = self.outcomes.get(order.command_id) {
+            let given =
+                if seen.digest == digest { Ok(Given::Repeat { version: seen.version }) } else { Err(Error::IdTaken) };
+            self.when_durable(seen.version, move |durable| {
+                let _permit = permit;
+                let _ = reply.send(durable.map_err(lost::<M>).and(given));
+            });
+            return Ok(());
+        }
+        let internal = order.principal.kin == Kin::Internal;
+        let admitted = self.outcomes.admit(M::NAME, order.command_id, internal, now).and_then(|()| {
+            self.ports.journal.writable()?;
+            let poison = self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner);
+            let why = "it made the machine panic before".to_owned();
+            if poison.contains(&digest) { Err(Error::Fault { name: M::NAME, why }) } else { Ok(()) }
+        });
+        if let Err(error) = admitted {
+            // Rests on no version of the machine.
+            let _ = reply.send(Err(error));
+            return Ok(());
+        }
+        let decided = match self.decide(&order, digest, now) {
+            Ok(decided) => decided,
+            Err(why) => {
+                self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+                tracing::error!(code = "host.fault", machine = M::NAME, command = %order.command_id, why);
+                let _ = reply.send(Err(Error::Fault { name: M::NAME, why: why.clone() }));
+                return Err(why.into());
+            }
+        };
+        let Decided { outcome, events, bodies, answer } = decided;
+        self.append(order, digest, now, events, bodies, answer, move |stored| {
+            let _permit = permit;
+            let given = stored.map(|at| Given::First { outcome, at });
+            let _ = reply.send(given.map_err(lost::<M>));
+        });
+        Ok(())
+    }
+
+    /// Decides and evolves, or says why the machine cannot: then it may be half evolved and must not live on.
+    fn decide(&mut self, order: &Order<M::Command>, digest: Digest, now: Timestamp) -> Result<Decided<M>, String> {
+        let context = Context {
+            now,
+            command_id: order.command_id,
+            principal: order.principal.clone(),
+            decision: order.decision.clone(),
+        };
+        let machine = &mut self.machine;
+        let version = self.version;
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            let (events, outcome) = match machine.decide(&order.command, &context) {
+                Ok(Outcome { events, reply }) => (events, Ok(reply)),
+                Err(refusal) => (Vec::new(), Err(refusal)),
+            };
+            for (at, event) in (version.0 + 1..).zip(&events) {
+                machine.evolve(event, Position(at));
+            }
+            (events, outcome)
+        }));
+        let (events, outcome) = decided.map_err(|panic| said(&*panic))?;
+        if FACTS_MAX < events.len() {
+            return Err(format!("a command made {} facts, over the limit of {FACTS_MAX}", events.len()));
+        }
+        let bodies =
+            events.iter().map(codec::write).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let answer = match &outcome {
+            Ok(reply) => serde_json::to_vec(reply).map(envelope::Answer::Reply),
+            Err(refusal) => serde_json::to_vec(refusal).map(envelope::Answer::Refusal),
+        };
+        let answer = answer.map_err(|error| error.to_string())?;
+        if let envelope::Answer::Reply(json) | envelope::Answer::Refusal(json) = &answer
+            && envelope::ANSWER_BYTES_MAX < json.len()
+        {
+            return Err(format!("the answer has {} bytes", json.len()));
+        }
+        let seen = Seen { digest, version: Position(self.version.0 + 1) };
+        self.outcomes.note(order.command_id, seen, now);
+        Ok(Decided { outcome, events, bodies, answer })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one append, from one place")]
+    fn append(
+        &mut self,
+        order: Order<M::Command>,
+        digest: Digest,
+        now: Timestamp,
+        events: Vec<M::Event>,
+        bodies: Vec<Body>,
+        answer: envelope::Answer,
+        tell: impl FnOnce(Result<Durable, AppendError>) + Send + 'static,
+    ) {
+        let expected = self.version;
+        self.version.0 += bodies.len().max(1) as u64;
+        self.time = now;
+        let (ports, myself) = (self.ports.clone(), self.myself.clone());
+        let then = Box::new(move |stored: Result<Durable, AppendError>| {
+            match &stored {
+                Ok(at) => {
+                    if let Some(view) = &ports.view {
+                        for (version, event) in (expected.0 + 1..).zip(&events) {
+                            view.apply(event, Position(version));
+                        }
+                    }
+                    ports.durable.store(at.version.0, Ordering::Release);
+                }
+                Err(error) => {
+                    // If the actor is gone already, so is the incarnation that must end.
+                    let _ = myself.send_message(Msg::Lost(error.clone()));
+                }
+            }
+            tell(stored);
+        });
+        self.ports.journal.queue(Entry::Append(Box::new(Append {
+            stream: M::NAME,
+            epoch: self.epoch,
+            expected,
+            time: now,
+            principal: order.principal,
+            decision: order.decision,
+            command_id: order.command_id,
+            command_digest: digest,
+            cause: order.cause,
+            answer,
+            bodies,
+            then,
+        })));
+    }
+
+    /// Tells when `version` is durable: now, if it is already.
+    fn when_durable(&self, version: Position, tell: impl FnOnce(Result<(), AppendError>) + Send + 'static) {
+        if version.0 <= self.ports.durable.load(Ordering::Acquire) {
+            tell(Ok(()));
+        } else {
+            let then = Box::new(tell);
+            self.ports.journal.queue(Entry::Barrier { stream: M::NAME, epoch: self.epoch, version, then });
+        }
+    }
+
+    /// The clock asks. Its commands go the same way as anybody's, without a waiter.
+    fn tick(&mut self) -> Result<(), ActorProcessingErr> {
+        self.armed = None;
+        let now = self.ports.clock.now().max(self.time);
+        if self.machine.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        // With a full disk the bookkeeping waits; validity never rests on it.
+        let (Some(command), Ok(())) = (self.machine.due(now), self.ports.journal.writable()) else { return Ok(()) };
+        let digest = crate::Handle::<M>::digest(&command)?;
+        let id = format!("clock {} {} {}", M::NAME, self.epoch, self.version);
+        let order = Order {
+            command,
+            command_id: CommandId::derived(Digest(*blake3::hash(id.as_bytes()).as_bytes())),
+            principal: Principal::internal("clock"),
+            decision: kernel::Decision::default(),
+            cause: None,
+        };
+        let Decided { events, bodies, answer, .. } = self.decide(&order, digest, now)?;
+        self.append(order, digest, now, events, bodies, answer, |_| {});
+        Ok(())
+    }
+
+    /// Sets the one timer to the machine's deadline.
+    fn arm(&mut self) {
+        let Some(deadline) = self.machine.deadline() else { return };
+        if self.armed.is_some_and(|armed| armed <= deadline) {
+            return;
+        }
+        self.armed = Some(deadline);
+        let wait = deadline - self.ports.clock.now();
+        // A due clock that could do nothing (full disk, clock set back) must not spin; one that waits for months must
+        // still notice that the wall clock was set forward.
+        let wait = Duration::from_millis(wait.0.clamp(DUE_AGAIN_MIN_MS, DUE_AGAIN_MAX_MS));
+        self.myself.send_after(wait, || Msg::Due);
+    }
+}
+
+const DUE_AGAIN_MIN_MS: u64 = 20;
+const DUE_AGAIN_MAX_MS: u64 = 60_000;
+
+struct Decided<M: Machine> {
+    outcome: Result<M::Reply, M::Refusal>,
+    events: Vec<M::Event>,
+    bodies: Vec<Body>,
+    answer: envelope::Answer,
+}
+
+/// What cannot be replayed now cannot be replayed later: the supervisor quarantines the machine.
+fn unreadable<M: Machine>(record: &Record, why: &str) -> ActorProcessingErr {
+    Unrecoverable(format!("{} cannot replay record {}: {why}", M::NAME, record.sequence)).into()
+}
+
+/// A fenced append has certainly not run; any other failure leaves it open.
+fn lost<M: Machine>(error: AppendError) -> Error {
+    match error {
+        AppendError::Fenced | AppendError::Unavailable => Error::Down { name: M::NAME },
+        AppendError::Unknown { why } => Error::Unknown { name: M::NAME, why },
+    }
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+}

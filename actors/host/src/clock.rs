@@ -1,0 +1,39 @@
+//! The one place that reads the wall clock and the system's randomness, so that everything else can be told.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kernel::{CommandId, Timestamp};
+
+/// Tells the time. Cheap to clone; tests bring their own.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The wall clock of this machine.
+    pub fn system() -> Self {
+        Self::from_fn(|| {
+            #[expect(clippy::disallowed_methods, reason = "this is where the clock is read, once for everybody")]
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        })
+    }
+
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+
+    /// A fresh command id.
+    ///
+    /// # Panics
+    /// If the system has no randomness to give: nothing can be authorised safely then.
+    pub fn command_id(&self) -> CommandId {
+        let mut entropy = [0; 10];
+        getrandom::fill(&mut entropy).expect("the system gives randomness");
+        CommandId::new(self.now(), entropy)
+    }
+}

@@ -1,0 +1,198 @@
+//! What others hold of a hosted machine: a cheap, stable handle with async methods. The mailbox stays private.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use journal::{Durable, Journal, codec, envelope};
+use kernel::{CommandId, Decision, Digest, Machine, Position, Principal, Sequence};
+use supervisors::{Child, ChildRef};
+use tokio::sync::oneshot;
+
+use crate::actor::{Given, Host, Msg, Request};
+use crate::{Clock, Error};
+
+/// What bounds a host.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Commands outstanding at once; ractor's mailboxes have no bound of their own.
+    pub permits: usize,
+    /// Outcomes kept for repeats; about 100 bytes each.
+    pub outcomes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { permits: 4_096, outcomes: 1_000_000 }
+    }
+}
+
+/// A command with everything it is judged and recorded by.
+#[derive(Clone, Debug)]
+pub struct Order<C> {
+    pub command: C,
+    pub command_id: CommandId,
+    pub principal: Principal,
+    pub decision: Decision,
+    /// The record whose route or worker asks.
+    pub cause: Option<Sequence>,
+}
+
+/// The first outcome of a command, durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<M: Machine> {
+    pub outcome: Result<M::Reply, M::Refusal>,
+    /// Where its records lie.
+    pub first: Sequence,
+    pub last: Sequence,
+    /// It had been answered before.
+    pub repeated: bool,
+}
+
+/// A read view that follows a machine's durable facts. Called on the journal's thread: must be quick and must not block.
+pub trait View<M: Machine>: Send + Sync + 'static {
+    /// A new incarnation replays from the beginning.
+    fn reset(&self);
+    fn apply(&self, event: &M::Event, at: Position);
+}
+
+/// The stable handle of a hosted machine.
+pub struct Handle<M: Machine> {
+    pub(crate) reference: ChildRef<Msg<M>>,
+    pub(crate) ports: Arc<Ports<M>>,
+}
+
+impl<M: Machine> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { reference: self.reference.clone(), ports: self.ports.clone() }
+    }
+}
+
+/// What every incarnation of a host uses, and what outlives each.
+pub(crate) struct Ports<M: Machine> {
+    pub journal: Journal,
+    pub clock: Clock,
+    pub limits: Limits,
+    pub view: Option<Arc<dyn View<M>>>,
+    /// The version up to which the stream is durable.
+    pub durable: AtomicU64,
+    outstanding: AtomicUsize,
+    /// Contents that made the machine panic, in this process.
+    pub poison: Mutex<BTreeSet<Digest>>,
+}
+
+/// Counts one outstanding command for as long as it lives.
+pub(crate) struct Permit<M: Machine>(Arc<Ports<M>>);
+
+impl<M: Machine> Drop for Permit<M> {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<M: Machine> Handle<M> {
+    pub fn new(journal: &Journal, clock: &Clock, limits: Limits, view: Option<Arc<dyn View<M>>>) -> Self {
+        let ports = Ports {
+            journal: journal.clone(),
+            clock: clock.clone(),
+            limits,
+            view,
+            durable: AtomicU64::new(0),
+            outstanding: AtomicUsize::new(0),
+            poison: Mutex::default(),
+        };
+        Self { reference: ChildRef::new(M::NAME), ports: Arc::new(ports) }
+    }
+
+    /// The child to put into the tree.
+    pub fn child(&self) -> Child {
+        let ports = self.ports.clone();
+        Child::actor::<Host<M>, _>(&self.reference, move || (Host::default(), ports.clone()))
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.reference.is_up()
+    }
+
+    /// Waits until an incarnation has replayed and takes commands.
+    pub async fn up(&self) {
+        self.reference.up().await;
+    }
+
+    /// The version of the stream that is durable: what a view has seen.
+    pub fn durable(&self) -> Position {
+        Position(self.ports.durable.load(Ordering::Acquire))
+    }
+
+    /// The digest under which a repeat of `command` is recognised.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] for a command that cannot be written down.
+    pub fn digest(command: &M::Command) -> Result<Digest, Error> {
+        let bytes =
+            codec::canonical(command).map_err(|error| Error::Fault { name: M::NAME, why: error.to_string() })?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(M::NAME.as_bytes()).update(&[0]).update(&bytes);
+        Ok(Digest(*hasher.finalize().as_bytes()))
+    }
+
+    /// Runs a command, once for its id, and answers when the outcome is durable.
+    ///
+    /// # Errors
+    /// [`Error`]; a refusal of the machine is an answer, not an error.
+    pub async fn execute(&self, order: Order<M::Command>) -> Result<Answer<M>, Error> {
+        let permit = self.permit()?;
+        let digest = Self::digest(&order.command)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request { order, digest, reply, permit };
+        let down = || Error::Down { name: M::NAME };
+        self.reference.cast(Msg::Execute(Box::new(request))).map_err(|_| down())?;
+        let lost = || Error::Unknown { name: M::NAME, why: "it was restarted".into() };
+        match answer.await.map_err(|_| lost())?? {
+            Given::First { outcome, at: Durable { first, last, .. } } => {
+                Ok(Answer { outcome, first, last, repeated: false })
+            }
+            Given::Repeat { version } => self.recall(version),
+        }
+    }
+
+    /// Looks at the state between two commands; answers when what was seen is durable.
+    ///
+    /// # Errors
+    /// [`Error::Down`] or [`Error::Unknown`].
+    pub async fn inspect<R: Send + 'static>(&self, look: impl FnOnce(&M) -> R + Send + 'static) -> Result<R, Error> {
+        let (reply, answer) = oneshot::channel();
+        let inspect = Msg::Inspect(Box::new(move |machine: &M| {
+            let seen = look(machine);
+            Box::new(move || {
+                // The asker may have stopped waiting, as is its right.
+                let _ = reply.send(seen);
+            })
+        }));
+        self.reference.cast(inspect).map_err(|_| Error::Down { name: M::NAME })?;
+        answer.await.map_err(|_| Error::Unknown { name: M::NAME, why: "it was restarted".into() })
+    }
+
+    fn permit(&self) -> Result<Permit<M>, Error> {
+        let limit = self.ports.limits.permits;
+        let before = self.ports.outstanding.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit(self.ports.clone());
+        if before < limit { Ok(permit) } else { Err(Error::Overloaded { name: M::NAME, limit }) }
+    }
+
+    /// The answer that lies beside the record at `version`.
+    fn recall(&self, version: Position) -> Result<Answer<M>, Error> {
+        let unreadable = |why: String| Error::AnswerLost { why };
+        let records = self.ports.journal.read_stream(M::NAME, version, version, 1);
+        let record = records.map_err(|error| unreadable(error.to_string()))?.pop();
+        let record = record.ok_or_else(|| unreadable(format!("version {version} is not there")))?;
+        let outcome = match &record.answer {
+            envelope::Answer::Reply(json) => serde_json::from_slice(json).map(Ok),
+            envelope::Answer::Refusal(json) => serde_json::from_slice(json).map(Err),
+            envelope::Answer::None => return Err(unreadable("the record holds none".into())),
+        };
+        let outcome = outcome.map_err(|error| unreadable(error.to_string()))?;
+        let last = Sequence(record.sequence.0 + u64::from(record.count.max(1)) - 1);
+        Ok(Answer { outcome, first: record.sequence, last, repeated: true })
+    }
+}
