@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationMode, Validator};
 
-use crate::{ACTIONS, Policies, Problem, model, shortened};
+use crate::{ACTIONS, Policies, Problem, bounds, model, shortened};
 
 /// Longest `@id`, in bytes: ids stand in the record of every decision.
 const ID_MAX: usize = 64;
+
+/// In bytes, taken from the system only as far as it is used. On a short stack Cedar's parser would abort the process,
+/// and its validator would pass what it could not check.
+const COMPILE_STACK: usize = 32 * 1024 * 1024;
 
 impl Policies {
     /// Compiles a text: parses it, names its policies, and validates them strictly against the schema. A policy's id is
@@ -17,24 +21,20 @@ impl Policies {
     /// All problems that were found, in the order of the text. Problems of syntax hide those of names, and these hide
     /// those of meaning.
     pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
-        within_bounds(text).map_err(|problem| vec![problem])?;
+        let depth = bounds::depth(text).map_err(|problem| vec![problem])?;
+        // Inside the bounds a fraction of this is used; the caller's own stack may be any size.
+        stacker::grow(COMPILE_STACK, || Self::compile_bounded(text, depth))
+    }
+
+    fn compile_bounded(text: &str, depth: usize) -> Result<Self, Vec<Problem>> {
         let parsed: PolicySet = text
             .parse()
             .map_err(|errors: ParseErrors| sorted(errors.iter().map(|error| Problem::syntax(text, error))))?;
         let set = PolicySet::from_policies(named(text, &parsed)?).expect("the ids were just found to be different");
         validated(text, &set)?;
         let texts = set.policies().map(|policy| (name(policy.id()).to_owned(), source(policy)));
-        Ok(Self { texts: texts.collect(), slices: sliced(&set) })
+        Ok(Self { texts: texts.collect(), slices: sliced(&set), depth })
     }
-}
-
-/// What must hold before a text is shown to the parser.
-fn within_bounds(text: &str) -> Result<(), Problem> {
-    if text.len() > Policies::TEXT_MAX {
-        let message = format!("the text has {} bytes, over the limit of {}", text.len(), Policies::TEXT_MAX);
-        return Err(Problem::of_text("policy.too_long", message));
-    }
-    Ok(())
 }
 
 /// The policies, each under the id its author gave it.
@@ -72,10 +72,13 @@ fn is_id(id: &str) -> bool {
 
 fn validated(text: &str, set: &PolicySet) -> Result<(), Vec<Problem>> {
     let result = Validator::new(model().schema.clone()).validate(set, ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| Problem::invalid(text, error));
-    let warnings = result.validation_warnings().filter_map(|warning| Problem::refused_warning(text, warning));
-    let problems = sorted(errors.chain(warnings));
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    let errors = sorted(result.validation_errors().map(|error| Problem::invalid(text, error)));
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let refused = result.validation_warnings().filter_map(|warning| Problem::refused_warning(text, warning));
+    let refused = sorted(refused);
+    if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
 /// The schema has no groups of actions (a test says so), so a scope that names actions matches these and no other.

@@ -76,16 +76,17 @@ impl Problem {
     /// What Cedar only warns of and what we refuse: a rule that protects nobody but looks as if it did, and characters
     /// that make a text look like another. `None` for the warnings that may be meant so.
     pub(crate) fn refused_warning(text: &str, warning: &ValidationWarning) -> Option<Self> {
-        let code = match warning {
+        let (code, message) = match warning {
             ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_) => {
-                "policy.never_applies"
+                let message = "no valid request matches this policy; look at its resource type and its conditions";
+                ("policy.never_applies", message.to_owned())
             }
             ValidationWarning::BidiCharsInString(_) | ValidationWarning::BidiCharsInIdentifier(_) => {
-                "policy.hidden_characters"
+                ("policy.hidden_characters", worded(warning))
             }
             _ => return None,
         };
-        Some(Self::diagnosed(text, code, Some(warning.policy_id()), warning))
+        Some(Self { message, ..Self::diagnosed(text, code, Some(warning.policy_id()), warning) })
     }
 }
 

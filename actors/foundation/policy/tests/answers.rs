@@ -1,0 +1,282 @@
+//! One row per answer: what is wrong with a text, and what a question is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::Schema;
+use kernel::{Kin, Principal};
+use policy::{ACTIONS, Judgement, Policies, Problem, Question, SCHEMA, Value};
+
+const STARTER: &str = include_str!("../../../../config/policies/starter.cedar");
+
+#[test]
+fn what_is_wrong_with_a_text() {
+    let long = "// ".to_owned() + &"a".repeat(Policies::TEXT_MAX);
+    let nested = format!("permit (principal, action, resource) when {{ {}true{} }};", "(".repeat(32), ")".repeat(32));
+    let chained = format!("permit (principal, action, resource) when {{ {} == 1 }};", ["1"; 300].join("+"));
+    let wide =
+        format!("permit (principal, action, resource) when {{ [{}].contains(1) }};", vec!["1"; 5_000].join(", "));
+    let quoted = format!("// {0}\n@note(\"{0}\\\"{0}\")\npermit (principal, action, resource);", "(((((((".repeat(9));
+    for (row, text, expected) in [
+        ("nothing", "", vec![]),
+        ("a comment", "// nothing yet", vec![]),
+        ("every action", "permit (principal, action, resource);", vec![]),
+        ("a long list", &wide, vec![]),
+        ("brackets in strings and comments", &quoted, vec![]),
+        ("a syntax error", "permit (principal, action, resource)", vec![("policy.syntax", Some((1, 37)), None)]),
+        (
+            "two syntax errors",
+            "permit (principle, action, resource);\nforbid (principle, action, resource);",
+            vec![("policy.syntax", Some((1, 9)), None), ("policy.syntax", Some((2, 9)), None)],
+        ),
+        ("too long", &long, vec![("policy.too_long", None, None)]),
+        ("too deep", &nested, vec![("policy.too_complex", Some((1, 76)), None)]),
+        ("too many operators", &chained, vec![("policy.too_complex", Some((1, 296)), None)]),
+        (
+            "a template",
+            "\npermit (principal == ?principal, action, resource);",
+            vec![("policy.template", Some((2, 1)), Some("policy0"))],
+        ),
+        (
+            "an id twice",
+            "@id(\"a\") permit (principal, action, resource);\n  @id(\"a\") forbid (principal, action, resource);",
+            vec![("policy.duplicate_id", Some((2, 3)), Some("a"))],
+        ),
+        (
+            "an id that is another's default",
+            "@id(\"policy1\") permit (principal, action, resource);\nforbid (principal, action, resource);",
+            vec![("policy.duplicate_id", Some((2, 1)), Some("policy1"))],
+        ),
+        ("an empty id", "@id permit (principal, action, resource);", vec![("policy.bad_id", Some((1, 1)), Some(""))]),
+        (
+            "an unknown action",
+            "permit (principal, action == Action::\"token.steal\", resource);",
+            vec![("policy.unknown_action", Some((1, 30)), Some("policy0"))],
+        ),
+        (
+            "an unknown type",
+            "@id(\"users\") permit (principal is User, action, resource);",
+            vec![("policy.unknown_type", Some((1, 35)), Some("users"))],
+        ),
+        (
+            "an unknown attribute",
+            "permit (principal, action == Action::\"gap.scan\", resource) when { context.path == \"/\" };",
+            vec![("policy.unknown_attribute", Some((1, 67)), Some("policy0"))],
+        ),
+        (
+            "a number against a text",
+            "permit (principal, action == Action::\"gap.scan\", resource) when { context.root == 7 };",
+            vec![("policy.type_mismatch", Some((1, 67)), Some("policy0"))],
+        ),
+        (
+            "another resource than the action's",
+            "forbid (principal, action == Action::\"token.issue\", resource is Gap);",
+            vec![("policy.never_applies", Some((1, 1)), Some("policy0"))],
+        ),
+        (
+            "never true",
+            "forbid (principal, action, resource) when { context.via_token && false };",
+            vec![("policy.never_applies", Some((1, 1)), Some("policy0"))],
+        ),
+        (
+            "text that reads backwards",
+            "permit (principal, action == Action::\"gap.scan\", resource) when { context.root == \"\u{202e}x\" };",
+            vec![("policy.hidden_characters", Some((1, 83)), Some("policy0"))],
+        ),
+    ] {
+        let problems = Policies::compile(text).err().unwrap_or_default();
+        let found: Vec<_> = problems
+            .iter()
+            .map(|Problem { line, column, policy, code, .. }| (code.as_str(), line.zip(*column), policy.as_deref()))
+            .collect();
+        assert_eq!(found, expected, "{row}: {problems:#?}");
+        assert!(problems.iter().all(|problem| !problem.message.is_empty()), "{row}");
+    }
+}
+
+#[test]
+fn a_problem_reads_well() {
+    let text =
+        "@id(\"roots\")\npermit (principal, action == Action::\"gap.scan\", resource)\nwhen { context.rot == \"/\" };";
+    let problems = Policies::compile(text).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "line 3, column 8: in policy \"roots\": attribute `rot` in context for Action::\"gap.scan\" not found; did you \
+         mean `root`?"
+    );
+}
+
+#[test]
+fn what_the_starter_says() {
+    let (root, alpha, arp) = ("operator/root", "agent/alpha", "protocol/ARP");
+    let starter = Policies::compile(STARTER).unwrap();
+    for (principal, action, changed, determining) in [
+        (root, "policy.activate", None, Ok("operators-may-all")),
+        (root, "system.kill", None, Ok("operators-may-all")),
+        (root, "gap.list", None, Ok("operators-may-all work-is-visible")),
+        (alpha, "gap.list", None, Ok("work-is-visible")),
+        (arp, "todo.show", None, Ok("work-is-visible")),
+        (alpha, "todo.claim", Some(("holder", "agent/alpha".into())), Ok("claim-for-oneself")),
+        (alpha, "todo.claim", Some(("holder", "agent/beta".into())), Err("")),
+        (alpha, "todo.claim", Some(("holder", "protocol/alpha".into())), Err("")),
+        (arp, "todo.submit", None, Ok("finish-claimed-work")),
+        (arp, "todo.release", None, Ok("finish-claimed-work")),
+        (alpha, "token.consume", None, Ok("tokens-are-for-use")),
+        (alpha, "token.validate", None, Ok("tokens-are-for-use")),
+        (alpha, "token.issue", None, Err("")),
+        (alpha, "gap.scan", Some(("via_token", true.into())), Ok("scan-by-token")),
+        (alpha, "gap.scan", None, Err("")),
+        (alpha, "policy.list", None, Err("policies-are-for-operators")),
+        (arp, "system.tree", None, Err("")),
+        (arp, "decision.explain", None, Err("")),
+    ] {
+        let judgement = judge(&starter, principal, action, changed.clone());
+        let answer = (judgement.allowed, judgement.determining.join(" "));
+        let expected = determining.map_or_else(|forbids| (false, forbids), |permits| (true, permits));
+        assert_eq!(answer, (expected.0, expected.1.to_owned()), "{principal} {action} {changed:?}");
+        assert_eq!(judgement.errors, Vec::<String>::new(), "{principal} {action}");
+    }
+}
+
+#[test]
+fn what_cannot_be_judged_is_denied_with_an_error() {
+    let all = Policies::compile("permit (principal, action, resource);").unwrap();
+    let via_token = |value: Value| vec![("via_token", value)];
+    for (row, principal, action, context, error) in [
+        ("a part of the authority", "internal/clock", "gap.list", via_token(false.into()), "no policy judges it"),
+        ("an unknown action", "operator/root", "gap.close", via_token(false.into()), "no action \"gap.close\""),
+        ("a missing attribute", "operator/root", "gap.list", vec![], "not valid for"),
+        ("an ill-typed attribute", "operator/root", "gap.list", via_token("no".into()), "not valid for"),
+        (
+            "an attribute too many",
+            "operator/root",
+            "gap.list",
+            vec![("via_token", false.into()), ("root", "/".into())],
+            "not valid for",
+        ),
+    ] {
+        let principal: Principal = principal.parse().unwrap();
+        let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let judgement = all.judge(&Question { principal: &principal, action, resource: "*", context });
+        assert!(!judgement.allowed, "{row}");
+        assert_eq!(judgement.determining, Vec::<String>::new(), "{row}");
+        assert!(judgement.errors[0].contains(error), "{row}: {:?}", judgement.errors);
+    }
+}
+
+/// Cedar alone would skip the forbid that fails, and allow.
+#[test]
+fn a_policy_that_fails_denies() {
+    let uses = |uses: i64| Some(("uses", Value::Long(uses)));
+    let text = "@id(\"all\") permit (principal, action, resource);
+        @id(\"few\") forbid (principal, action == Action::\"token.issue\", resource) when { context.uses * 1000 > 5000 };";
+    let policies = Policies::compile(text).unwrap();
+
+    assert!(judge(&policies, "operator/root", "token.issue", uses(5)).allowed);
+    assert_eq!(judge(&policies, "operator/root", "token.issue", uses(6)).determining, ["few"]);
+    let failed = judge(&policies, "operator/root", "token.issue", uses(i64::MAX));
+    assert!(!failed.allowed);
+    assert_eq!(failed.determining, Vec::<String>::new());
+    assert!(failed.errors[0].contains("few") && failed.errors[0].contains("overflow"), "{:?}", failed.errors);
+}
+
+/// The most complex texts that the bounds let through, on a stack smaller than any thread has by default.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a stack of known size is what is tested")]
+fn a_text_from_outside_cannot_exhaust_the_stack() {
+    let head = "permit (principal, action, resource) when { ";
+    let texts = [
+        format!("{head}{0}context.via_token == false{1} }};", "(".repeat(31), ")".repeat(31)),
+        format!("{head}{0}true{1} == {0}true{1} }};", "[".repeat(31), "]".repeat(31)),
+        format!("{head}{0}true{1} == {0}true{1} }};", "{a:".repeat(31), "}".repeat(31)),
+        format!("{head}{}0 == 0 }};", "0+".repeat(120)),
+        format!("{head}{}0 == 0 }};", "0*".repeat(120)),
+        format!("{head}{}true }};", "true && ".repeat(120)),
+        format!("{head}{}true }};", "if context.via_token then false else ".repeat(60)),
+        format!("{head}{}true{} }};", "if context.via_token == false then ".repeat(60), " else false".repeat(60)),
+        format!("{head}{}true{} }};", "if ".repeat(120), " then true else false".repeat(120)),
+    ];
+    let threads = texts.map(|text| {
+        let check = move || {
+            let policies = Policies::compile(&text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+            judge(&policies, "agent/alpha", "gap.list", None)
+        };
+        std::thread::Builder::new().stack_size(256 * 1024).spawn(check).unwrap()
+    });
+    for thread in threads {
+        let expected = Judgement { allowed: true, determining: vec!["policy0".to_owned()], errors: vec![] };
+        assert_eq!(thread.join().unwrap(), expected);
+    }
+}
+
+/// On a short stack Cedar's validator passes this text: it stops looking before it finds the mistake.
+#[test]
+fn depth_does_not_hide_a_mistake_from_the_validator() {
+    let text = format!("permit (principal, action, resource) when {{ principal{} }};", ".a".repeat(120));
+    assert_eq!(Policies::compile(&text).unwrap_err()[0].code, "policy.unknown_attribute");
+}
+
+#[test]
+fn ids_and_texts_are_there_for_explanations() {
+    let text =
+        "// first\npermit (principal, action, resource); // on\n@id(\"b\")\nforbid (principal, action, resource);";
+    let policies = Policies::compile(text).unwrap();
+    assert_eq!(policies.ids().collect::<Vec<_>>(), ["b", "policy0"]);
+    assert_eq!(policies.text("policy0"), Some("permit (principal, action, resource);"));
+    assert_eq!(policies.text("b"), Some("@id(\"b\")\nforbid (principal, action, resource);"));
+    assert_eq!(policies.text("c"), None);
+}
+
+#[test]
+fn the_table_and_the_schema_agree() {
+    let (schema, _) = Schema::from_cedarschema_str(SCHEMA).unwrap();
+    let tabled: BTreeSet<_> =
+        ACTIONS.iter().map(|action| (action.name.to_owned(), action.resource.to_owned())).collect();
+    let of_schema: BTreeSet<_> = schema
+        .actions()
+        .flat_map(|uid| {
+            let resources = schema.resources_for_action(uid).unwrap();
+            resources.map(|resource| (uid.id().unescaped().to_owned(), resource.to_string()))
+        })
+        .collect();
+    assert_eq!(tabled, of_schema);
+    assert_eq!(tabled.len(), ACTIONS.len(), "no action is tabled twice");
+    assert_eq!(schema.action_groups().count(), 0, "slicing by action knows no groups");
+    for uid in schema.actions() {
+        let principals: BTreeSet<_> = schema.principals_for_action(uid).unwrap().map(ToString::to_string).collect();
+        assert_eq!(
+            principals.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["Agent", "Operator", "Protocol"],
+            "{uid}"
+        );
+    }
+    for action in ACTIONS {
+        assert_eq!(policy::action(action.name), Some(action));
+    }
+    assert_eq!(policy::action("system.stop"), None);
+}
+
+/// Asks about "*" with a context as the schema wants it, but for one attribute.
+fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&str, Value)>) -> Judgement {
+    let principal: Principal = principal.parse().unwrap();
+    assert_ne!(principal.kin, Kin::Internal);
+    let mut context: BTreeMap<String, Value> = match action {
+        "token.issue" => vec![
+            ("kind", "operation".into()),
+            ("subject", "agent/alpha".into()),
+            ("audience", "gaps".into()),
+            ("operation", "gap.scan".into()),
+            ("lifetime_ms", 60_000.into()),
+            ("uses", 1.into()),
+        ],
+        "token.validate" | "token.consume" => vec![("audience", "gaps".into()), ("operation", "gap.scan".into())],
+        "gap.scan" => vec![("root", "/srv".into())],
+        "todo.claim" => vec![("holder", "agent/alpha".into())],
+        _ => vec![],
+    }
+    .into_iter()
+    .map(|(name, value): (&str, Value)| (name.to_owned(), value))
+    .collect();
+    context.insert("via_token".to_owned(), false.into());
+    context.extend(changed.map(|(name, value)| (name.to_owned(), value)));
+    policies.judge(&Question { principal: &principal, action, resource: "*", context })
+}

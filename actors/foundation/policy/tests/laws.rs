@@ -1,0 +1,169 @@
+//! What holds for every policy text and every question.
+
+use std::collections::BTreeMap;
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
+};
+use kernel::Principal;
+use policy::{ACTIONS, Action, Judgement, Policies, Question, Value};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const PRINCIPALS: [&str; 4] = ["operator/root", "agent/alpha", "agent/root", "protocol/alpha"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn the_empty_text_denies_everything(question in asked()) {
+        let nothing = Judgement { allowed: false, determining: vec![], errors: vec![] };
+        prop_assert_eq!(question.put_to(&Policies::compile("").unwrap()), nothing);
+    }
+
+    #[test]
+    fn a_forbid_more_never_allows_more(permits in vec(rule(), 0..6), forbid in rule(), questions in vec(asked(), 1..12)) {
+        let fewer = Policies::compile(&text_of(&permits)).unwrap();
+        let text = text_of(&permits) + &text_of(&[forbid.replacen("permit", "forbid", 1)]);
+        let more = Policies::compile(&text).unwrap();
+        for question in questions {
+            let (before, after) = (question.put_to(&fewer).allowed, question.put_to(&more).allowed);
+            prop_assert!(before || !after, "{:?} is allowed by a forbid in {}", question, text);
+        }
+    }
+
+    #[test]
+    fn a_slice_judges_as_the_whole(rules in vec(rule(), 0..8), questions in vec(asked(), 1..12)) {
+        let text = text_of(&rules);
+        let policies = Policies::compile(&text).unwrap();
+        let whole: PolicySet = text.parse().unwrap();
+        for question in questions {
+            let judgement = question.put_to(&policies);
+            prop_assert_eq!(&judgement, &question.put_to_cedar(&whole), "{:?} of {}", &question, &text);
+            prop_assert_eq!(&judgement, &question.put_to(&Policies::compile(&text).unwrap()), "the same again");
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_strange_to_answer(text in ".{0,200}", rule in rule(), cut in any::<prop::sample::Index>()) {
+        // Whatever the answer is: there is one, and a problem points into the text.
+        let cut: String = rule.chars().take(cut.index(rule.len())).collect();
+        for text in [text.clone(), cut.clone() + &text, cut] {
+            for problem in Policies::compile(&text).err().unwrap_or_default() {
+                let lines = u32::try_from(text.matches('\n').count()).unwrap() + 1;
+                prop_assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{:?}", problem);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    principal: Principal,
+    action: Action,
+    resource: &'static str,
+    context: BTreeMap<String, Value>,
+}
+
+impl Asked {
+    fn put_to(&self, policies: &Policies) -> Judgement {
+        policies.judge(&Question {
+            principal: &self.principal,
+            action: self.action.name,
+            resource: self.resource,
+            context: self.context.clone(),
+        })
+    }
+
+    /// Plain Cedar over all policies, and our one rule on top: an error denies.
+    fn put_to_cedar(&self, policies: &PolicySet) -> Judgement {
+        let kin = match self.principal.kin.as_str() {
+            "operator" => "Operator",
+            "agent" => "Agent",
+            other => other.strip_prefix('p').map(|_| "Protocol").unwrap(),
+        };
+        let uid = |kind: &str, id: &str| format!("{kind}::\"{id}\"").parse::<EntityUid>().unwrap();
+        let principal = uid(kin, self.principal.name());
+        let handle = RestrictedExpression::new_string(self.principal.to_string());
+        let entity = Entity::new(principal.clone(), [("handle".to_owned(), handle)].into(), [].into()).unwrap();
+        let context = Context::from_pairs(self.context.iter().map(|(name, value)| {
+            let value = match value {
+                Value::Text(text) => RestrictedExpression::new_string(text.clone()),
+                Value::Long(number) => RestrictedExpression::new_long(*number),
+                Value::Bool(truth) => RestrictedExpression::new_bool(*truth),
+            };
+            (name.clone(), value)
+        }));
+        let (action, resource) = (uid("Action", self.action.name), uid(self.action.resource, self.resource));
+        let request = Request::new(principal, action, resource, context.unwrap(), None).unwrap();
+        let response =
+            Authorizer::new().is_authorized(&request, policies, &Entities::from_entities([entity], None).unwrap());
+        let mut determining: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
+        let mut errors: Vec<_> = response.diagnostics().errors().map(ToString::to_string).collect();
+        determining.sort();
+        errors.sort();
+        match (response.decision(), errors.is_empty()) {
+            (Decision::Allow, false) => Judgement { allowed: false, determining: vec![], errors },
+            (decision, _) => Judgement { allowed: decision == Decision::Allow, determining, errors },
+        }
+    }
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let long = prop_oneof![0..4_i64, Just(i64::MAX)];
+    let parts = (select(&PRINCIPALS[..]), select(ACTIONS), select(&["*", "1"][..]), any::<bool>(), long);
+    parts.prop_map(|(principal, action, resource, via_token, long)| {
+        let names: &[&str] = match action.name {
+            "token.issue" => &["kind", "subject", "audience", "operation"],
+            "token.validate" | "token.consume" => &["audience", "operation"],
+            "gap.scan" => &["root"],
+            "todo.claim" => &["holder"],
+            _ => &[],
+        };
+        let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));
+        let mut context: BTreeMap<_, _> = texts.collect();
+        context.insert("via_token".to_owned(), via_token.into());
+        if action.name == "token.issue" {
+            context.insert("lifetime_ms".to_owned(), long.into());
+            context.insert("uses".to_owned(), long.into());
+        }
+        Asked { principal: principal.parse().unwrap(), action, resource, context }
+    })
+}
+
+/// One policy that compiles. Every clause is drawn for itself, and what could never apply is drawn again.
+fn rule() -> impl Strategy<Value = String> {
+    let principal = select(&["principal", "principal is Agent", "principal == Operator::\"root\""][..]);
+    let action = prop_oneof![
+        2 => Just("action".to_owned()),
+        3 => select(ACTIONS).prop_map(|action| format!("action == Action::\"{}\"", action.name)),
+        3 => vec(select(ACTIONS), 1..6).prop_map(|actions| {
+            let names: Vec<_> = actions.iter().map(|action| format!("Action::\"{}\"", action.name)).collect();
+            format!("action in [{}]", names.join(", "))
+        }),
+        1 => Just("action == Action::\"token.issue\"".to_owned()),
+    ];
+    let resource = select(&["resource", "resource", "resource is Gap", "resource == Token::\"1\""][..]);
+    let condition = select(
+        &[
+            "",
+            "when { context.via_token }",
+            "unless { context.via_token }",
+            "when { principal.handle like \"*/root\" }",
+            "when { context.holder == principal.handle }",
+            "when { context.uses * 2 > 3 }",
+            "unless { 3 < context.lifetime_ms + 1 }",
+        ][..],
+    );
+    let parts = (select(&["permit", "permit", "forbid"][..]), principal, action, resource, condition);
+    parts
+        .prop_map(|(effect, principal, action, resource, condition)| {
+            format!("{effect} ({principal}, {action}, {resource}) {condition};\n")
+        })
+        .prop_filter("it compiles", |rule| Policies::compile(rule).is_ok())
+}
+
+fn text_of(rules: &[String]) -> String {
+    rules.concat()
+}
