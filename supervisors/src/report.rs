@@ -84,7 +84,7 @@ pub struct Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (epoch {})", self.path, self.epoch)?;
-        self.exits.last().map_or(Ok(()), |exit| write!(f, ", which {exit}"))
+        self.exits.last().map_or(Ok(()), |exit| write!(f, ": {exit}"))
     }
 }
 
@@ -206,7 +206,7 @@ pub enum Outcome {
     /// It ended in time, but with an error or a panic.
     Failed,
     Killed,
-    /// Its task may still run.
+    /// Its task, or with a supervisor, a task below it, may still run.
     Unresponsive,
 }
 
@@ -237,7 +237,7 @@ pub enum StartError {
     #[error("the specification of the tree is wrong: {0}")]
     Spec(#[from] SpecError),
     /// A child did not start; those before it were stopped again, in reverse order.
-    #[error("the tree did not start: it {exit}")]
+    #[error("the tree {exit}")]
     Start { exit: Exit },
 }
 

@@ -535,3 +535,6 @@ impl Drop for Desk {
 fn tell(keeper: &ActorRef<Order>, event: Event) {
     drop(keeper.cast(Order::Event(event)));
 }
+
+#[cfg(test)]
+mod undying;

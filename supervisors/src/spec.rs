@@ -90,7 +90,7 @@ impl Child {
         Self::new(reference.name().into(), Part::Worker(Arc::new(worker)))
     }
 
-    fn new(name: Arc<str>, part: Part) -> Self {
+    pub(crate) fn new(name: Arc<str>, part: Part) -> Self {
         Self {
             name,
             restart: Restart::default(),

@@ -1,0 +1,115 @@
+//! What happens around a child that survives its kill.
+//!
+//! Really, that is a child that blocks its thread, which would stop the paused clock as well. Here it is a worker whose
+//! life is reported as over only when the test opens a gate.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::report::{Outcome, RestartError};
+use crate::spec::{Child, Exhausted, Strategy};
+use crate::tree::Tree;
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+struct Undying {
+    worker: Worker<Idle, fn() -> (Idle, ())>,
+    gate: watch::Receiver<bool>,
+}
+
+impl Launch for Undying {
+    fn launch(&self, epoch: u64, herald: Herald) -> Launched {
+        let Launched { incarnation, life } = self.worker.launch(epoch, herald);
+        let mut gate = self.gate.clone();
+        let life = Box::pin(async move {
+            let exit = life.await;
+            gate.wait_for(|open| *open).await.expect("the test holds the gate");
+            exit
+        });
+        Launched { incarnation, life }
+    }
+}
+
+struct Idle;
+
+impl Actor for Idle {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+fn idle(reference: &ChildRef<()>) -> Child {
+    Child::actor(reference, || (Idle, ()))
+}
+
+fn undying(reference: &ChildRef<()>, gate: &watch::Sender<bool>) -> Child {
+    let worker = Worker::new(reference.clone(), (|| (Idle, ())) as fn() -> _);
+    let launch = Undying { worker, gate: gate.subscribe() };
+    Child::new(reference.name().into(), Part::Worker(Arc::new(launch))).shutdown(LIMIT)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_is_bounded_and_names_it() {
+    let (gate, first, last) = (watch::Sender::new(false), ChildRef::new("first"), ChildRef::new("last"));
+    let root = Supervisor::new("root", Strategy::OneForOne).child(idle(&first)).child(undying(&last, &gate));
+    let tree = Tree::start(root, 1).await.unwrap();
+    let before = Instant::now();
+    let report = tree.shutdown(2 * (LIMIT + KILL_CONFIRM)).await;
+    // The supervisor asks and kills; then whoever waits for the supervisor gives what is left below it a last chance.
+    assert_eq!(before.elapsed(), LIMIT + 2 * KILL_CONFIRM);
+    let outcomes: Vec<_> = report.farewells.iter().map(|farewell| (&*farewell.path, farewell.outcome)).collect();
+    let (graceful, unresponsive) = (Outcome::Graceful, Outcome::Unresponsive);
+    assert_eq!(outcomes, [("root", unresponsive), ("root/first", graceful), ("root/last", unresponsive)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_supervisor_has_no_successor_before_the_last_below_it_is_gone() {
+    let (gate, child) = (watch::Sender::new(false), ChildRef::new("child"));
+    let inner = Supervisor::new("inner", Strategy::OneForOne).child(undying(&child, &gate));
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).supervisor(inner), 1).await.unwrap();
+    tree.kill("root/inner").await.unwrap();
+    tokio::time::sleep(KILL_CONFIRM / 2).await;
+    assert_eq!(tree.snapshot().find("root/inner").unwrap().epoch, 1);
+    gate.send_replace(true);
+    assert_eq!(child.up_after(1).await, 2);
+    assert_eq!(tree.snapshot().find("root/inner").unwrap().epoch, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_cannot_be_replaced_ends_the_one_above() {
+    let (gate, child) = (watch::Sender::new(false), ChildRef::new("child"));
+    let inner = Supervisor::new("inner", Strategy::OneForOne).child(undying(&child, &gate));
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).supervisor(inner), 1).await.unwrap();
+    tree.kill("root/inner").await.unwrap();
+    let ended = tree.ended().await;
+    let exits = &ended.exit.chain()[0].exits;
+    assert_eq!(exits, &[Exit::Killed, Exit::Unresponsive]);
+    assert_eq!(child.epoch(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stays_in_quarantine_while_it_lives() {
+    let (gate, first, second) = (watch::Sender::new(false), ChildRef::new("first"), ChildRef::new("second"));
+    let root = Supervisor::new("root", Strategy::RestForOne)
+        .on_exhausted(Exhausted::Quarantine)
+        .child(idle(&first))
+        .child(undying(&second, &gate));
+    let tree = Tree::start(root, 1).await.unwrap();
+    tree.kill("root/first").await.unwrap();
+    first.up_after(1).await;
+    let quarantined = NodeState::Quarantined { reason: Exit::Unresponsive };
+    assert_eq!(tree.snapshot().find("root/second").unwrap().state, quarantined);
+    assert!(matches!(tree.restart("root/second").await, Err(RestartError::NotDown { .. })));
+
+    gate.send_replace(true);
+    while tree.restart("root/second").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    second.up_after(1).await;
+}

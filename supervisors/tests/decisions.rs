@@ -1,0 +1,388 @@
+//! One row per situation of the decision core, most of them from OTP's `supervisor_SUITE` (numbers in brackets).
+//!
+//! A row is a script. Each line has the event on the left and on the right all that must follow from it. Time passes
+//! with `after MS`, and with `due N` by more than any back-off here; `early N` is the same timer before its time. A child is its place in start order; `up 1` is about its current epoch, `up 1#2` about epoch 2.
+
+use std::time::Duration;
+
+use supervisors::step::{Action, ChildRules, Event, Rules, State, Timer, step};
+use supervisors::{Backoff, Budget, Exhausted, Exit, Restart, StartFault, Strategy, What};
+
+use Exhausted::{Escalate, Quarantine};
+use Strategy::{OneForAll, OneForOne, RestForOne};
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+struct Desk {
+    state: State,
+    now: Duration,
+}
+
+impl Desk {
+    /// `kinds` has one letter per child: p(ermanent), t(ransient), x (temporary), s for a permanent supervisor.
+    fn new(strategy: Strategy, on_exhausted: Exhausted, kinds: &str) -> Self {
+        let children = kinds.chars().enumerate().map(|(at, kind)| ChildRules {
+            path: format!("top/{at}").into(),
+            restart: match kind {
+                't' => Restart::Transient,
+                'x' => Restart::Temporary,
+                _ => Restart::Permanent,
+            },
+            shutdown: (kind != 's').then_some(LIMIT),
+            start_timeout: (kind != 's').then_some(LIMIT),
+            backoff: Backoff::exp(Duration::from_millis(100), Duration::from_millis(200)),
+            budget: None,
+            on_exhausted,
+        });
+        let intensity = Budget { restarts: 2, within: Duration::from_secs(5) };
+        let rules = Rules { strategy, intensity, children: children.collect() };
+        let record = vec![(0, 0); rules.children.len()];
+        Self { state: State::new(rules, record, 1), now: Duration::ZERO }
+    }
+
+    fn play(&mut self, event: &str) -> String {
+        let words: Vec<_> = event.split(' ').collect();
+        let subject = words.get(1).copied().unwrap_or("0");
+        let (child, epoch) = subject.split_once('#').unwrap_or((subject, ""));
+        let number: usize = child.parse().unwrap();
+        if words[0] == "after" {
+            self.now += Duration::from_millis(number.try_into().unwrap());
+            return String::new();
+        }
+        let child = number;
+        let epoch = epoch.parse().unwrap_or_else(|_| self.state.wards().get(child).map_or(0, |ward| ward.epoch));
+        let ended = |exit| Event::Ended { child, epoch, exit };
+        let due = |timer| Event::Due { child, epoch, timer };
+        let event = match words[0] {
+            "begin" => Event::Begin,
+            "stop" => Event::Stop,
+            "release" => Event::Restart { child },
+            "up" => Event::Started { child, epoch },
+            "lingers" => Event::Lingers { child, epoch, exit: Exit::Killed },
+            "normal" => ended(Exit::Normal),
+            "shutdown" => ended(Exit::Shutdown),
+            "killed" => ended(Exit::Killed),
+            "unstarted" => ended(Exit::StartFailed(StartFault::Failed { error: "no".to_owned() })),
+            "torn" => ended(Exit::StartFailed(StartFault::Unrecoverable { reason: "torn".to_owned() })),
+            "late-start" => due(Timer::Start),
+            "late-stop" => due(Timer::Stop),
+            "late-kill" => due(Timer::Confirm),
+            "early" => due(Timer::Backoff),
+            "due" => {
+                self.now += Duration::from_millis(200);
+                due(Timer::Backoff)
+            }
+            other => panic!("no event {other}"),
+        };
+        let actions = step(&mut self.state, event, self.now);
+        let told: Vec<_> = actions.iter().filter_map(|action| self.tell(action)).collect();
+        told.join(", ")
+    }
+
+    fn tell(&self, action: &Action) -> Option<String> {
+        let told = match action {
+            Action::Start { child, epoch } => format!("start {child}#{epoch}"),
+            Action::Stop { child, .. } => format!("stop {child}"),
+            Action::Kill { child, .. } => format!("kill {child}"),
+            Action::Arm { child, timer: Timer::Backoff, at, .. } => {
+                format!("wait {child} {}", at.saturating_sub(self.now).as_millis())
+            }
+            Action::Record { child, what: What::Exited { verdict: supervisors::Verdict::Quarantine, .. }, .. } => {
+                format!("quarantine {child}")
+            }
+            Action::Up => "ready".to_owned(),
+            Action::End { exit: Exit::Shutdown } => "end in order".to_owned(),
+            Action::End { exit } => format!("end: {exit}"),
+            Action::Arm { .. } | Action::Disarm { .. } | Action::Record { .. } => return None,
+        };
+        Some(told)
+    }
+}
+
+fn check(row: &str, strategy: Strategy, on_exhausted: Exhausted, kinds: &str, script: &[(&str, &str)]) {
+    let mut desk = Desk::new(strategy, on_exhausted, kinds);
+    for (line, (event, expected)) in script.iter().enumerate() {
+        assert_eq!(desk.play(event), *expected, "{row}, line {line}: {event}");
+    }
+}
+
+/// The script's start: three children come up one by one.
+const THREE: [(&str, &str); 4] =
+    [("begin", "start 0#1"), ("up 0", "start 1#1"), ("up 1", "start 2#1"), ("up 2", "ready")];
+
+fn check_three(row: &str, strategy: Strategy, on_exhausted: Exhausted, kinds: &str, script: &[(&str, &str)]) {
+    check(row, strategy, on_exhausted, kinds, &[&THREE[..], script].concat());
+}
+
+#[test]
+fn starting() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        check("(1) nobody to start", strategy, Escalate, "", &[("begin", "ready"), ("stop", "end in order")]);
+        check_three("in order", strategy, Escalate, "pps", &[]);
+        let failing = [
+            ("begin", "start 0#1"),
+            ("up 0", "start 1#1"),
+            ("up 1", "start 2#1"),
+            ("unstarted 2", "stop 1"),
+            ("normal 1", "stop 0"),
+            ("normal 0", "end: did not start: top/2 (epoch 1): did not start: no"),
+        ];
+        check("(31, F13) a failing start rolls back in reverse", strategy, Escalate, "ppp", &failing);
+        check("a temporary child's too", strategy, Quarantine, "ppx", &failing);
+        let late = [
+            ("begin", "start 0#1"),
+            ("up 0", "start 1#1"),
+            ("late-start 1", "kill 1"),
+            ("up 1", ""),
+            ("killed 1", "stop 0"),
+            ("normal 0", "end: did not start: top/1 (epoch 1): did not start: not up within 1s"),
+        ];
+        check("a start that takes too long", strategy, Escalate, "pp", &late);
+        let torn = [("begin", "start 0#1"), ("torn 0", "quarantine 0, start 1#1"), ("up 1", "ready")];
+        check("what cannot recover does not hold up the others", strategy, Escalate, "pp", &torn);
+        let stopped = [("begin", "start 0#1"), ("up 0", "start 1#1"), ("stop", "stop 1"), ("up 1", "")];
+        let stopped = [&stopped[..], &[("normal 1", "stop 0"), ("killed 0", "end in order")]].concat();
+        check("a stop in the middle of the start", strategy, Escalate, "pp", &stopped);
+    }
+    let crash = [
+        ("begin", "start 0#1"),
+        ("up 0", "start 1#1"),
+        ("killed 0", ""),
+        ("up 1", "start 0#2"),
+        ("up 0", "start 2#1"),
+        ("up 2", "ready"),
+    ];
+    check("a crash during the start waits for its turn", OneForOne, Escalate, "ppp", &crash);
+    let crash = [
+        ("begin", "start 0#1"),
+        ("up 0", "start 1#1"),
+        ("killed 0", "stop 1"),
+        ("up 1", ""),
+        ("normal 1", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", "ready"),
+    ];
+    check("a crash during the start takes along who was starting", RestForOne, Escalate, "pp", &crash);
+}
+
+#[test]
+fn restart_kinds() {
+    for (row, kind, end, follows) in [
+        ("(45) permanent, normal", "p", "normal 0", "start 0#2"),
+        ("(46) transient, normal", "t", "normal 0", ""),
+        ("(47) temporary, normal", "x", "normal 0", ""),
+        ("(48) permanent, shutdown", "p", "shutdown 0", "start 0#2"),
+        ("(49) transient, shutdown", "t", "shutdown 0", ""),
+        ("(50) temporary, shutdown", "x", "shutdown 0", ""),
+        ("(52) permanent, abnormal", "p", "killed 0", "start 0#2"),
+        ("(53) transient, abnormal", "t", "killed 0", "start 0#2"),
+        ("(54) temporary, abnormal", "x", "killed 0", ""),
+    ] {
+        for strategy in [OneForOne, OneForAll, RestForOne] {
+            let script = [("begin", "start 0#1"), ("up 0", "ready"), (end, follows)];
+            check(row, strategy, Escalate, kind, &script);
+        }
+    }
+    let quiet = [("normal 1", ""), ("stop", "stop 2"), ("normal 2", "stop 0"), ("normal 0", "end in order")];
+    check_three("who ends for good takes nobody along", OneForAll, Escalate, "ptp", &quiet);
+    let again = [("normal 1", ""), ("release 1", "start 1#2"), ("up 1", ""), ("release 1", "")];
+    check_three("and can be started by hand", OneForAll, Escalate, "ptp", &again);
+}
+
+#[test]
+fn one_for_one() {
+    let third = [
+        ("killed 1", "start 1#2"),
+        ("up 1", ""),
+        ("after 60000", ""),
+        ("killed 1", "start 1#3"),
+        ("up 1", ""),
+        ("killed 1", "wait 1 100"),
+        ("killed 0", "stop 2"),
+        ("normal 2", "end: gave up on top/0 (epoch 1): killed"),
+    ];
+    check_three("(29, 30) spaced crashes are free, the third in a window is not", OneForOne, Escalate, "ppp", &third);
+    let failing = [
+        ("killed 1", "start 1#2"),
+        ("unstarted 1", "wait 1 100"),
+        ("due 1", "start 1#3"),
+        ("unstarted 1", "stop 2"),
+        ("normal 2", "stop 0"),
+        ("normal 0", "end: gave up on top/1 (epoch 3): did not start: no"),
+    ];
+    check_three("(31) every failed start is charged", OneForOne, Escalate, "ppp", &failing);
+    let loops = [
+        ("killed 1", "start 1#2"),
+        ("unstarted 1", "wait 1 100"),
+        ("stop", "stop 2"),
+        ("due 1", ""),
+        ("normal 2", "stop 0"),
+        ("normal 0", "end in order"),
+    ];
+    check_three("(80) a stop during a back-off starts nothing", OneForOne, Escalate, "ppp", &loops);
+}
+
+#[test]
+fn one_for_all() {
+    let both = [
+        ("killed 1", "stop 2"),
+        ("normal 2", "stop 0"),
+        ("normal 0", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+    ];
+    check_three("(32) the others stop in reverse, all start in order", OneForAll, Escalate, "ppp", &both);
+    let other_fails = [
+        ("killed 2", "stop 1"),
+        ("normal 1", "stop 0"),
+        ("normal 0", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("unstarted 1", "stop 0"),
+        ("normal 0", "start 0#3"),
+        ("up 0", "start 1#3"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+    ];
+    check_three("(34) a sibling that fails to start begins the round anew", OneForAll, Escalate, "ppp", &other_fails);
+    let delayed = [
+        &both[..],
+        &[("killed 1", "wait 1 100, stop 2"), ("normal 2", "stop 0"), ("normal 0", ""), ("due 1", "start 0#3")],
+    ]
+    .concat();
+    check_three("siblings stop at once, all wait for the back-off", OneForAll, Escalate, "ppp", &delayed);
+    let bystander = [("killed 0", "stop 2"), ("normal 2", "stop 1"), ("normal 1", "start 0#2"), ("up 0", "start 2#2")];
+    check_three("(78) a temporary sibling does not come back", OneForAll, Escalate, "pxp", &bystander);
+}
+
+#[test]
+fn rest_for_one() {
+    let rest = [("killed 1", "stop 2"), ("normal 2", "start 1#2"), ("up 1", "start 2#2"), ("up 2", "")];
+    check_three("(41) those before it are left alone", RestForOne, Escalate, "ppp", &rest);
+    let later_fails = [
+        ("killed 0", "stop 2"),
+        ("normal 2", "stop 1"),
+        ("normal 1", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("unstarted 1", "start 1#3"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+    ];
+    check_three("(43) the retry starts at the one that failed", RestForOne, Escalate, "ppp", &later_fails);
+    let uncharged = [
+        ("killed 0", "stop 2"),
+        ("killed 1", ""),
+        ("killed 2", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+        ("killed 1", "stop 2"),
+        ("normal 2", "start 1#3"),
+        ("up 1", "start 2#3"),
+        ("up 2", ""),
+        ("killed 2", "stop 1"),
+    ];
+    check_three("who falls with the one before it is not charged", RestForOne, Escalate, "ppp", &uncharged);
+    let wider = [
+        ("killed 1", "stop 2"),
+        ("killed 0", ""),
+        ("normal 2", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+    ];
+    check_three("an earlier one that fails meanwhile widens the group", RestForOne, Escalate, "ppp", &wider);
+}
+
+#[test]
+fn stopping() {
+    let reverse = [("stop", "stop 2"), ("normal 2", "stop 1"), ("normal 1", "stop 0"), ("normal 0", "end in order")];
+    let ladder = [
+        ("stop", "stop 2"),
+        ("late-stop 2", "kill 2"),
+        ("killed 2", "stop 1"),
+        ("late-stop 1", "kill 1"),
+        ("late-kill 1", "stop 0"),
+        ("normal 0", "end in order"),
+    ];
+    let race = [
+        ("stop", "stop 2"),
+        ("killed 0", ""),
+        ("killed 1", ""),
+        ("stop", ""),
+        ("normal 2", "end in order"),
+        ("begin", ""),
+    ];
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        check_three("(87) in reverse start order", strategy, Escalate, "ptx", &reverse);
+        check_three("(17, 19) ask, kill, give up", strategy, Escalate, "ppp", &ladder);
+        check_three("(21) who ends by itself meanwhile is not restarted", strategy, Escalate, "ppp", &race);
+        check("before the start", strategy, Escalate, "p", &[("stop", "end in order"), ("begin", "")]);
+    }
+}
+
+#[test]
+fn quarantine() {
+    let spent = [
+        ("killed 1", "start 1#2"),
+        ("up 1", ""),
+        ("killed 1", "wait 1 100"),
+        ("due 1", "start 1#3"),
+        ("up 1", ""),
+        ("killed 1", "quarantine 1"),
+        ("due 1", ""),
+        ("killed 0", "start 0#2"),
+        ("up 0", ""),
+        ("killed 0", "wait 0 100"),
+        ("release 1", "start 1#4"),
+        ("up 1", ""),
+        ("killed 1", "start 1#5"),
+        ("release 1", ""),
+    ];
+    check_three("each child has the budget for itself", OneForOne, Quarantine, "ppp", &spent);
+    let torn = [("killed 1", "stop 2"), ("normal 2", "start 1#2"), ("torn 1", "quarantine 1, start 2#2"), ("up 2", "")];
+    check_three("what cannot recover is left out of its group", RestForOne, Escalate, "ppp", &torn);
+    let others = [&torn[..], &[("killed 0", "stop 2"), ("normal 2", "start 0#2"), ("up 0", "start 2#3")]].concat();
+    check_three("also when the group restarts", RestForOne, Escalate, "ppp", &others);
+    let stuck = [
+        ("killed 0", "stop 2"),
+        ("late-stop 2", "kill 2"),
+        ("late-kill 2", "quarantine 2, stop 1"),
+        ("normal 1", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", ""),
+        ("release 2", ""),
+        ("killed 2", ""),
+        ("release 2", "start 2#2"),
+    ];
+    check_three("who cannot be ended is not replaced while it lives", OneForAll, Quarantine, "ppp", &stuck);
+    let lingers = [("lingers 1", "quarantine 1"), ("release 1", ""), ("killed 1", ""), ("release 1", "start 1#2")];
+    check_three("nor is a supervisor that left something behind", OneForOne, Quarantine, "psp", &lingers);
+    let escalates = [
+        ("lingers 1", "stop 2"),
+        ("normal 2", "stop 0"),
+        ("normal 0", "end: gave up on top/1 (epoch 1): unresponsive: neither stop nor kill ended it"),
+    ];
+    check_three("or its supervisor ends", OneForOne, Escalate, "psp", &escalates);
+}
+
+#[test]
+fn stale_news_changes_nothing() {
+    let stale = [
+        ("killed 1", "start 1#2"),
+        ("killed 1#1", ""),
+        ("up 1#1", ""),
+        ("late-start 1#1", ""),
+        ("up 1", ""),
+        ("late-start 1", ""),
+        ("late-stop 1", ""),
+        ("late-kill 1", ""),
+        ("due 1", ""),
+        ("killed 1", "wait 1 100"),
+        ("early 1", ""),
+        ("killed 1", ""),
+        ("due 1", "start 1#3"),
+        ("due 1#2", ""),
+    ];
+    check_three("epochs tell", OneForOne, Escalate, "ppp", &stale);
+}
