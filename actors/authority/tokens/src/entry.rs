@@ -67,10 +67,6 @@ impl Entry {
         self.uses_max.checked_sub(spent).expect("no more uses are spent than there are")
     }
 
-    fn is_pending(&self) -> bool {
-        self.uses.iter().any(|spent| spent.state == UseState::Pending)
-    }
-
     /// Will the clock have to record that it expired? Not once all uses are spent: then it ended by that.
     pub fn can_expire(&self) -> bool {
         self.revocation.is_none() && !self.expired && 0 < self.left()
@@ -78,12 +74,14 @@ impl Entry {
 
     /// As far as is recorded, can it still act, be it after a pending use was given back?
     pub fn is_open(&self) -> bool {
-        self.can_expire() || (self.revocation.is_none() && !self.expired && self.is_pending())
+        let is_pending = self.uses.iter().any(|spent| spent.state == UseState::Pending);
+        self.revocation.is_none() && !self.expired && (0 < self.left() || is_pending)
     }
 
-    /// Is there anything for a revocation to end?
+    /// Is there anything for a revocation to end? Then it is open; the reverse waits for the clock.
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        self.is_open() && now < self.expires_at
+        let is_pending = self.uses.iter().any(|spent| spent.state_at(now) == UseState::Pending);
+        self.revocation.is_none() && now < self.expires_at && (0 < self.left() || is_pending)
     }
 
     pub fn state(&self, now: Timestamp) -> State {
