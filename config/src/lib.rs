@@ -1,1 +1,21 @@
 //! Configuration: every option, its default and its check.
+//!
+//! `default.toml` names and explains every option and is the lowest layer; a file, the environment and the command line
+//! come over it. [`Config::load`] reads them all and gives typed values, or every [`Problem`] that it found.
+//!
+//! # Invariants
+//! 1. The options that [`Config`] is made of and those of `default.toml` are the same.
+//! 2. Nothing is ignored: an unknown key, a wrong type or a value out of its range is a problem with a place and a remedy.
+//! 3. The result depends on [`Sources`] and the one file only; the process's environment is read in
+//!    [`Sources::of_process`] and nowhere else.
+
+mod load;
+mod place;
+mod sections;
+
+pub use load::{Config, Origin, Problem};
+pub use place::{Sources, socket};
+pub use sections::{Bytes, Door, Host, Http, Journal, Log, Scan, Store, Supervision};
+
+/// The lowest layer, and the documentation of all options.
+pub const DEFAULT: &str = include_str!("../default.toml");

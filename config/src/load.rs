@@ -1,0 +1,563 @@
+//! Reads the layers, checks them, and keeps where each value comes from.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::fs;
+use std::io;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::{Bytes, DEFAULT, Door, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place};
+
+/// Names less alike than this are no suggestion but noise.
+const LIKENESS_MIN: f64 = 0.6;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub store: Store,
+    pub journal: Journal,
+    pub host: Host,
+    pub door: Door,
+    pub http: Http,
+    pub log: Log,
+    pub supervision: Supervision,
+    pub scan: Scan,
+    effective: Vec<Effective>,
+}
+
+/// One option as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Effective {
+    key: &'static str,
+    /// As it would stand in a file.
+    value: String,
+    origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File { path: PathBuf, line: usize, column: usize },
+    Environment(&'static str),
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => write!(f, "${name}"),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What is wrong with the configuration, where, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    /// Stable, for programs: `config.unknown_key`.
+    pub code: &'static str,
+    /// `section.option`, where it is about one.
+    pub key: Option<String>,
+    pub file: Option<PathBuf>,
+    /// Line and column, both from 1.
+    pub place: Option<(usize, usize)>,
+    pub message: String,
+    pub remedy: String,
+}
+
+/// As compilers say it, so that editors can jump there.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}:", file.display())?;
+            if let Some((line, column)) = self.place {
+                write!(f, "{line}:{column}:")?;
+            }
+            f.write_str(" ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        write!(f, "{}; {} ({})", self.message, self.remedy, self.code)
+    }
+}
+
+impl Problem {
+    fn new(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code, key: None, file: None, place: None, message: message.into(), remedy: remedy.into() }
+    }
+
+    fn about(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
+    }
+
+    fn at(self, origin: &Origin) -> Self {
+        match origin {
+            Origin::File { path, line, column } => {
+                Self { file: Some(path.clone()), place: Some((*line, *column)), ..self }
+            }
+            Origin::Environment(name) => Self { message: format!("{} (from ${name})", self.message), ..self },
+            Origin::Flag(name) => Self { message: format!("{} (from {name})", self.message), ..self },
+            Origin::Default => self,
+        }
+    }
+}
+
+impl Config {
+    /// Reads all layers.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first; what follows from an earlier problem is left out.
+    pub fn load(sources: &Sources) -> Result<Self, Vec<Problem>> {
+        let defaults = layer(DEFAULT, None, None).expect("default.toml is well-formed, a test loads it");
+        let mut problems = Vec::new();
+
+        let given = sources.data();
+        let default_data = match &defaults["store.data"].value {
+            Value::Text(text) => PathBuf::from(text),
+            _ => unreachable!("a test reads the default data directory"),
+        };
+        let data = given.as_ref().map_or(&default_data, |(path, _)| path);
+        let (file, named) = sources.file(data);
+        let mut settings = defaults.clone();
+        match read(&file, named) {
+            Ok(None) => {}
+            Ok(Some(text)) => match layer(&text, Some(&file), Some(&defaults)) {
+                Ok(layer) => settings.extend(layer),
+                Err(found) => problems.extend(found),
+            },
+            Err(found) => problems.extend(found),
+        }
+        // What a data directory holds cannot say that it is another one.
+        let circular = settings.get("store.data").filter(|data| !named && data.origin != Origin::Default);
+        if let Some(data) = circular {
+            let remedy = "name the directory with --data or $SOP_DATA, or the file with --config";
+            let message = "this file was found in the data directory, so it cannot name another one";
+            problems.push(Problem::new("config.conflict", message, remedy).about("store.data").at(&data.origin));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+
+        let mut from = Reader { settings: &settings, sources, given, effective: Vec::new(), problems };
+        let mut config = Self {
+            store: Store::read(&mut from),
+            journal: Journal::read(&mut from),
+            host: Host::read(&mut from),
+            door: Door::read(&mut from),
+            http: Http::read(&mut from),
+            log: Log::read(&mut from),
+            supervision: Supervision::read(&mut from),
+            scan: Scan::read(&mut from),
+            effective: Vec::new(),
+        };
+        let mut problems = std::mem::take(&mut from.problems);
+        config.effective = from.effective;
+        if problems.is_empty() {
+            problems = config.conflicts();
+        }
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// What each option allows by itself, and two together do not.
+    fn conflicts(&self) -> Vec<Problem> {
+        let mut conflicts = Vec::new();
+        let mut conflict = |key: &str, message: String, remedy: &str| {
+            let problem = Problem::new("config.conflict", message, remedy).about(key);
+            conflicts.push(match self.origin(key) {
+                Some(origin) => problem.at(origin),
+                None => problem,
+            });
+        };
+        let Supervision { backoff_first, backoff_max, .. } = &self.supervision;
+        if backoff_max < backoff_first {
+            let message =
+                format!("{} is shorter than backoff_first, {}", written(*backoff_max), written(*backoff_first));
+            conflict("supervision.backoff_max", message, "set both so that backoff_first is not the longer one");
+        }
+        let (reserve, group) = (self.store.reserve, self.journal.group_bytes_max);
+        if reserve < group {
+            let message = format!("{reserve} does not hold one group of the journal, which can have {group}");
+            conflict("store.reserve", message, "raise store.reserve or lower journal.group_bytes_max");
+        }
+        conflicts
+    }
+
+    /// Where the value of `key` comes from; `None` if there is no such option.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.effective.iter().find(|option| option.key == key).map(|option| &option.origin)
+    }
+
+    /// What is in force, in the form of a file, with the origin of each value beside it. Paths are as they are used: a
+    /// relative one counts from the working directory.
+    pub fn print(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for Effective { key, value, origin } in &self.effective {
+            let (of, name) = key.split_once('.').expect("a key has a section");
+            if of != section {
+                let space = if section.is_empty() { "" } else { "\n" };
+                let _ = writeln!(text, "{space}[{of}]");
+                section = of;
+            }
+            // A comment ends with its line, whatever the name of a file may hold.
+            let origin = origin.to_string().replace(char::is_control, "\u{fffd}");
+            let _ = writeln!(text, "{name} = {value}  # {origin}");
+        }
+        text
+    }
+}
+
+/// The file's text; nothing if it is not there and nobody asked for it.
+fn read(file: &Path, named: bool) -> Result<Option<String>, Vec<Problem>> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
+        Err(error) => return Err(vec![unreadable(file, &error)]),
+    };
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
+        let place = Some(position(&before, before.len()));
+        let problem = Problem::new("config.not_utf8", "the file is not UTF-8 text", "save it as UTF-8");
+        vec![Problem { file: Some(file.to_owned()), place, ..problem }]
+    })
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Problem {
+    let (message, remedy) = match error.kind() {
+        io::ErrorKind::NotFound => {
+            ("there is no such file".to_owned(), "correct --config or $SOP_CONFIG, or leave it out")
+        }
+        io::ErrorKind::PermissionDenied => (
+            "the file may not be read".to_owned(),
+            "let the user that SOP runs as read the file and enter its directory",
+        ),
+        _ => (format!("the file cannot be read: {error}"), "name a file that can be read"),
+    };
+    Problem { file: Some(file.to_owned()), ..Problem::new("config.unreadable", message, remedy) }
+}
+
+type Layer = BTreeMap<String, Setting>;
+
+#[derive(Clone, Debug)]
+struct Setting {
+    value: Value,
+    origin: Origin,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Text(String),
+    Integer(i128),
+    /// What no option is; TOML's name for it.
+    Other(&'static str),
+}
+
+/// The options of one file, by `section.option`. What is not in `known` is a problem.
+fn layer(text: &str, file: Option<&Path>, known: Option<&Layer>) -> Result<Layer, Vec<Problem>> {
+    let origin = |span: Range<usize>| {
+        let (line, column) = position(text, span.start);
+        file.map_or(Origin::Default, |path| Origin::File { path: path.to_owned(), line, column })
+    };
+    let document = DeTable::parse(text).map_err(|error| {
+        // The parser's own words may have several lines; a problem has one.
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        let problem = Problem::new("config.malformed", message, "correct the TOML; see https://toml.io");
+        vec![problem.at(&origin(error.span().unwrap_or(0..0)))]
+    })?;
+    let (mut layer, mut problems) = (Layer::new(), Vec::new());
+    for (section, options) in document.get_ref() {
+        let name: &str = section.get_ref();
+        if let Some(known) = known
+            && !known.keys().any(|key| section_of(key) == name)
+        {
+            problems.push(unknown_section(name, known).at(&origin(section.span())));
+            continue;
+        }
+        let Some(table) = options.get_ref().as_table() else {
+            let message = format!("this is a section, not {}", article(options.get_ref().type_str()));
+            let remedy = format!("write [{name}] on a line of its own, and its options below");
+            let problem = Problem::new("config.invalid_value", message, remedy).about(name);
+            problems.push(problem.at(&origin(options.span())));
+            continue;
+        };
+        for (option, value) in table {
+            let key = format!("{name}.{}", option.get_ref());
+            if let Some(known) = known
+                && !known.contains_key(&key)
+            {
+                problems.push(unknown_key(name, option.get_ref(), known).at(&origin(option.span())));
+                continue;
+            }
+            let setting = Setting { value: Value::of(value.get_ref()), origin: origin(value.span()) };
+            layer.insert(key, setting);
+        }
+    }
+    if problems.is_empty() { Ok(layer) } else { Err(problems) }
+}
+
+impl Value {
+    fn of(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.to_string()),
+            // One that does not fit is beyond every range, on the side that its sign says.
+            DeValue::Integer(digits) => {
+                Self::Integer(
+                    i128::from_str_radix(digits.as_str(), digits.radix())
+                        .unwrap_or(if digits.as_str().starts_with('-') { i128::MIN } else { i128::MAX }),
+                )
+            }
+            other => Self::Other(other.type_str()),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "string",
+            Self::Integer(_) => "integer",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+fn section_of(key: &str) -> &str {
+    key.split_once('.').map_or(key, |(section, _)| section)
+}
+
+fn unknown_section(name: &str, known: &Layer) -> Problem {
+    let elsewhere = known.keys().find(|key| key.split_once('.').is_some_and(|(_, option)| option == name));
+    let remedy = match (nearest(name, known.keys().map(|key| section_of(key))), elsewhere) {
+        (_, Some(key)) => format!("did you mean `{key}`? Options stand below the [section] that they belong to"),
+        (Some(section), None) => format!("did you mean `{section}`?"),
+        (None, None) => "see `sop config show` for all sections and options".to_owned(),
+    };
+    Problem::new("config.unknown_section", "there is no such section", remedy).about(name)
+}
+
+fn unknown_key(section: &str, option: &str, known: &Layer) -> Problem {
+    let split = || known.keys().filter_map(|key| key.split_once('.'));
+    let near = nearest(option, split().filter(|(of, _)| *of == section).map(|(_, option)| option));
+    let elsewhere = split().find(|(_, known)| *known == option);
+    let remedy = match (near, elsewhere) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, Some((of, option))) => format!("did you mean `{option}` of section [{of}]?"),
+        (None, None) => "see `sop config show` for all sections and options".to_owned(),
+    };
+    Problem::new("config.unknown_key", "there is no such option", remedy).about(&format!("{section}.{option}"))
+}
+
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
+        .filter(|(likeness, _)| LIKENESS_MIN <= *likeness)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Line and column of a byte, both from 1; the column counts characters.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(byte)];
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+}
+
+fn article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// Takes typed values out of the merged layers. A value that is not what it should be is noted, and stands in as nothing:
+/// it is never seen, because then the whole load fails.
+pub(crate) struct Reader<'a> {
+    settings: &'a Layer,
+    sources: &'a Sources,
+    given: Option<(PathBuf, Origin)>,
+    effective: Vec<Effective>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    pub(crate) fn count(&mut self, key: &'static str, range: RangeInclusive<usize>) -> usize {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let number = match self.setting(key).value {
+            Value::Integer(number) => number,
+            ref other => {
+                let kind = other.kind();
+                return self.invalid(key, &expected, &article(kind));
+            }
+        };
+        match usize::try_from(number).ok().filter(|number| range.contains(number)) {
+            Some(number) => self.effective(key, number.to_string(), number),
+            None => self.out_of_range(key, &expected, &number.to_string()),
+        }
+    }
+
+    pub(crate) fn size(&mut self, key: &'static str, range: RangeInclusive<Bytes>) -> Bytes {
+        let expected = format!("a size in quotes, from \"{}\" to \"{}\"", range.start(), range.end());
+        let Some(text) = self.text(key, &expected) else { return Bytes::default() };
+        match text.parse::<Bytes>() {
+            Ok(size) if range.contains(&size) => self.effective(key, quoted(&size.to_string()), size),
+            Ok(size) => self.out_of_range(key, &expected, &size.to_string()),
+            Err(error) => self.invalid(key, &expected, &format!("{}: {error}", quoted(&text))),
+        }
+    }
+
+    pub(crate) fn span(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Duration {
+        let expected =
+            format!("a duration in quotes, from \"{}\" to \"{}\"", written(*range.start()), written(*range.end()));
+        let Some(text) = self.text(key, &expected) else { return Duration::default() };
+        match humantime::parse_duration(&text) {
+            Ok(span) if range.contains(&span) => self.effective(key, quoted(&written(span)), span),
+            Ok(span) => self.out_of_range(key, &expected, &written(span)),
+            Err(error) => self.invalid(key, &expected, &format!("{}: {error}", quoted(&text))),
+        }
+    }
+
+    /// Stricter than tracing's own parser, which takes a misspelt level for the name of a module and logs nothing.
+    pub(crate) fn level(&mut self, key: &'static str) -> String {
+        let expected = "off, error, warn, info, debug or trace, and exceptions such as \"info,journal=debug\"";
+        let Some(text) = self.text(key, expected) else { return String::new() };
+        let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).to_ascii_lowercase();
+        match text.split(',').map(level).find(|level| !LEVELS.contains(&level.as_str())) {
+            None => self.effective(key, quoted(&text), text),
+            Some(wrong) => {
+                let near = nearest(&wrong, LEVELS.into_iter()).map(|near| format!(" (did you mean `{near}`?)"));
+                self.invalid(key, expected, &format!("{} in it{}", quoted(&wrong), near.unwrap_or_default()))
+            }
+        }
+    }
+
+    pub(crate) fn data(&mut self, key: &'static str) -> PathBuf {
+        let expected = "the path of a directory";
+        if let Some((path, origin)) = self.given.clone() {
+            return self.path(key, expected, path, origin);
+        }
+        let Some(text) = self.text(key, expected) else { return PathBuf::new() };
+        let origin = self.setting(key).origin.clone();
+        self.path(key, expected, PathBuf::from(text), origin)
+    }
+
+    pub(crate) fn socket(&mut self, key: &'static str) -> PathBuf {
+        let expected = "the path of a socket, or \"\" for the usual place";
+        let Some(text) = self.text(key, expected) else { return PathBuf::new() };
+        let origin = self.setting(key).origin.clone();
+        let configured = (!text.is_empty()).then(|| (PathBuf::from(text), origin));
+        let (path, origin) = place::socket(self.sources, configured);
+        self.path(key, expected, path, origin)
+    }
+
+    fn path(&mut self, key: &'static str, expected: &str, path: PathBuf, origin: Origin) -> PathBuf {
+        if path.as_os_str().is_empty() {
+            let problem = Problem::new("config.invalid_value", "the path is empty", format!("give {expected}"));
+            self.problems.push(problem.about(key).at(&origin));
+            return path;
+        }
+        let path = match &origin {
+            Origin::File { path: file, .. } => file.parent().unwrap_or(Path::new("")).join(path),
+            _ => path,
+        };
+        self.effective.push(Effective { key, value: quoted(&path.to_string_lossy()), origin });
+        path
+    }
+
+    fn setting(&self, key: &str) -> &Setting {
+        self.settings.get(key).unwrap_or_else(|| panic!("{key} is not in default.toml"))
+    }
+
+    fn text(&mut self, key: &'static str, expected: &str) -> Option<String> {
+        match &self.setting(key).value {
+            Value::Text(text) => Some(text.clone()),
+            other => {
+                let kind = article(other.kind());
+                self.invalid::<()>(key, expected, &kind);
+                None
+            }
+        }
+    }
+
+    fn effective<T>(&mut self, key: &'static str, value: String, typed: T) -> T {
+        let origin = self.setting(key).origin.clone();
+        self.effective.push(Effective { key, value, origin });
+        typed
+    }
+
+    fn invalid<T: Default>(&mut self, key: &str, expected: &str, found: &str) -> T {
+        self.note("config.invalid_value", key, format!("found {found}"), expected)
+    }
+
+    fn out_of_range<T: Default>(&mut self, key: &str, expected: &str, found: &str) -> T {
+        self.note("config.out_of_range", key, format!("{found} is out of range"), expected)
+    }
+
+    fn note<T: Default>(&mut self, code: &'static str, key: &str, message: String, expected: &str) -> T {
+        let problem = Problem::new(code, message, format!("write {expected}")).about(key);
+        let problem = problem.at(&self.setting(key).origin);
+        self.problems.push(problem);
+        T::default()
+    }
+}
+
+fn written(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_structs_and_the_default_have_the_same_options() {
+        let config = Config::load(&Sources::default()).unwrap();
+        let read: BTreeSet<&str> = config.effective.iter().map(|option| option.key).collect();
+        let written = layer(DEFAULT, None, None).unwrap();
+        assert_eq!(read, written.keys().map(String::as_str).collect(), "each option is read, and none is made up");
+    }
+
+    #[test]
+    fn every_option_of_the_default_is_explained() {
+        let lines: Vec<&str> = DEFAULT.lines().collect();
+        for pair in lines.windows(2) {
+            if pair[1].contains(" = ") && !pair[1].starts_with('#') {
+                assert!(pair[0].starts_with("# "), "{} has no explanation above it", pair[1]);
+            }
+        }
+    }
+
+    /// Root may read everything, so the file system alone cannot show this one.
+    #[test]
+    fn a_file_that_may_not_be_read_is_told_from_one_that_is_missing() {
+        let problem = |kind: io::ErrorKind| unreadable(Path::new("/etc/sop.toml"), &io::Error::from(kind));
+        let (denied, missing) = (problem(io::ErrorKind::PermissionDenied), problem(io::ErrorKind::NotFound));
+        assert_eq!((denied.code, missing.code), ("config.unreadable", "config.unreadable"));
+        assert!(denied.message.contains("may not be read"), "{denied}");
+        assert!(missing.message.contains("no such file"), "{missing}");
+    }
+}

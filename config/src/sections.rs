@@ -1,0 +1,173 @@
+//! The options as typed values, one struct a section, each with its range. `default.toml` says what they mean.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::load::Reader;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl Bytes {
+    const UNITS: [(&'static str, u64); 5] = [("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+
+    /// Every size that an option can have fits on the machines we run on; a larger one is cut to what does.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// In the largest unit that shows it exactly.
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = Self::UNITS.into_iter().find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size));
+        let (unit, size) = exact.unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+/// A text that is no size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a whole number followed by B, KiB, MiB, GiB or TiB")]
+pub struct NotASize;
+
+impl FromStr for Bytes {
+    type Err = NotASize;
+
+    fn from_str(text: &str) -> Result<Self, NotASize> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let (_, size) = Self::UNITS.into_iter().find(|(name, _)| *name == unit.trim_start()).ok_or(NotASize)?;
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(size)).map(Self).ok_or(NotASize)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    pub data: PathBuf,
+    pub reserve: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    pub group_records_max: usize,
+    pub group_bytes_max: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub permits: usize,
+    pub outcomes_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub body_max: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    pub socket: PathBuf,
+    pub request_timeout: Duration,
+    pub connections_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A directive of tracing's `EnvFilter`.
+    pub level: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    pub restarts: usize,
+    pub within: Duration,
+    pub backoff_first: Duration,
+    pub backoff_max: Duration,
+    pub shutdown_deadline: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    pub file_max: Bytes,
+    pub files_max: usize,
+    pub findings_max: usize,
+}
+
+impl Store {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self { data: from.data("store.data"), reserve: from.size("store.reserve", Bytes(MIB)..=Bytes(TIB)) }
+    }
+}
+
+impl Journal {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            group_records_max: from.count("journal.group_records_max", 1..=65_536),
+            group_bytes_max: from.size("journal.group_bytes_max", Bytes(128 * KIB)..=Bytes(64 * MIB)),
+        }
+    }
+}
+
+impl Host {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            permits: from.count("host.permits", 1..=1_000_000),
+            outcomes_max: from.count("host.outcomes_max", 1_000..=100_000_000),
+        }
+    }
+}
+
+impl Door {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self { body_max: from.size("door.body_max", Bytes(KIB)..=Bytes(64 * MIB)) }
+    }
+}
+
+impl Http {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            socket: from.socket("http.socket"),
+            request_timeout: from.span("http.request_timeout", Duration::from_millis(100)..=HOUR),
+            connections_max: from.count("http.connections_max", 1..=65_536),
+        }
+    }
+}
+
+impl Log {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self { level: from.level("log.level") }
+    }
+}
+
+impl Supervision {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            restarts: from.count("supervision.restarts", 0..=1_000),
+            within: from.span("supervision.within", Duration::from_secs(1)..=24 * HOUR),
+            backoff_first: from.span("supervision.backoff_first", Duration::from_millis(1)..=HOUR),
+            backoff_max: from.span("supervision.backoff_max", Duration::from_millis(1)..=HOUR),
+            shutdown_deadline: from.span("supervision.shutdown_deadline", Duration::from_millis(100)..=HOUR / 6),
+        }
+    }
+}
+
+impl Scan {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            file_max: from.size("scan.file_max", Bytes(KIB)..=Bytes(GIB)),
+            files_max: from.count("scan.files_max", 1..=10_000_000),
+            findings_max: from.count("scan.findings_max", 1..=1_000_000),
+        }
+    }
+}

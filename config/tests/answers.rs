@@ -1,0 +1,307 @@
+//! What a configuration comes to: one row per answer.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Bytes, Config, Origin, Problem, Sources, socket};
+use tempfile::TempDir;
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
+    pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+}
+
+/// A file with `text`, named on the command line.
+fn file(text: &[u8]) -> (TempDir, Sources) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("my.toml");
+    fs::write(&path, text).unwrap();
+    let sources = Sources { config: Some(path), uid: 1000, ..Sources::default() };
+    (directory, sources)
+}
+
+fn load(text: &str) -> Result<Config, Vec<Problem>> {
+    let (_directory, sources) = file(text.as_bytes());
+    Config::load(&sources)
+}
+
+#[test]
+fn the_default_is_what_it_says() {
+    let config = Config::load(&Sources { uid: 1000, ..Sources::default() }).unwrap();
+    assert_eq!(config.store.data, Path::new("./sop-data"));
+    assert_eq!(config.store.reserve, Bytes(64 << 20));
+    assert_eq!((config.journal.group_records_max, config.journal.group_bytes_max), (4096, Bytes(1 << 20)));
+    assert_eq!((config.host.permits, config.host.outcomes_max), (4096, 1_000_000));
+    assert_eq!(config.door.body_max, Bytes(256 << 10));
+    assert_eq!(config.http.socket, Path::new("/tmp/sop-1000/sock"));
+    assert_eq!((config.http.request_timeout, config.http.connections_max), (Duration::from_secs(30), 1024));
+    assert_eq!(config.log.level, "info");
+    assert_eq!((config.supervision.restarts, config.supervision.within), (5, Duration::from_secs(30)));
+    assert_eq!(config.supervision.backoff_first, Duration::from_millis(100));
+    assert_eq!(config.supervision.backoff_max, Duration::from_secs(30));
+    assert_eq!(config.supervision.shutdown_deadline, Duration::from_secs(10));
+    assert_eq!(
+        (config.scan.file_max, config.scan.files_max, config.scan.findings_max),
+        (Bytes(2 << 20), 100_000, 5_000)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (row, text, code, key, place, said) in [
+        ("section", "[htpt]", "config.unknown_section", Some("htpt"), Some((1, 2)), "did you mean `http`?"),
+        ("strange section", "\n[xyzzy]", "config.unknown_section", Some("xyzzy"), Some((2, 2)), "sop config show"),
+        ("no section", "permits = 1", "config.unknown_section", Some("permits"), Some((1, 1)), "`host.permits`"),
+        (
+            "key",
+            "[http]\n\n  sokcet = \"x\"",
+            "config.unknown_key",
+            Some("http.sokcet"),
+            Some((3, 3)),
+            "did you mean `socket`?",
+        ),
+        ("key of another", "[http]\npermits = 1", "config.unknown_key", Some("http.permits"), Some((2, 1)), "[host]"),
+        ("strange key", "[http]\nxyzzy = 1", "config.unknown_key", Some("http.xyzzy"), Some((2, 1)), "sop config show"),
+        ("subsection", "[http.tls]\na = 1", "config.unknown_key", Some("http.tls"), None, "no such option"),
+        ("no table", "http = 5", "config.invalid_value", Some("http"), Some((1, 8)), "[http]"),
+        ("tables", "[[http]]", "config.invalid_value", Some("http"), None, "not an array"),
+        ("negative", "[host]\npermits = -1", "config.out_of_range", Some("host.permits"), Some((2, 11)), "from 1 to"),
+        ("zero", "[host]\npermits = 0", "config.out_of_range", Some("host.permits"), Some((2, 11)), "0 is out"),
+        (
+            "huge",
+            "[host]\npermits = 99999999999999999999999999999999999999999999",
+            "config.out_of_range",
+            Some("host.permits"),
+            Some((2, 11)),
+            "out of range",
+        ),
+        ("a text", "[host]\npermits = \"9\"", "config.invalid_value", Some("host.permits"), Some((2, 11)), "a string"),
+        ("a float", "[host]\npermits = 1.5", "config.invalid_value", Some("host.permits"), Some((2, 11)), "a float"),
+        ("a bool", "log.level = true", "config.invalid_value", Some("log.level"), Some((1, 13)), "a boolean"),
+        (
+            "duration",
+            "http.request_timeout = \"soon\"",
+            "config.invalid_value",
+            Some("http.request_timeout"),
+            Some((1, 24)),
+            "duration",
+        ),
+        (
+            "a bare duration",
+            "http.request_timeout = 30",
+            "config.invalid_value",
+            Some("http.request_timeout"),
+            Some((1, 24)),
+            "in quotes",
+        ),
+        (
+            "a long duration",
+            "http.request_timeout = \"2h\"",
+            "config.out_of_range",
+            Some("http.request_timeout"),
+            Some((1, 24)),
+            "2h is out",
+        ),
+        ("size", "door.body_max = \"64 megs\"", "config.invalid_value", Some("door.body_max"), Some((1, 17)), "KiB"),
+        ("no unit", "door.body_max = \"64\"", "config.invalid_value", Some("door.body_max"), Some((1, 17)), "KiB"),
+        ("large", "door.body_max = \"1TiB\"", "config.out_of_range", Some("door.body_max"), Some((1, 17)), "64MiB"),
+        (
+            "too large to count",
+            "door.body_max = \"99999999999TiB\"",
+            "config.invalid_value",
+            Some("door.body_max"),
+            Some((1, 17)),
+            "size",
+        ),
+        ("level", "log.level = \"inof\"", "config.invalid_value", Some("log.level"), Some((1, 13)), "`info`"),
+        ("an exception", "log.level = \"info,http=loud\"", "config.invalid_value", Some("log.level"), None, "loud"),
+        ("empty data", "store.data = \"\"", "config.invalid_value", Some("store.data"), Some((1, 14)), "empty"),
+        (
+            "back-off",
+            "[supervision]\nbackoff_first = \"1m\"",
+            "config.conflict",
+            Some("supervision.backoff_max"),
+            None,
+            "30s is shorter than backoff_first, 1m",
+        ),
+        (
+            "reserve",
+            "[store]\nreserve = \"1MiB\"\n[journal]\ngroup_bytes_max = \"2MiB\"",
+            "config.conflict",
+            Some("store.reserve"),
+            Some((2, 11)),
+            "does not hold",
+        ),
+        ("not TOML", "[http]\nsocket : x", "config.malformed", None, Some((2, 8)), "toml.io"),
+        ("twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"", "config.malformed", None, Some((3, 1)), "duplicate"),
+    ] {
+        let (directory, sources) = file(text.as_bytes());
+        let problems = Config::load(&sources).expect_err(row);
+        assert_eq!(problems.len(), 1, "{row}: {problems:?}");
+        let problem = &problems[0];
+        assert_eq!((problem.code, problem.key.as_deref()), (code, key), "{row}: {problem}");
+        assert!(problem.to_string().contains(said), "{row}: {problem}");
+        assert!(!problem.remedy.is_empty(), "{row}");
+        if place.is_some() {
+            assert_eq!(problem.place, place, "{row}: {problem}");
+            assert_eq!(problem.file, sources.config, "{row}");
+        }
+        drop(directory);
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let problems = load("[http]\nconnections_max = 0\nrequest_timeout = \"x\"\n[log]\nlevel = 1").unwrap_err();
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_deref().unwrap()).collect();
+    assert_eq!(keys, ["http.request_timeout", "http.connections_max", "log.level"]);
+    let problems = load("a = 1\nb = 1\n[http]\nc = 1").unwrap_err();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let (directory, mut sources) = file(b"[log]\nlevel = \"\xff\"\n");
+    let problem = |sources: &Sources| Config::load(sources).unwrap_err().remove(0);
+    let not_utf8 = problem(&sources);
+    assert_eq!((not_utf8.code, not_utf8.place), ("config.not_utf8", Some((2, 10))), "{not_utf8}");
+
+    let path = directory.path().join("absent.toml");
+    sources.config = Some(path.clone());
+    let missing = problem(&sources);
+    assert_eq!((missing.code, missing.file), ("config.unreadable", Some(path.clone())));
+    sources.config = None;
+    sources.environment.insert("SOP_CONFIG".into(), path.into());
+    assert_eq!(problem(&sources).code, "config.unreadable", "the environment names it as well");
+    sources.config = Some(directory.path().to_owned());
+    assert_eq!(problem(&sources).code, "config.unreadable", "a directory is no file");
+
+    let closed = directory.path().join("closed.toml");
+    fs::write(&closed, "").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let root_reads_it_all_the_same = fs::read(&closed).is_ok();
+    sources.config = Some(closed);
+    match Config::load(&sources) {
+        Ok(_) => assert!(root_reads_it_all_the_same),
+        Err(problems) => assert_eq!(problems[0].code, "config.unreadable"),
+    }
+}
+
+#[test]
+fn the_later_layer_wins() {
+    let (directory, mut sources) = file(b"store.data = \"from-file\"\nhttp.socket = \"s\"\nhost.permits = 7");
+    let at = |config: &Config, key: &str| config.origin(key).unwrap().clone();
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.store.data, directory.path().join("from-file"), "a path counts from the file it is in");
+    assert_eq!(config.http.socket, directory.path().join("s"));
+    assert_eq!(config.host.permits, 7);
+    let from_file = Origin::File { path: sources.config.clone().unwrap(), line: 3, column: 16 };
+    assert_eq!((at(&config, "host.permits"), at(&config, "host.outcomes_max")), (from_file, Origin::Default));
+
+    sources.environment = variables(&[("SOP_DATA", "from-variable"), ("SOP_SOCKET", "from/variable")]);
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(
+        (config.store.data.to_str(), config.http.socket.to_str()),
+        (Some("from-variable"), Some("from/variable"))
+    );
+    assert_eq!(at(&config, "store.data"), Origin::Environment("SOP_DATA"));
+
+    sources.data = Some("from-flag".into());
+    sources.socket = Some("from/flag".into());
+    let config = Config::load(&sources).unwrap();
+    assert_eq!((config.store.data.to_str(), config.http.socket.to_str()), (Some("from-flag"), Some("from/flag")));
+    assert_eq!(at(&config, "http.socket"), Origin::Flag("--socket"));
+
+    sources.data = Some(PathBuf::new());
+    let empty = Config::load(&sources).unwrap_err();
+    assert!(empty[0].message.contains("--data"), "{}", empty[0]);
+}
+
+#[test]
+fn a_file_in_the_data_directory_is_found() {
+    let data = tempfile::tempdir().unwrap();
+    let sources = Sources { data: Some(data.path().to_owned()), ..Sources::default() };
+    assert_eq!(Config::load(&sources).unwrap().host.permits, 4096, "it need not be there");
+    fs::write(data.path().join("sop.toml"), "host.permits = 9").unwrap();
+    assert_eq!(Config::load(&sources).unwrap().host.permits, 9);
+
+    let (_directory, named) = file(b"host.permits = 10");
+    let both = Sources { config: named.config, ..sources.clone() };
+    assert_eq!(Config::load(&both).unwrap().host.permits, 10, "a named one is read in its place");
+
+    fs::write(data.path().join("sop.toml"), "store.data = \"elsewhere\"").unwrap();
+    let problems = Config::load(&sources).unwrap_err();
+    assert_eq!((problems[0].code, problems[0].key.as_deref()), ("config.conflict", Some("store.data")));
+}
+
+#[test]
+fn the_place_of_the_socket() {
+    let configured = || {
+        let origin = Origin::File { path: "/etc/sop.toml".into(), line: 1, column: 1 };
+        Some((PathBuf::from("/from/file"), origin))
+    };
+    let all = [("SOP_SOCKET", "/from/variable"), ("XDG_RUNTIME_DIR", "/run/user/7")];
+    for (row, flag, set, configured, expected) in [
+        ("the flag wins", Some("/from/flag"), &all[..], configured(), "/from/flag"),
+        ("then the variable", None, &all, configured(), "/from/variable"),
+        ("then the file", None, &all[1..], configured(), "/from/file"),
+        ("then the runtime directory", None, &all[1..], None, "/run/user/7/sop/sock"),
+        ("else a place of the user's own", None, &[], None, "/tmp/sop-1007/sock"),
+        ("set to nothing is not set", None, &[("SOP_SOCKET", ""), ("XDG_RUNTIME_DIR", "")], None, "/tmp/sop-1007/sock"),
+        ("a relative runtime directory is ignored", None, &[("XDG_RUNTIME_DIR", "run")], None, "/tmp/sop-1007/sock"),
+    ] {
+        let sources =
+            Sources { socket: flag.map(PathBuf::from), environment: variables(set), uid: 1007, ..Sources::default() };
+        assert_eq!(socket(&sources, configured).0, Path::new(expected), "{row}");
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back() {
+    let (directory, mut sources) = file(b"[supervision]\nwithin = \"90s\"\n[log]\nlevel = \"warn,http=trace\"");
+    sources.data = Some("/a \"strange\"\\place\n\u{7f}".into());
+    sources.socket = Some("/run/sop/sock".into());
+    let config = Config::load(&sources).unwrap();
+    let printed = config.print();
+    let path = directory.path().join("my.toml");
+    assert!(printed.contains(&format!("within = \"1m 30s\"  # {}:2\n", path.display())), "{printed}");
+    assert!(printed.contains("reserve = \"64MiB\"  # default\n"), "{printed}");
+    assert!(printed.contains("socket = \"/run/sop/sock\"  # --socket\n"), "{printed}");
+
+    let again = load(&printed).unwrap();
+    assert_eq!(again.store, config.store);
+    assert_eq!((&again.journal, &again.host, &again.door), (&config.journal, &config.host, &config.door));
+    assert_eq!((&again.http, &again.log, &again.scan), (&config.http, &config.log, &config.scan));
+    assert_eq!(again.supervision, config.supervision);
+}
+
+#[test]
+fn a_name_that_is_not_text_is_a_path_all_the_same() {
+    let strange = OsString::from_vec(b"/data/\xff".to_vec());
+    let sources = Sources { data: Some(strange.clone().into()), ..Sources::default() };
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(config.store.data, Path::new(&strange));
+    assert!(load(&config.print()).is_ok(), "{}", config.print());
+}
+
+#[test]
+fn sizes_read_and_print_as_people_write_them() {
+    for (text, size, printed) in [
+        ("0B", 0, "0B"),
+        ("512B", 512, "512B"),
+        ("1024B", 1024, "1KiB"),
+        ("64 MiB", 64 << 20, "64MiB"),
+        ("1536KiB", 1536 << 10, "1536KiB"),
+        ("16777215TiB", 16_777_215 << 40, "16777215TiB"),
+    ] {
+        assert_eq!(text.parse(), Ok(Bytes(size)), "{text}");
+        assert_eq!(Bytes(size).to_string(), printed);
+    }
+    for text in ["", "B", "1", "-1B", "1.5MiB", "1mib", "1MB", "MiB", "1 2B", "16777216TiB", "١KiB"] {
+        assert!(text.parse::<Bytes>().is_err(), "{text}");
+    }
+}
