@@ -1,0 +1,491 @@
+//! What holds after every history, however strange.
+//!
+//! The world around the decision core is played by [`World`], which carries out actions, loses nothing and forgets
+//! nothing. Budgets, delays and groups are judged from the whole history, in the most naive way that could be thought
+//! of, and must agree with the core at every end. The numbers of the laws are those of the invariants in the
+//! specification: I1 one incarnation, I2 order, I4 budget, I5 one verdict per end, I8 nothing starts before its time.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+// Proptest and supervision both call theirs `Strategy`.
+use proptest::strategy::Strategy as Generator;
+use supervisors::step::{Action, ChildRules, Event, Phase, Rules, Sentence, State, Timer, step};
+use supervisors::{Backoff, Budget, Exhausted, Exit, Restart, StartFault, Strategy, Verdict, What};
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Up { since: Duration },
+    Asked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dead {
+    /// May be started when its time has come.
+    Restarting {
+        not_before: Duration,
+    },
+    Done,
+    Quarantined,
+    Stuck,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Alive(Stage),
+    Dead(Dead),
+}
+
+/// One end that was answered with a restart.
+struct Granted {
+    at: Duration,
+    child: usize,
+    healthy: bool,
+}
+
+struct World {
+    rules: Rules,
+    state: State,
+    now: Duration,
+    epochs: Vec<u64>,
+    lives: Vec<Life>,
+    /// Its end is ordered, because one that it depends on ended.
+    ordered: Vec<bool>,
+    /// Started by hand, so that it may come up below others.
+    by_hand: Vec<bool>,
+    timers: Vec<(Duration, usize, u64, Timer)>,
+    granted: Vec<Granted>,
+    /// How many of `granted` were there at the latest release of each child: they do not count against it.
+    forgiven: Vec<usize>,
+    past: Vec<Event>,
+    opening: bool,
+    closing: bool,
+    ended: bool,
+}
+
+impl World {
+    fn new(rules: Rules, seed: u64) -> Self {
+        let count = rules.children.len();
+        let mut world = Self {
+            state: State::new(rules.clone(), vec![(0, 0); count], seed),
+            rules,
+            now: Duration::ZERO,
+            epochs: vec![0; count],
+            lives: vec![Life::Dead(Dead::Restarting { not_before: Duration::ZERO }); count],
+            ordered: vec![false; count],
+            by_hand: vec![false; count],
+            timers: Vec::new(),
+            granted: Vec::new(),
+            forgiven: vec![0; count],
+            past: Vec::new(),
+            opening: true,
+            closing: false,
+            ended: false,
+        };
+        world.tell(Event::Begin);
+        world
+    }
+
+    fn alive(&self, child: usize) -> bool {
+        matches!(self.lives[child], Life::Alive(_))
+    }
+
+    /// Ends the incarnation, checks the verdict against the naive one, and lives with it.
+    fn end(&mut self, child: usize, exit: Exit) {
+        let expected = self.expected(child, &exit);
+        let event = Event::Ended { child, epoch: self.epochs[child], exit: exit.clone() };
+        self.past.push(event.clone());
+        let verdicts = self.tell_with(event, Some((child, expected)));
+        assert_eq!(verdicts, 1, "I5: one verdict for the end of {child} by {exit}");
+    }
+
+    /// The core killed it because it did not start in time; then that is how it ended.
+    fn late_start(&self, child: usize) -> bool {
+        self.state.wards()[child].phase == Phase::Killing(Sentence::Start)
+    }
+
+    fn policy(&self, child: usize) -> Exhausted {
+        self.rules.children[child].on_exhausted
+    }
+
+    fn was_healthy(&self, child: usize) -> bool {
+        let enough = self.rules.children[child].backoff.healthy_after;
+        matches!(self.lives[child], Life::Alive(Stage::Up { since }) if since + enough <= self.now)
+    }
+
+    /// The verdict on this end, between the least and the most that jitter can make of it.
+    fn expected(&self, child: usize, exit: &Exit) -> (Verdict, Verdict) {
+        let rules = &self.rules.children[child];
+        let just = |verdict| (verdict, verdict);
+        let late_start = self.late_start(child);
+        if self.closing || self.ordered[child] {
+            return just(Verdict::AsOrdered);
+        }
+        if !late_start && matches!(exit, Exit::StartFailed(StartFault::Unrecoverable { .. })) {
+            return just(Verdict::Quarantine);
+        }
+        let was_up = matches!(self.lives[child], Life::Alive(Stage::Up { .. }));
+        if self.opening && !was_up {
+            return just(Verdict::Escalate);
+        }
+        let in_peace = exit.is_peaceful() && !late_start;
+        if rules.restart == Restart::Temporary || rules.restart == Restart::Transient && in_peace {
+            return just(Verdict::Done);
+        }
+        let quarantines = rules.on_exhausted == Exhausted::Quarantine;
+        let spent = |budget: Budget, counts: &dyn Fn(usize, &Granted) -> bool| {
+            let granted = self.granted.iter().enumerate();
+            let within = granted.filter(|(at, past)| past.at + budget.within >= self.now && counts(*at, past));
+            within.count() >= usize::try_from(budget.restarts).unwrap()
+        };
+        let own = if quarantines { Some(rules.budget.unwrap_or(self.rules.intensity)) } else { rules.budget };
+        let mine = |at: usize, past: &Granted| past.child == child && at >= self.forgiven[child];
+        let shared = |_: usize, past: &Granted| self.policy(past.child) == Exhausted::Escalate;
+        if own.is_some_and(|own| spent(own, &mine)) || !quarantines && spent(self.rules.intensity, &shared) {
+            return just(if quarantines { Verdict::Quarantine } else { Verdict::Escalate });
+        }
+        let mut failures = 0;
+        if !self.was_healthy(child) {
+            for (at, past) in self.granted.iter().enumerate().rev() {
+                if mine(at, past) {
+                    failures += 1;
+                    if past.healthy {
+                        break;
+                    }
+                }
+            }
+        }
+        let mut delay = Duration::ZERO;
+        for failure in 0..failures {
+            delay = if failure == 0 { rules.backoff.first } else { delay * rules.backoff.factor };
+            delay = delay.min(rules.backoff.cap);
+        }
+        let stray = delay * u32::from(rules.backoff.jitter_percent) / 100;
+        let longest = (delay + stray).min(rules.backoff.cap);
+        (Verdict::Restart { after: delay.saturating_sub(stray) }, Verdict::Restart { after: longest })
+    }
+
+    fn tell(&mut self, event: Event) {
+        let verdicts = self.tell_with(event, None);
+        assert_eq!(verdicts, 0, "no end, no verdict");
+    }
+
+    /// Returns the number of verdicts on the end that is told.
+    fn tell_with(&mut self, event: Event, end: Option<(usize, (Verdict, Verdict))>) -> usize {
+        let mut verdicts = 0;
+        for action in step(&mut self.state, event, self.now) {
+            assert!(!self.ended || matches!(action, Action::Record { what: What::EndedLate, .. }), "{action:?}");
+            match action {
+                Action::Start { child, epoch } => self.start(child, epoch),
+                Action::Stop { child, epoch } => self.stop(child, epoch),
+                Action::Kill { child, epoch } => assert!(self.alive(child) && self.epochs[child] == epoch),
+                Action::Arm { child, epoch, timer, at } => self.timers.push((at, child, epoch, timer)),
+                // A timer that was disarmed too late fires all the same; here, all of them do.
+                Action::Disarm { .. } => {}
+                Action::Record { child, epoch, what } => {
+                    assert_eq!(epoch, self.epochs[child] + u64::from(what == What::Starting));
+                    match what {
+                        What::Exited { exit: Exit::Unresponsive, verdict } => self.give_up(child, verdict),
+                        What::Exited { verdict, .. } => {
+                            let (expected_child, (least, most)) = end.expect("only an end is judged");
+                            assert_eq!(child, expected_child);
+                            agree(verdict, least, most);
+                            self.obey(child, verdict);
+                            verdicts += 1;
+                        }
+                        What::EndedLate => self.lives[child] = Life::Dead(Dead::Quarantined),
+                        _ => {}
+                    }
+                }
+                Action::Up => {
+                    assert!(self.opening && !self.closing);
+                    self.opening = false;
+                }
+                Action::End { .. } => {
+                    assert!(self.closing, "a supervisor ends for a reason");
+                    assert!((0..self.lives.len()).all(|child| !self.alive(child)), "I2: all have ended before it");
+                    self.ended = true;
+                }
+            }
+        }
+        verdicts
+    }
+
+    fn start(&mut self, child: usize, epoch: u64) {
+        assert!(!self.closing, "nothing starts in a supervisor that ends");
+        let Life::Dead(Dead::Restarting { not_before }) = self.lives[child] else {
+            panic!("I1, I8: {child} starts as {:?}", self.lives[child]);
+        };
+        assert!(not_before <= self.now, "I8: {child} starts before its time");
+        assert_eq!(epoch, self.epochs[child] + 1);
+        if self.opening || self.rules.strategy != Strategy::OneForOne {
+            let busy = |life: &Life| matches!(life, Life::Alive(Stage::Starting | Stage::Asked));
+            assert!(!self.lives.iter().any(busy), "I2: one after the other");
+        }
+        if self.rules.strategy != Strategy::OneForOne {
+            let waits = |life: &Life| matches!(life, Life::Dead(Dead::Restarting { .. }));
+            assert!(!self.lives[..child].iter().any(waits), "I2: {child} starts before one that it may need");
+            let later = (child + 1..self.lives.len()).find(|later| self.alive(*later));
+            assert!(later.is_none() || self.by_hand[child], "I2: {child} starts below {later:?}");
+        }
+        self.epochs[child] = epoch;
+        self.lives[child] = Life::Alive(Stage::Starting);
+    }
+
+    fn stop(&mut self, child: usize, epoch: u64) {
+        assert!(self.closing || self.ordered[child], "{child} is stopped without need");
+        assert!(matches!(self.lives[child], Life::Alive(Stage::Starting | Stage::Up { .. })));
+        assert_eq!(epoch, self.epochs[child]);
+        let later = (child + 1..self.lives.len()).find(|later| self.alive(*later));
+        assert_eq!(later, None, "I2: {child} stops before one that may need it");
+        self.lives[child] = Life::Alive(Stage::Asked);
+    }
+
+    /// The core gave up on ending a child.
+    fn give_up(&mut self, child: usize, verdict: Verdict) {
+        assert!(self.alive(child));
+        let expected = match self.policy(child) {
+            _ if self.closing => Verdict::AsOrdered,
+            Exhausted::Quarantine if !self.opening => Verdict::Quarantine,
+            _ => Verdict::Escalate,
+        };
+        assert_eq!(verdict, expected);
+        self.closing |= verdict == Verdict::Escalate;
+        self.ordered[child] = false;
+        self.lives[child] = Life::Dead(Dead::Stuck);
+    }
+
+    fn obey(&mut self, child: usize, verdict: Verdict) {
+        assert!(self.alive(child), "{child} ended twice");
+        let rules = &self.rules.children[child];
+        let dead = match verdict {
+            Verdict::Restart { after } => {
+                let healthy = self.was_healthy(child);
+                self.granted.push(Granted { at: self.now, child, healthy });
+                for other in 0..self.lives.len() {
+                    let grouped = match self.rules.strategy {
+                        Strategy::OneForOne => false,
+                        Strategy::OneForAll => other != child,
+                        Strategy::RestForOne => other > child,
+                    };
+                    self.ordered[other] |= grouped && self.alive(other);
+                }
+                Dead::Restarting { not_before: self.now + after }
+            }
+            Verdict::Done => Dead::Done,
+            Verdict::Quarantine => Dead::Quarantined,
+            Verdict::AsOrdered if rules.restart == Restart::Temporary && self.ordered[child] => Dead::Done,
+            Verdict::Escalate | Verdict::AsOrdered => Dead::Restarting { not_before: self.now },
+        };
+        self.closing |= verdict == Verdict::Escalate;
+        self.ordered[child] = false;
+        self.by_hand[child] = false;
+        self.lives[child] = Life::Dead(dead);
+    }
+
+    fn come_up(&mut self, child: usize) {
+        if self.lives[child] == Life::Alive(Stage::Starting) && !self.late_start(child) {
+            self.lives[child] = Life::Alive(Stage::Up { since: self.now });
+        }
+        self.tell(Event::Started { child, epoch: self.epochs[child] });
+    }
+
+    fn release(&mut self, child: usize) {
+        let down = matches!(self.lives[child], Life::Dead(dead) if dead != Dead::Stuck);
+        if down && !self.closing {
+            // Where one only waits for its turn there is nothing to lift.
+            if self.state.can_restart(child) {
+                self.lives[child] = Life::Dead(Dead::Restarting { not_before: self.now });
+                self.forgiven[child] = self.granted.len();
+                self.by_hand[child] = true;
+            }
+        }
+        self.tell(Event::Restart { child });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        loop {
+            let next = self.timers.iter().enumerate().filter(|(_, timer)| timer.0 <= until).min_by_key(|(_, t)| t.0);
+            let Some((place, _)) = next else { break };
+            let (at, child, epoch, timer) = self.timers.remove(place);
+            self.now = self.now.max(at);
+            self.tell(Event::Due { child, epoch, timer });
+        }
+        self.now = until;
+    }
+
+    /// From here on the world is kind. Then everything must find its place without help.
+    fn settle(&mut self) {
+        for _ in 0..1000 {
+            let answer = (0..self.lives.len()).find(|child| match self.lives[*child] {
+                Life::Alive(Stage::Starting | Stage::Asked) => true,
+                Life::Alive(Stage::Up { .. }) => false,
+                Life::Dead(dead) => dead == Dead::Stuck,
+            });
+            match answer {
+                Some(child) if self.lives[child] == Life::Dead(Dead::Stuck) => {
+                    self.tell(Event::Ended { child, epoch: self.epochs[child], exit: Exit::Killed });
+                }
+                Some(child) if self.lives[child] == Life::Alive(Stage::Asked) || self.late_start(child) => {
+                    self.end(child, Exit::Killed);
+                }
+                Some(child) => self.come_up(child),
+                None if self.timers.is_empty() => return,
+                None => self.pass(ms(100)),
+            }
+        }
+        panic!("no peace in a kind world: {:?}", self.lives);
+    }
+
+    fn play(&mut self, deed: &Deed) {
+        let count = self.lives.len();
+        match *deed {
+            Deed::Pass(millis) => self.pass(ms(millis)),
+            Deed::Stop => {
+                self.closing = true;
+                self.tell(Event::Stop);
+            }
+            Deed::Release(child) => self.release(child % count),
+            Deed::Repeat(place) => {
+                if let Some(event) = self.past.get(place % self.past.len().max(1)).cloned() {
+                    let before = format!("{:?}", self.state);
+                    assert_eq!(step(&mut self.state, event, self.now), [], "what is over changes nothing");
+                    assert_eq!(format!("{:?}", self.state), before);
+                }
+            }
+            Deed::Answer(child, answer) => {
+                let child = child % count;
+                match (self.lives[child], answer) {
+                    (Life::Alive(Stage::Starting | Stage::Asked), 0..3) => self.come_up(child),
+                    (Life::Alive(Stage::Starting), 3) => {
+                        let fault = StartFault::Failed { error: "no".to_owned() };
+                        self.end(child, Exit::StartFailed(fault));
+                    }
+                    (Life::Alive(Stage::Starting), 4) => {
+                        let fault = StartFault::Unrecoverable { reason: "torn".to_owned() };
+                        self.end(child, Exit::StartFailed(fault));
+                    }
+                    (Life::Alive(Stage::Up { .. }), 0..3) => {}
+                    (Life::Alive(_), 3..6) => self.end(child, Exit::Normal),
+                    (Life::Alive(_), 6..9) => self.end(child, Exit::Killed),
+                    (Life::Alive(_), _) => {
+                        self.tell(Event::Lingers { child, epoch: self.epochs[child], exit: Exit::Killed });
+                    }
+                    (Life::Dead(Dead::Stuck), _) => {
+                        self.tell(Event::Ended { child, epoch: self.epochs[child], exit: Exit::Killed });
+                    }
+                    (Life::Dead(_), _) => {}
+                }
+            }
+        }
+    }
+}
+
+fn agree(verdict: Verdict, least: Verdict, most: Verdict) {
+    match (verdict, least, most) {
+        (Verdict::Restart { after }, Verdict::Restart { after: least }, Verdict::Restart { after: most }) => {
+            // Jitter is drawn in whole nanoseconds.
+            assert!(least <= after + Duration::from_nanos(1) && after <= most, "{least:?} <= {after:?} <= {most:?}");
+        }
+        _ => assert_eq!(verdict, least),
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Pass(u64),
+    Answer(usize, u8),
+    Release(usize),
+    Repeat(usize),
+    Stop,
+}
+
+fn deed() -> impl Generator<Value = Deed> {
+    prop_oneof![
+        6 => prop_oneof![0..20u64, 50..2000u64].prop_map(Deed::Pass),
+        24 => (0..5usize, 0..10u8).prop_map(|(child, answer)| Deed::Answer(child, answer)),
+        2 => (0..5usize).prop_map(Deed::Release),
+        2 => any::<usize>().prop_map(Deed::Repeat),
+        1 => Just(Deed::Stop),
+    ]
+}
+
+fn budget() -> impl Generator<Value = Budget> {
+    (0..6u32, 1..3000u64).prop_map(|(restarts, within)| Budget { restarts, within: ms(within) })
+}
+
+fn child() -> impl Generator<Value = ChildRules> {
+    let restart =
+        prop_oneof![3 => Just(Restart::Permanent), 1 => Just(Restart::Transient), 1 => Just(Restart::Temporary)];
+    let exhausted = prop_oneof![Just(Exhausted::Escalate), Just(Exhausted::Quarantine)];
+    let backoff = (0..300u64, 1..4u32, 0..1000u64, 0..50u8, 0..1500u64);
+    (restart, exhausted, backoff, proptest::option::of(budget()), any::<bool>()).prop_map(
+        |(restart, on_exhausted, (first, factor, more, jitter, healthy), budget, limited)| ChildRules {
+            path: "top/child".into(),
+            restart,
+            shutdown: limited.then_some(ms(400)),
+            start_timeout: limited.then_some(ms(600)),
+            backoff: Backoff::exp(ms(first), ms(first + more)).factor(factor).jitter(jitter).healthy_after(ms(healthy)),
+            budget,
+            on_exhausted,
+        },
+    )
+}
+
+fn rules() -> impl Generator<Value = Rules> {
+    let strategy = prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)];
+    (strategy, budget(), vec(child(), 1..5)).prop_map(|(strategy, intensity, children)| Rules {
+        strategy,
+        intensity,
+        children,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_keeps_the_laws(rules in rules(), seed: u64, deeds in vec(deed(), 0..120)) {
+        let mut world = World::new(rules, seed);
+        for deed in &deeds {
+            world.play(deed);
+        }
+        world.settle();
+        for (child, life) in world.lives.iter().enumerate() {
+            let homeless = matches!(life, Life::Dead(Dead::Restarting { .. }));
+            prop_assert!(world.ended || !homeless, "{child} is forgotten");
+        }
+        prop_assert!(world.ended == world.closing);
+        world.closing = true;
+        world.tell(Event::Stop);
+        world.settle();
+        prop_assert!(world.ended, "whatever happened, a stop comes to an end");
+    }
+
+    #[test]
+    fn one_seed_gives_one_history(rules in rules(), seed: u64, deeds in vec(deed(), 0..60)) {
+        let [first, second] = [(), ()].map(|()| {
+            let mut world = World::new(rules.clone(), seed);
+            for deed in &deeds {
+                world.play(deed);
+            }
+            format!("{:?}", world.state)
+        });
+        prop_assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_delay_grows_and_stays_below_its_cap(first in 0..5000u64, more in 0..5000u64, failures: u32, random: u64) {
+        let backoff = Backoff::exp(ms(first), ms(first + more));
+        let delay = backoff.delay(failures, random);
+        prop_assert!(delay <= backoff.delay(failures.saturating_add(1), random));
+        prop_assert!(backoff.jitter(100).delay(failures, random) <= ms(first + more));
+    }
+}
