@@ -17,6 +17,7 @@
 mod actor;
 mod api;
 pub mod client;
+mod pace;
 mod problem;
 mod request;
 mod routes;

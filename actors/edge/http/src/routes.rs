@@ -22,7 +22,10 @@ use crate::{ActionInfo, Api, Call, Limits, Problem, Source};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Shorter names than this share of equal letters are no suggestion but noise.
+/// What an action cannot be called, because a page is.
+const PAGES: [&str; 2] = ["actions", "status"];
+
+/// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
 
 struct Served {
@@ -33,7 +36,12 @@ struct Served {
 
 /// The service of one connection inserts its [`Source`] into each request.
 pub(crate) fn router(api: Arc<dyn Api>, limits: Limits) -> Router {
-    let actions = api.actions().into_iter().map(|action| (action.name, action)).collect();
+    let actions: BTreeMap<_, _> = api.actions().into_iter().map(|action| (action.name, action)).collect();
+    for name in actions.keys() {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let reachable = !name.is_empty() && name.chars().all(plain) && !PAGES.contains(name);
+        assert!(reachable, "no request can reach an action named {name:?}");
+    }
     Router::new()
         .route("/v1/actions", get(actions_page))
         .route("/v1/status", get(status_page))
@@ -49,6 +57,8 @@ pub(crate) fn router(api: Arc<dyn Api>, limits: Limits) -> Router {
 /// Around every answer: the caller's request id comes back, and a panic below is an answer too.
 async fn frame(request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).cloned();
+    // Without the query, which can hold what is nobody's business.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = match caught(next.run(request)).await {
         Ok(response) => response,
         Err(panic) => {
@@ -58,6 +68,7 @@ async fn frame(request: Request, next: Next) -> Response {
             Problem::from(request::faulted()).into_response()
         }
     };
+    tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
     if let Some(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::pace::Paced;
 use crate::{Api, Problem, Source, routes};
 
 /// How many connections over the cap are open at once to be told so; further ones wait in the kernel's queue.
@@ -35,12 +36,13 @@ const HEAD_MAX: usize = 16 << 10;
 pub struct Limits {
     /// Bytes of a request's body.
     pub body_max: usize,
-    /// For the body to arrive, and again for the answer to be worked out.
+    /// For the body to arrive, again for the answer to be worked out, and again for the client to take some of it.
     pub request_timeout: Duration,
     /// For a connection to send the next whole request head; it bounds how long an idle one stays open.
     pub header_timeout: Duration,
     pub connections_max: usize,
-    /// For the requests in flight at a stop; what is not done by then is cut off.
+    /// For the requests in flight at a stop; what is not done by then is cut off. To be shorter than the deadline after
+    /// which the supervisor kills.
     pub stop_timeout: Duration,
 }
 
@@ -51,7 +53,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(30),
             connections_max: 1024,
-            stop_timeout: Duration::from_secs(10),
+            stop_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -108,6 +110,7 @@ impl Server {
             report(ended);
         }
         let (stopped, timeout) = (stopped.clone(), self.limits.header_timeout);
+        let stream = Paced::new(stream, self.limits.request_timeout);
         if connections.len() < self.limits.connections_max {
             let inner = TowerToHyperService::new(self.router.clone());
             let service = service_fn(move |mut request: Request<Incoming>| {
@@ -123,7 +126,7 @@ impl Server {
 }
 
 /// One connection, to its end.
-async fn attend<S>(stream: UnixStream, service: S, header_timeout: Duration, mut stopped: watch::Receiver<()>)
+async fn attend<S>(stream: Paced, service: S, header_timeout: Duration, mut stopped: watch::Receiver<()>)
 where
     S: Service<Request<Incoming>, Response = Response, Error = std::convert::Infallible>,
 {

@@ -70,6 +70,7 @@ impl Api for Fake {
             action("wait.begin", false),
             action("wait.read", true),
             action("panic", false),
+            action("large.read", true),
         ]
     }
 
@@ -90,6 +91,8 @@ impl Api for Fake {
                     guard.0 = None;
                     Ok(json!({ "waited": true }))
                 }
+                // More than the kernel holds between two ends of a socket.
+                "large.read" => Ok(json!("x".repeat(8 << 20))),
                 "panic" => panic!("a fault in the fake"),
                 _ => Ok(json!({
                     "action": call.action,

@@ -159,6 +159,27 @@ async fn connections_over_the_cap_are_told_so() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_the_answer_is_cut_off() {
+    let short = Duration::from_millis(50);
+    let served = serve(Limits { connections_max: 1, request_timeout: short, ..Limits::default() }).await;
+    let whole = Client::new(&served.socket).get("/v1/large.read").await.unwrap();
+    assert_eq!(whole.as_str().map(str::len), Some(8 << 20), "who reads gets all of it");
+
+    let mut stream = UnixStream::connect(&served.socket).await.unwrap();
+    stream.write_all(&request("GET /v1/large.read", &[], b"")).await.unwrap();
+    stream.readable().await.unwrap();
+    let room = async {
+        while Client::new(&served.socket).get("/v1/status").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, room).await.expect("the one that does not read makes room");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() < 8 << 20, "it was cut off, not served");
+}
+
+#[tokio::test]
 async fn a_new_socket_is_for_its_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a/b/sock");
