@@ -1,0 +1,216 @@
+//! The language of governance: all that its callers need to know of it.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use kernel::{Digest, Principal, Refuse, Timestamp};
+use policy::Problem;
+use serde::{Deserialize, Serialize};
+
+use crate::records;
+
+/// Longest reason for a stop, in characters.
+pub const REASON_MAX: usize = 300;
+/// Most proposals that are ever kept: none is forgotten, and all are held in memory.
+pub const PROPOSALS_MAX: usize = 10_000;
+/// Most bytes that all proposals together may have, for the same reason.
+pub const TEXTS_MAX: usize = 64 * 1024 * 1024;
+/// Most problems that a refusal lists.
+pub const PROBLEMS_MAX: usize = 20;
+/// Longest message of a listed problem, in characters.
+pub const MESSAGE_MAX: usize = 300;
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Name the first operator. Once only.
+    Bootstrap {
+        operator: String,
+        /// blake3 of the secret that the operator will show. The secret itself stays with the caller.
+        credential: Digest,
+    },
+    /// Keep a policy text, under the next number. It decides nothing yet.
+    Propose { text: String },
+    /// Make an epoch the one that decides.
+    Activate {
+        epoch: u64,
+        /// Refuse unless this epoch is the active one.
+        expected_active: Option<u64>,
+    },
+    /// Go back to the epoch that was active before the present one was activated. Repeated, it goes further back.
+    Rollback {
+        /// Refuse unless this epoch is the active one: two who roll back at once then go back one step, not two.
+        expected_active: Option<u64>,
+    },
+    /// The emergency stop.
+    Stop { reason: String },
+    /// End the emergency stop.
+    Resume {
+        /// Of the stop that is meant, so that nobody lifts one that they have not read.
+        digest: Digest,
+    },
+}
+
+/// What has happened. Persisted: variants are added, none is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Bootstrapped(records::BootstrappedV1),
+    Proposed(records::ProposedV1),
+    Activated(records::ActivatedV1),
+    RolledBack(records::RolledBackV1),
+    Stopped(records::StoppedV1),
+    Resumed(records::ResumedV1),
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Bootstrapped {
+        operator: Principal,
+    },
+    Proposed {
+        epoch: u64,
+        digest: Digest,
+    },
+    /// This epoch decides now.
+    Active {
+        epoch: u64,
+    },
+    Stopped {
+        number: u64,
+        digest: Digest,
+    },
+    /// No stop is in force.
+    Running,
+}
+
+/// Why the answer can be no. Worded for the caller, who gets to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    #[error("the authority has its first operator already")]
+    Bootstrapped,
+    #[error("{name:?} is not a name of 1 to 64 letters, digits and . _ : -")]
+    MalformedName { name: String },
+    /// `more` counts the problems that are not listed.
+    #[error("the policy text has {} problems, the first: {}", problems.len() + *more as usize, first(problems))]
+    Invalid { problems: Vec<Problem>, more: u32 },
+    #[error("no more proposals are kept: the limit is {PROPOSALS_MAX} of them, and {TEXTS_MAX} bytes")]
+    Full,
+    #[error("there is no policy epoch {epoch}")]
+    UnknownEpoch { epoch: u64 },
+    #[error("policy epoch {active} is active, not {expected}")]
+    ActiveDiffers { expected: u64, active: u64 },
+    #[error("under policy epoch {epoch} no operator could propose and activate another one")]
+    LocksOut { epoch: u64 },
+    #[error("no policy epoch was active before this one")]
+    NothingBefore,
+    #[error("a reason of {length} characters is over the limit of {REASON_MAX}")]
+    ReasonTooLong { length: u32 },
+    #[error("only an operator may resume")]
+    OperatorsOnly,
+    #[error("this is not the digest of stop {number}, which is in force")]
+    DigestMismatch { number: u64 },
+}
+
+fn first(problems: &[Problem]) -> String {
+    problems.first().map_or_else(String::new, |problem| format!("{problem}"))
+}
+
+impl Refuse for Refusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Bootstrapped => "governance.bootstrapped",
+            Self::MalformedName { .. } => "governance.malformed_name",
+            Self::Invalid { .. } => "governance.invalid_policy",
+            Self::Full => "governance.full",
+            Self::UnknownEpoch { .. } => "governance.unknown_epoch",
+            Self::ActiveDiffers { .. } => "governance.active_differs",
+            Self::LocksOut { .. } => "governance.locks_out",
+            Self::NothingBefore => "governance.nothing_before",
+            Self::ReasonTooLong { .. } => "governance.reason_too_long",
+            Self::OperatorsOnly => "governance.operators_only",
+            Self::DigestMismatch { .. } => "governance.digest_mismatch",
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Bootstrapped => "Act as that operator.".to_owned(),
+            Self::MalformedName { .. } => "Choose a name such as root.".to_owned(),
+            Self::Invalid { .. } => {
+                "Correct the text and propose it again; policy.validate checks it first.".to_owned()
+            }
+            Self::Full => "Activate one of the proposals that exist.".to_owned(),
+            Self::UnknownEpoch { .. } => "List the policy epochs and choose one of them.".to_owned(),
+            Self::ActiveDiffers { active, .. } => {
+                format!("Read epoch {active}; if the change is still right, ask again and expect it.")
+            }
+            Self::LocksOut { .. } => {
+                "Propose a text that permits one operator both policy.propose and policy.activate.".to_owned()
+            }
+            Self::NothingBefore => "Activate an epoch by its number.".to_owned(),
+            Self::ReasonTooLong { .. } => "Shorten the reason.".to_owned(),
+            Self::OperatorsOnly => "Ask an operator.".to_owned(),
+            Self::DigestMismatch { .. } => "Read the stop that is in force, and repeat its digest.".to_owned(),
+        }
+    }
+}
+
+/// A policy epoch, without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// 0 is the one that is built in.
+    pub number: u64,
+    pub digest: Digest,
+    /// `None` for the one that is built in; so is the next.
+    pub author: Option<Principal>,
+    pub proposed_at: Option<Timestamp>,
+    pub active: bool,
+}
+
+/// A policy epoch with its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    pub epoch: Epoch,
+    pub text: String,
+}
+
+/// A change of the active epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    pub epoch: u64,
+    pub replaced: u64,
+    pub by: Principal,
+    pub at: Timestamp,
+    pub rolled_back: bool,
+}
+
+/// An emergency stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Counts from 1.
+    pub number: u64,
+    pub by: Principal,
+    pub reason: String,
+    pub at: Timestamp,
+    pub digest: Digest,
+}
+
+impl Stop {
+    /// blake3 over the other fields in a fixed form: a marker with the form's version, the numbers as eight bytes, least
+    /// first, and each text behind its length in bytes as four.
+    pub fn digest_of(number: u64, by: &Principal, reason: &str, at: Timestamp) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"sop governance stop 1\n").update(&number.to_le_bytes()).update(&at.0.to_le_bytes());
+        for text in [format!("{by}").as_str(), reason] {
+            let length = u32::try_from(text.len()).expect("names and reasons are bounded");
+            hasher.update(&length.to_le_bytes()).update(text.as_bytes());
+        }
+        Digest(*hasher.finalize().as_bytes())
+    }
+}
