@@ -1,0 +1,164 @@
+//! What yesterday's records mean. Names, ids and bodies below are on disk and are never edited.
+
+use std::collections::BTreeSet;
+
+use kernel::{Digest, Kind, Machine, Position, Reader, Recorded, Timestamp, TokenId, Writer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokens::{Event, Grant, Reason, Replacement, State, Tokens, UseState};
+
+struct Json;
+
+impl Writer for Json {
+    type Done = (Kind, Value);
+
+    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
+        (kind, serde_json::to_value(body).unwrap())
+    }
+}
+
+struct Body(Value);
+
+impl Reader for Body {
+    type Error = String;
+
+    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
+        serde_json::from_value(self.0).map_err(|error| error.to_string())
+    }
+
+    fn unknown(self) -> String {
+        "a kind that was never registered".to_owned()
+    }
+}
+
+const NOON: u64 = 1_800_000_000_000;
+
+fn id(digit: &str) -> String {
+    format!("00000000-0000-0000-0000-00000000000{digit}")
+}
+
+fn issued(digit: &str, kind: u8) -> Value {
+    let artefact = |digit: &str| (kind == 2).then(|| digit.repeat(64));
+    json!({
+        "id": id(digit), "secret": digit.repeat(64), "kind": kind, "subject": "agent/alpha", "issuer": "operator/root",
+        "audience": if kind == 3 { "test.arp" } else { "arp" },
+        "operation": if kind == 1 { "todo.work" } else { "deploy" },
+        "todo": (kind == 1).then_some(7), "artefact_old": artefact("a"), "artefact_new": artefact("b"),
+        "uses": 3, "issued_at": NOON, "expires_at": NOON + 900_000,
+    })
+}
+
+fn consumed(digit: &str, number: u32) -> Value {
+    let (command, request) = (id(&number.to_string()), number.to_string().repeat(64));
+    json!({
+        "id": id(digit), "number": number, "command": command, "request": request,
+        "at": NOON + 1, "settle_by": NOON + 300_001,
+    })
+}
+
+/// As version 1 wrote it: one record of each kind at least.
+fn journal() -> Vec<(u32, &'static str, Value)> {
+    vec![
+        (200, "tokens.issued", issued("1", 0)),
+        (200, "tokens.issued", issued("2", 1)),
+        (200, "tokens.issued", issued("3", 2)),
+        (200, "tokens.issued", issued("4", 3)),
+        (201, "tokens.consumed", consumed("1", 1)),
+        (201, "tokens.consumed", consumed("1", 2)),
+        (201, "tokens.consumed", consumed("1", 3)),
+        (202, "tokens.settled", json!({ "id": id("1"), "number": 1 })),
+        (203, "tokens.released", json!({ "id": id("1"), "number": 2 })),
+        (204, "tokens.use_unknown", json!({ "id": id("1"), "number": 3 })),
+        (205, "tokens.revoked", json!({ "id": id("2"), "at": NOON + 2, "reason": 5, "text": "lost" })),
+        (207, "tokens.expired", json!({ "id": id("3") })),
+        (206, "tokens.all_revoked", json!({ "before": NOON + 3 })),
+    ]
+}
+
+#[test]
+fn a_version_1_journal_reads_as_it_did() {
+    assert_eq!(Tokens::NAME, "tokens", "the stream's name is on disk");
+
+    let mut tokens = Tokens::default();
+    for (kind, name, body) in journal() {
+        let event = Event::read((kind, 1), Body(body.clone())).unwrap();
+        let (written, again) = event.write(Json);
+        assert_eq!((written.id, written.version, written.name, again), (kind, 1, name, body));
+        tokens.evolve(&event, Position(0));
+    }
+
+    let now = Timestamp(NOON + 4);
+    let token = |id| tokens.show(TokenId(id), now).unwrap();
+    let artefact = Replacement { old: Digest([0xaa; 32]), new: Digest([0xbb; 32]) };
+    let grants: Vec<_> = (1..=4).map(|id| token(id).grant).collect();
+    assert_eq!(grants, [Grant::Operation, Grant::Todo(7), Grant::Integration(artefact), Grant::Test]);
+    let first = token(1);
+    assert_eq!((first.subject.to_string(), first.issuer.to_string()), ("agent/alpha".into(), "operator/root".into()));
+    assert_eq!((first.uses, first.left, first.expires_at), (3, 1, Timestamp(NOON + 900_000)));
+    let uses: Vec<_> = tokens.uses(TokenId(1), now).unwrap().iter().map(|it| (it.number, it.state)).collect();
+    assert_eq!(uses, [(1, UseState::Succeeded), (3, UseState::Unknown)]);
+    let reason = |id| token(id).revocation.map(|revocation| revocation.reason);
+    assert_eq!([reason(1), reason(4)], [Some(Reason::AllRevoked), Some(Reason::AllRevoked)]);
+    assert_eq!(reason(2), Some(Reason::Other("lost".into())));
+    assert_eq!(token(2).revocation.unwrap().at, Timestamp(NOON + 2));
+    assert_eq!(token(4).state, State::Revoked);
+    assert_eq!(tokens.by_secret(Digest([0x33; 32]), now).unwrap().id, TokenId(3));
+    assert_eq!(tokens.deadline(), None);
+}
+
+#[test]
+fn every_reason_reads_as_it_did() {
+    for (tag, reason) in [
+        (0, Reason::Withdrawn),
+        (1, Reason::Compromised),
+        (2, Reason::SubjectRevoked),
+        (3, Reason::TodoEnded),
+        (4, Reason::AllRevoked),
+    ] {
+        let body = json!({ "id": id("1"), "at": NOON, "reason": tag, "text": "" });
+        let Ok(Event::Revoked(revoked)) = Event::read((205, 1), Body(body)) else { panic!("{tag}") };
+        assert_eq!(revoked.reason(), reason);
+    }
+}
+
+#[test]
+fn kinds_are_registered_once_and_others_are_refused() {
+    let ids: BTreeSet<_> = Event::KINDS.iter().map(|kind| (kind.id, kind.version)).collect();
+    assert_eq!(ids.len(), Event::KINDS.len());
+    assert!(Event::KINDS.iter().all(|kind| (200..300).contains(&kind.id) && kind.name.starts_with("tokens.")));
+    let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
+    assert_eq!(written, ids, "one record of each kind is replayed");
+    for kind in [(199, 1), (200, 2), (208, 1)] {
+        assert!(Event::read(kind, Body(json!({}))).is_err(), "{kind:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "was issued twice")]
+fn a_journal_that_issues_an_id_twice_is_corrupt() {
+    let mut tokens = Tokens::default();
+    for secret in ["1", "2"] {
+        let mut body = issued("1", 0);
+        body["secret"] = json!(secret.repeat(64));
+        tokens.evolve(&Event::read((200, 1), Body(body)).unwrap(), Position(0));
+    }
+}
+
+#[test]
+#[should_panic(expected = "bound to what that kind is not")]
+fn a_todo_token_without_a_todo_is_corrupt() {
+    let mut body = issued("1", 0);
+    body["kind"] = json!(1);
+    Tokens::default().evolve(&Event::read((200, 1), Body(body)).unwrap(), Position(0));
+}
+
+#[test]
+#[should_panic(expected = "was closed twice")]
+fn a_use_that_is_settled_twice_is_corrupt() {
+    let mut tokens = Tokens::default();
+    let settled = json!({ "id": id("1"), "number": 1 });
+    for (kind, body) in [(200, issued("1", 0)), (201, consumed("1", 1)), (202, settled.clone()), (202, settled)] {
+        tokens.evolve(&Event::read((kind, 1), Body(body)).unwrap(), Position(0));
+    }
+}
