@@ -3,7 +3,7 @@
 //! A gap is something that should be there and is not, or should not be there and is. It opens when a scan reports it,
 //! closes when a later scan of the same root looked at the same place and did not, and reopens when it comes back; nobody
 //! opens or closes one by hand. What only shows live, such as a quarantined child, opens and closes by the same rules.
-//! The detectors are pure and live here too; walking the disk is a worker's.
+//! The detectors are pure and live here too, in [`detect`]; walking the disk is a worker's.
 //!
 //! # Invariants
 //! 1. A fingerprint names one gap for ever, and a gap's number is its place in the order of opening.
@@ -16,6 +16,8 @@
 #![no_std]
 
 extern crate alloc;
+
+pub mod detect;
 
 mod finding;
 mod records;
