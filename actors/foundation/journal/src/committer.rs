@@ -59,6 +59,16 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    pub(crate) fn refuse(self, error: AppendError) {
+        match self {
+            Self::Append(append) => (append.then)(Err(error)),
+            Self::Open { then, .. } => then(Err(error)),
+            Self::Barrier { then, .. } => then(Err(error)),
+        }
+    }
+}
+
 pub(crate) struct Committer {
     pub shared: Arc<Shared>,
     pub log: Box<dyn Log>,
@@ -94,10 +104,7 @@ impl Committer {
             for completion in completions {
                 completion(answer.clone());
             }
-            if stored.is_err() {
-                refuse_the_rest(queue, &answer);
-                return stored;
-            }
+            stored?;
             self.shared.durable.send_replace(self.head.sequence);
         }
         Ok(())
@@ -215,14 +222,10 @@ fn blank(stream: &str, time: Timestamp, principal: &Principal) -> Record {
     }
 }
 
-/// Whoever was queued behind a failed group: nothing of theirs was written, but what they rest on is unknown.
-fn refuse_the_rest(queue: &Receiver<Entry>, answer: &Result<(), AppendError>) {
-    let error = || answer.clone().err().unwrap_or(AppendError::Unavailable);
-    while let Ok(entry) = queue.try_recv() {
-        match entry {
-            Entry::Append(append) => (append.then)(Err(error())),
-            Entry::Open { then, .. } => then(Err(error())),
-            Entry::Barrier { then, .. } => then(Err(error())),
-        }
+/// Answers all that is queued after a failure, until nobody can queue any more: nothing of theirs was written, but what
+/// they rest on is unknown.
+pub(crate) fn refuse_the_rest(queue: &Receiver<Entry>, why: &str) {
+    while let Ok(entry) = queue.recv() {
+        entry.refuse(AppendError::Unknown { why: why.to_owned() });
     }
 }

@@ -14,22 +14,25 @@
 pub mod codec;
 mod committer;
 pub mod envelope;
+pub mod keeper;
 pub mod store;
 mod verify;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kernel::{Epoch, Kind, Position, Sequence, Timestamp};
 use tokio::sync::watch;
 
-use committer::Committer;
 pub use committer::{Append, Entry, Then};
+use committer::{Committer, refuse_the_rest};
 use envelope::Record;
+pub use keeper::Keeper;
 use store::{Log, Store, StoreError};
 pub use verify::{Broken, Verified};
 
@@ -106,8 +109,10 @@ pub(crate) struct Shared {
     path: PathBuf,
     limits: Limits,
     session: RwLock<Option<Session>>,
-    /// The committer of the session, joined before the store may be opened again.
-    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    /// Held across opening and closing, so that neither meets the other half-way.
+    committing: Mutex<Option<Committing>>,
+    /// The number of the latest session asked for. An older one that was not begun by then never begins.
+    asked: AtomicU64,
     durable: watch::Sender<Sequence>,
     failure: watch::Sender<Option<String>>,
     figures: Figures,
@@ -124,6 +129,12 @@ const SPACE_MEASURED_EVERY: Duration = Duration::from_millis(250);
 struct Session {
     queue: Sender<Entry>,
     store: Arc<Store>,
+}
+
+/// The committer of a session, joined before the store may be opened again.
+struct Committing {
+    session: u64,
+    thread: JoinHandle<Result<(), StoreError>>,
 }
 
 /// The stable handle of the journal.
@@ -144,7 +155,8 @@ impl Journal {
             path: path.to_owned(),
             limits,
             session: RwLock::new(None),
-            thread: Mutex::new(None),
+            committing: Mutex::new(None),
+            asked: AtomicU64::new(0),
             durable: watch::Sender::new(Sequence(0)),
             failure: watch::Sender::new(None),
             figures: Figures::default(),
@@ -154,13 +166,30 @@ impl Journal {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Opens the store and starts the committer. Blocks while the store recovers.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Opens the store and starts the committer; what is open already is closed first. Blocks while the store recovers.
     ///
     /// # Errors
     /// [`StoreError`]; the journal stays closed. An earlier failed sync is final for this process.
-    #[expect(clippy::disallowed_methods, reason = "the committer is the one thread of its own: it waits for the disk")]
     pub fn open(&self) -> Result<(), StoreError> {
-        self.close();
+        self.open_session(self.ask_to_open())
+    }
+
+    /// The number of a session to come, which every session asked for before gives way to.
+    pub(crate) fn ask_to_open(&self) -> u64 {
+        self.shared.asked.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the committer is the one thread of its own: it waits for the disk")]
+    pub(crate) fn open_session(&self, session: u64) -> Result<(), StoreError> {
+        let mut committing = self.committing();
+        if self.shared.asked.load(Ordering::Relaxed) != session {
+            return Err(StoreError::Io { why: "it was asked for again, and opens for the later asker".into() });
+        }
+        self.end(committing.take());
         if let Some(why) = self.failure() {
             return Err(StoreError::Io { why });
         }
@@ -176,25 +205,48 @@ impl Journal {
         self.shared.durable.send_replace(committer.head.sequence);
         let (queue, entries): (Sender<Entry>, Receiver<Entry>) = channel();
         let closing = store.clone();
-        let alarm = Alarm(self.shared.clone());
+        let shared = self.shared.clone();
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
-            let _alarm = alarm;
-            let ended = committer.run(&entries);
-            if let Err(error) = ended.as_ref().map_or_else(|_| Ok(()), |()| closing.close_cleanly()) {
-                tracing::warn!(code = "journal.close", %error, "the stop could not be noted as orderly");
+            // A committer that panics has left waiters without an answer: that is a failure like that of the disk.
+            let ended = catch_unwind(AssertUnwindSafe(|| committer.run(&entries))).unwrap_or_else(|_| {
+                let why = "the committer panicked".to_owned();
+                shared.fail(&why);
+                Err(StoreError::Io { why })
+            });
+            match &ended {
+                Ok(()) => {
+                    if let Err(error) = closing.close_cleanly() {
+                        tracing::warn!(code = "journal.close", %error, "the stop could not be noted as orderly");
+                    }
+                }
+                Err(error) => refuse_the_rest(&entries, &error.to_string()),
             }
             ended
         })?;
-        *self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *committing = Some(Committing { session, thread });
         *self.shared.session.write().unwrap_or_else(PoisonError::into_inner) = Some(Session { queue, store });
         Ok(())
     }
 
     /// Takes nothing more, waits until all that is queued is answered, and releases the store.
     pub fn close(&self) {
+        self.end(self.committing().take());
+    }
+
+    /// Closes the journal if it is still open for `session`.
+    pub(crate) fn close_session(&self, session: u64) {
+        let mut committing = self.committing();
+        self.end(committing.take_if(|committing| committing.session == session));
+    }
+
+    fn committing(&self) -> MutexGuard<'_, Option<Committing>> {
+        self.shared.committing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, committing: Option<Committing>) {
+        let Some(Committing { thread, .. }) = committing else { return };
         drop(self.shared.session.write().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Ok(Err(error))) = thread.map(JoinHandle::join) {
+        if let Ok(Err(error)) = thread.join() {
             tracing::error!(code = "journal.failed", %error, "the journal ended with an unknown outcome");
         }
     }
@@ -207,15 +259,8 @@ impl Journal {
             None => Some(entry),
         };
         drop(session);
-        let error = match self.failure() {
-            Some(why) => AppendError::Unknown { why },
-            None => AppendError::Unavailable,
-        };
-        match refused {
-            None => {}
-            Some(Entry::Append(append)) => (append.then)(Err(error)),
-            Some(Entry::Open { then, .. }) => then(Err(error)),
-            Some(Entry::Barrier { then, .. }) => then(Err(error)),
+        if let Some(entry) = refused {
+            entry.refuse(self.failure().map_or(AppendError::Unavailable, |why| AppendError::Unknown { why }));
         }
     }
 
@@ -274,7 +319,7 @@ impl Journal {
     /// At most `limit` durable records from `from` on.
     ///
     /// # Errors
-    /// [`StoreError`]; `Io` while the journal is closed.
+    /// [`StoreError`]; `Closed` while the journal is.
     pub fn read(&self, from: Sequence, limit: usize) -> Result<Vec<Record>, StoreError> {
         self.with_store(|store| store.read(from, limit))
     }
@@ -282,7 +327,7 @@ impl Journal {
     /// About `limit` durable records of `stream`, of the versions from `from` to `to`. Empty when there are none left.
     ///
     /// # Errors
-    /// [`StoreError`]; `Io` while the journal is closed.
+    /// [`StoreError`]; `Closed` while the journal is.
     pub fn read_stream(
         &self,
         stream: &str,
@@ -296,7 +341,7 @@ impl Journal {
     /// Where every stream stands.
     ///
     /// # Errors
-    /// [`StoreError`]; `Io` while the journal is closed.
+    /// [`StoreError`]; `Closed` while the journal is.
     pub fn stream_heads(&self) -> Result<std::collections::BTreeMap<String, store::StreamHead>, StoreError> {
         self.with_store(Store::stream_heads)
     }
@@ -304,7 +349,7 @@ impl Journal {
     /// Re-reads and re-hashes every record from `from` on.
     ///
     /// # Errors
-    /// `Io` while the journal is closed. Damage is an answer, not an error.
+    /// `Closed` while the journal is. Damage is an answer, not an error.
     pub fn verify(&self, from: Sequence) -> Result<Verified, StoreError> {
         self.with_store(|store| Ok(verify::verify(store, from)))
     }
@@ -313,18 +358,7 @@ impl Journal {
         // The lock is held while reading, so that closing waits and the store is never open twice.
         match self.shared.session.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(session) => read(&session.store),
-            None => Err(StoreError::Io { why: AppendError::Unavailable.to_string() }),
-        }
-    }
-}
-
-/// A committer that panics has left its waiters without an answer: that is a failure like that of the disk.
-struct Alarm(Arc<Shared>);
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fail("the committer panicked");
+            None => Err(StoreError::Closed),
         }
     }
 }

@@ -38,6 +38,21 @@ pub enum StoreError {
     Damaged { what: String },
     #[error("the store failed: {why}")]
     Io { why: String },
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Stable, for programs and for looking up.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Locked => "journal.locked",
+            Self::Format { .. } => "journal.format",
+            Self::Damaged { .. } => "journal.damaged",
+            Self::Io { .. } => "journal.io",
+            Self::Closed => "journal.closed",
+        }
+    }
 }
 
 impl From<fjall::Error> for StoreError {

@@ -183,6 +183,26 @@ fn a_failed_sync_leaves_the_outcome_unknown_and_ends_all_writing() {
     }
 }
 
+/// Appends are queued from several threads while the disk fails: wherever the failure finds them, each is answered.
+#[test]
+fn everybody_is_answered_once_also_while_the_journal_fails() {
+    for round in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let wrap = Box::new(move |log| Box::new(Failing { log, groups_left: 1, written: false }) as Box<dyn Log>);
+        let journal = Journal::with_log(dir.path(), Limits { reserve_bytes: 0, ..Limits::default() }, wrap);
+        journal.open().unwrap();
+        let Opened { epoch, .. } = stream(&journal, "notes");
+        let told: Vec<_> = std::thread::scope(|scope| {
+            let asking = || (0..200).map(|_| append(&journal, "notes", epoch, 1, &[b"x"])).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(asking)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        for answer in told {
+            assert!(answer.recv().expect("answered").is_err(), "round {round}");
+        }
+    }
+}
+
 #[test]
 fn an_edited_record_is_found() {
     let dir = tempfile::tempdir().unwrap();
