@@ -213,7 +213,8 @@ impl Ward {
     }
 }
 
-/// The restarts within a budget's sliding window; never more than one over the budget.
+/// The restarts within a budget's sliding window; never more than one over the budget, because what follows on that one
+/// is the end of the supervisor, or a quarantine whose release clears the window.
 #[derive(Clone, Debug)]
 struct Window {
     budget: Budget,
@@ -231,12 +232,7 @@ impl Window {
         while self.charges.front().is_some_and(|charge| *charge + self.budget.within < now) {
             self.charges.pop_front();
         }
-        let covered = u32::try_from(self.charges.len()).is_ok_and(|charges| charges <= self.budget.restarts);
-        if !covered {
-            // The restart that is not granted does not count against the next.
-            self.charges.pop_back();
-        }
-        covered
+        u32::try_from(self.charges.len()).is_ok_and(|charges| charges <= self.budget.restarts)
     }
 }
 

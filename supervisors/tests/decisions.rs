@@ -385,4 +385,13 @@ fn stale_news_changes_nothing() {
         ("due 1#2", ""),
     ];
     check_three("epochs tell", OneForOne, Escalate, "ppp", &stale);
+    let early = [
+        ("begin", "start 0#1"),
+        ("up 0", "start 1#1"),
+        ("killed 0", ""),
+        ("up 1", "start 0#2"),
+        ("up 0#1", ""),
+        ("up 0", "ready"),
+    ];
+    check("an earlier incarnation is not the one waited for", OneForOne, Escalate, "pp", &early);
 }
