@@ -2,7 +2,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kernel::{Digest, Principal, Refuse, Timestamp};
@@ -97,7 +97,7 @@ pub enum Refusal {
     #[error("{name:?} is not a name of 1 to 64 letters, digits and . _ : -")]
     MalformedName { name: String },
     /// `more` counts the problems that are not listed.
-    #[error("the policy text has {} problems, the first: {}", problems.len() + *more as usize, first(problems))]
+    #[error("the policy text is not valid: {}", summary(problems, *more))]
     Invalid { problems: Vec<Problem>, more: u32 },
     #[error("no more proposals are kept: the limit is {PROPOSALS_MAX} of them, and {TEXTS_MAX} bytes")]
     Full,
@@ -117,8 +117,12 @@ pub enum Refusal {
     DigestMismatch { number: u64 },
 }
 
-fn first(problems: &[Problem]) -> String {
-    problems.first().map_or_else(String::new, |problem| format!("{problem}"))
+fn summary(problems: &[Problem], more: u32) -> String {
+    match problems {
+        [] => "it has problems".to_owned(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len() + more as usize),
+    }
 }
 
 impl Refuse for Refusal {

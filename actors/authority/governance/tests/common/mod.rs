@@ -1,0 +1,49 @@
+//! What the tests of governance share: a few texts, and histories made by deciding.
+
+use governance::{Command, Governance};
+use kernel::{CommandId, Context, Decision, Digest, Machine, Position, Timestamp};
+
+pub const NOON: Timestamp = Timestamp(1_700_000_000_000);
+pub const SECRET: Digest = Digest([7; 32]);
+pub const ROOT: &str = "operator/root";
+pub const ALPHA: &str = "agent/alpha";
+
+pub const OPEN: &str = "permit (principal, action, resource);";
+pub const DICTATOR: &str = "permit (principal == Operator::\"root\", action, resource);";
+/// Valid, but nobody could propose or activate anything after it.
+pub const NOBODY: &str = "permit (principal is Agent, action == Action::\"gap.list\", resource);";
+
+pub fn told(who: &str, now: Timestamp) -> Context {
+    let command_id = CommandId::new(now, [1; 10]);
+    Context { now, command_id, principal: who.parse().unwrap(), decision: Decision::default() }
+}
+
+pub fn bootstrap() -> Command {
+    Command::Bootstrap { operator: "root".to_owned(), credential: SECRET }
+}
+
+pub fn propose(text: &str) -> Command {
+    Command::Propose { text: text.to_owned() }
+}
+
+pub fn activate(epoch: u64) -> Command {
+    Command::Activate { epoch, expected_active: None }
+}
+
+pub fn stop() -> Command {
+    Command::Stop { reason: "smoke".to_owned() }
+}
+
+/// Governance after these commands of the operator, all at noon.
+pub fn after(commands: &[Command]) -> Governance {
+    commands.iter().fold(Governance::default(), |governance, command| at(governance, command, NOON))
+}
+
+pub fn at(mut governance: Governance, command: &Command, now: Timestamp) -> Governance {
+    let outcome =
+        governance.decide(command, &told(ROOT, now)).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+    for event in &outcome.events {
+        governance.evolve(event, Position(1));
+    }
+    governance
+}

@@ -1,0 +1,118 @@
+//! What is written is what is read, and what happened is never refused.
+
+#[expect(dead_code, reason = "the table uses all of it")]
+mod common;
+
+use common::{DICTATOR, NOON, OPEN, ROOT, activate, bootstrap, propose, stop, told};
+use governance::{Command, Event, Governance, records};
+use kernel::{Kind, Machine, Position, Reader, Recorded, Writer};
+use policy::Policies;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+struct Json;
+
+impl Writer for Json {
+    type Done = (Kind, Vec<u8>);
+
+    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
+        (kind, serde_json::to_vec(body).unwrap())
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Reader for Bytes<'_> {
+    type Error = String;
+
+    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
+        serde_json::from_slice(self.0).map_err(|error| error.to_string())
+    }
+
+    fn unknown(self) -> String {
+        "unknown".to_owned()
+    }
+}
+
+#[test]
+fn a_history_reads_as_it_was_written() {
+    assert_eq!(Governance::NAME, "governance", "the stream's name is on disk");
+
+    let (mut live, mut replayed) = (Governance::default(), Governance::default());
+    let mut kinds = Vec::new();
+    let mut position = 0;
+    let mut run = |command: Command| {
+        for event in live.decide(&command, &told(ROOT, NOON)).unwrap().events {
+            position += 1;
+            live.evolve(&event, Position(position));
+            let (kind, bytes) = event.write(Json);
+            let read = Event::read((kind.id, kind.version), Bytes(&bytes)).unwrap();
+            assert_eq!(read, event);
+            replayed.evolve(&read, Position(position));
+            kinds.push(kind);
+        }
+        live.stop().map(|stop| stop.digest)
+    };
+    for command in [bootstrap(), propose(OPEN), propose(DICTATOR), activate(1), activate(2)] {
+        run(command);
+    }
+    run(Command::Rollback { expected_active: Some(2) });
+    let digest = run(stop()).unwrap();
+    run(Command::Resume { digest });
+
+    assert_eq!(replayed, live, "the journal is the state");
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(kinds, Event::KINDS, "every kind was written once at least");
+    assert!(Event::KINDS.iter().all(|kind| (100..200).contains(&kind.id)), "the ids of governance");
+}
+
+#[test]
+fn an_unknown_kind_is_not_read() {
+    for kind in [(99, 1), (100, 2), (106, 1)] {
+        assert_eq!(Event::read(kind, Bytes(b"{}")), Err("unknown".to_owned()));
+    }
+}
+
+/// A later release may validate more strictly. What was activated under an earlier one is still what happened.
+#[test]
+fn replay_compiles_nothing() {
+    let mut governance = common::after(&[bootstrap()]);
+    let (author, at) = (ROOT.to_owned(), NOON);
+    let text = "permit (a text of another time".to_owned();
+    let digest = kernel::Digest(*blake3::hash(text.as_bytes()).as_bytes());
+    let proposed = records::ProposedV1 { number: 1, text: text.clone(), digest, author: author.clone(), at };
+    governance.evolve(&Event::Proposed(proposed), Position(2));
+    let activated = records::ActivatedV1 { epoch: 1, replaced: 0, by: author, at };
+    governance.evolve(&Event::Activated(activated), Position(3));
+    assert_eq!(governance.active_text(), text);
+
+    let governance = common::at(governance, &Command::Rollback { expected_active: None }, NOON);
+    assert_eq!(governance.active_epoch(), 0, "and there is a way back");
+    let refusal = governance.decide(&activate(1), &told(ROOT, NOON)).unwrap_err();
+    assert_eq!(kernel::Refuse::code(&refusal), "governance.invalid_policy");
+}
+
+#[test]
+fn the_largest_body_fits_into_a_record() {
+    let text = "/".repeat(Policies::TEXT_MAX);
+    let event = common::after(&[bootstrap()]).decide(&propose(&text), &told(ROOT, NOON)).unwrap().events.remove(0);
+    let (_, bytes) = event.write(Json);
+    assert!(bytes.len() < 60 * 1024, "{} bytes", bytes.len());
+}
+
+#[test]
+#[should_panic(expected = "there is one bootstrap")]
+fn a_journal_with_two_bootstraps_is_corrupt() {
+    let begun = Governance::default().decide(&bootstrap(), &told(ROOT, NOON)).unwrap().events.remove(0);
+    let mut governance = common::after(&[bootstrap()]);
+    governance.evolve(&begun, Position(2));
+}
+
+#[test]
+#[should_panic(expected = "a rollback leads to what was active before")]
+fn a_journal_that_rolls_back_to_elsewhere_is_corrupt() {
+    let mut governance = common::after(&[bootstrap(), propose(OPEN), activate(1)]);
+    let body = records::RolledBackV1 { epoch: 1, replaced: 1, by: ROOT.to_owned(), at: NOON };
+    governance.evolve(&Event::RolledBack(body), Position(4));
+}
