@@ -263,6 +263,8 @@ proptest! {
             }
         }
         prop_assert_eq!(&replayed, &live, "the journal is the state");
+        let digested = [&live, &replayed].map(|state| serde_json::to_string(state).unwrap());
+        prop_assert_eq!(&digested[0], &digested[1], "equal states are written alike");
     }
 
     /// Whether the clock came or not: the same answers to everything else.
