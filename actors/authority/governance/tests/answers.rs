@@ -208,6 +208,18 @@ fn rolling_back_twice_goes_two_steps_back() {
     assert_eq!(steps, [(0, 1, false), (1, 2, false), (2, 1, true), (1, 0, true)]);
 }
 
+/// An epoch that was a good one in its time may be the end of the road later: here, once its one successor is taken.
+#[test]
+fn a_rollback_must_leave_a_way_on_too() {
+    let until_3 = "permit (principal, action, resource) unless { resource is Policy };
+        permit (principal, action, resource == Policy::\"*\"); permit (principal, action, resource == Policy::\"3\");";
+    let start = [bootstrap(), propose(until_3), propose(OPEN), activate(1), activate(2)];
+    let back = Command::Rollback { expected_active: None };
+    assert!(after(&start).decide(&back, &told(ROOT, NOON)).is_ok());
+    let taken = at(after(&start), &propose(DICTATOR), NOON);
+    assert_eq!(taken.decide(&back, &told(ROOT, NOON)), Err(Refusal::LocksOut { epoch: 1 }));
+}
+
 #[test]
 fn what_can_be_looked_up() {
     let governance = after(&[bootstrap(), propose(OPEN), activate(1), stop()]);
