@@ -20,6 +20,7 @@
 //! Children are not linked in ractor's own tree: it would kill them unordered and hand their states to the supervisor to
 //! drop. A supervisor that dies out of turn kills its children itself, and its successor waits until they are gone.
 
+mod alarms;
 mod backoff;
 mod board;
 mod reference;

@@ -22,11 +22,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
+use crate::alarms::Alarms;
 use crate::board::{Board, Incarnation, Slot};
 use crate::reference::ChildRef;
 use crate::report::{Exit, NodeState, StartFault};
 use crate::spec::{Part, Supervisor};
-use crate::step::{Action, Event, KILL_CONFIRM, Phase, State, Ward, step};
+use crate::step::{Action, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
 
 /// An error that a `pre_start` may return: another start would end the same way. Its supervisor puts the child in
 /// quarantine at once and charges no budget.
@@ -69,11 +70,11 @@ impl<A: Actor, F> Worker<A, F> {
 impl<A, F> Launch for Worker<A, F>
 where
     A: Actor,
-    F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+    F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
 {
     fn launch(&self, epoch: u64, herald: Herald) -> Launched {
         let verdict = Verdict::default();
-        let actor = Supervised { make: self.make.clone(), actor: OnceLock::new(), verdict: verdict.clone() };
+        let actor = Supervised { make: self.make.clone(), epoch, actor: OnceLock::new(), verdict: verdict.clone() };
         let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
         let (cell, reference) = (actor.get_cell(), self.reference.clone());
         let unplug = {
@@ -153,6 +154,7 @@ async fn caught<T>(hook: impl Future<Output = T>) -> Result<T, String> {
 /// One incarnation of a worker, made inside its own task.
 struct Supervised<A: Actor, F> {
     make: Arc<F>,
+    epoch: u64,
     actor: OnceLock<A>,
     verdict: Verdict,
 }
@@ -184,7 +186,7 @@ impl<A: Actor, F> Supervised<A, F> {
 impl<A, F> Actor for Supervised<A, F>
 where
     A: Actor,
-    F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+    F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
 {
     type Msg = A::Msg;
     type State = A::State;
@@ -192,7 +194,7 @@ where
 
     async fn pre_start(&self, myself: ActorRef<A::Msg>, (): ()) -> Result<A::State, ActorProcessingErr> {
         let start = async {
-            let (actor, arguments) = (self.make)();
+            let (actor, arguments) = (self.make)(self.epoch);
             self.actor.get_or_init(|| actor).pre_start(myself, arguments).await
         };
         let (fault, error) = match caught(start).await {
@@ -353,6 +355,8 @@ struct Post {
 
 pub(crate) enum Order {
     Event(Event),
+    /// Look at the clock: an alarm may be due.
+    Alarm,
     Stop,
     /// Answers whether there was anything to restart.
     Restart {
@@ -370,7 +374,9 @@ struct Desk {
     verdict: Verdict,
     up: Option<oneshot::Sender<()>>,
     core: State,
-    timers: Vec<Option<AbortHandle>>,
+    alarms: Alarms,
+    /// The task that sleeps until the earliest alarm, or a little less if that was taken back.
+    sleeper: Option<(Moment, AbortHandle)>,
     myself: ActorRef<Order>,
 }
 
@@ -391,9 +397,9 @@ impl Actor for Keeper {
             .bytes()
             .fold(board.seed ^ epoch, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
         let core = State::new(spec.rules(&slot.path), record, seed);
-        let timers = vec![None; spec.children.len()];
-        let desk = Desk { board, spec, slot, latch, verdict, up: Some(up), core, timers, myself };
-        for child in 0..desk.timers.len() {
+        let alarms = Alarms::new(spec.children.len());
+        let desk = Desk { board, spec, slot, latch, verdict, up: Some(up), core, alarms, sleeper: None, myself };
+        for child in 0..desk.spec.children.len() {
             desk.publish(child);
         }
         Ok(desk)
@@ -406,6 +412,7 @@ impl Actor for Keeper {
     async fn handle(&self, _: ActorRef<Order>, order: Order, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Event(event) => desk.take(event),
+            Order::Alarm => desk.alarm(),
             Order::Stop => desk.take(Event::Stop),
             Order::Restart { child, reply } => {
                 // The caller may have stopped waiting, as is its right.
@@ -423,6 +430,7 @@ impl Desk {
             for action in step(&mut self.core, event, self.board.now()) {
                 self.carry_out(action);
             }
+            self.sleep();
         }));
         taken.map_err(|panic| {
             let message = message(panic.as_ref());
@@ -444,15 +452,8 @@ impl Desk {
                     incarnation.kill();
                 }
             }
-            Action::Arm { child, epoch, timer, at } => {
-                let (due, keeper) = (self.board.origin + at, self.myself.clone());
-                let timer = task(async move {
-                    tokio::time::sleep_until(due).await;
-                    tell(&keeper, Event::Due { child, epoch, timer });
-                });
-                self.replace_timer(child, Some(timer.abort_handle()));
-            }
-            Action::Disarm { child } => self.replace_timer(child, None),
+            Action::Arm { child, epoch, timer, at } => self.alarms.arm(child, epoch, timer, at),
+            Action::Disarm { child } => self.alarms.disarm(child),
             Action::Record { child, epoch, what } => {
                 self.publish(child);
                 let path = self.slot.children[child].path.clone();
@@ -480,7 +481,7 @@ impl Desk {
                 News::Lingers(exit) => Event::Lingers { child, epoch, exit },
                 News::Ended(exit) => Event::Ended { child, epoch, exit },
             };
-            tell(&keeper, event);
+            tell(&keeper, Order::Event(event));
         });
         let launched = match &self.spec.children[child].part {
             Part::Worker(worker) => worker.launch(epoch, herald.clone()),
@@ -489,9 +490,30 @@ impl Desk {
         mind(slot, launched, Some(self.latch.hold()), herald);
     }
 
-    fn replace_timer(&mut self, child: usize, timer: Option<AbortHandle>) {
-        if let Some(old) = std::mem::replace(&mut self.timers[child], timer) {
-            old.abort();
+    fn alarm(&mut self) -> Result<(), ActorProcessingErr> {
+        let now = self.board.now();
+        // It may have been sent by a sleeper that was replaced a moment too late.
+        self.sleeper.take_if(|(until, _)| *until <= now);
+        while let Some(event) = self.alarms.ring(now) {
+            self.take(event)?;
+        }
+        self.sleep();
+        Ok(())
+    }
+
+    /// Sees to it that somebody wakes for the earliest alarm.
+    fn sleep(&mut self) {
+        let Some(next) = self.alarms.next() else { return };
+        if self.sleeper.as_ref().is_some_and(|(until, _)| *until <= next) {
+            return;
+        }
+        let (due, keeper) = (self.board.origin + next, self.myself.clone());
+        let sleeper = task(async move {
+            tokio::time::sleep_until(due).await;
+            tell(&keeper, Order::Alarm);
+        });
+        if let Some((_, later)) = self.sleeper.replace((next, sleeper.abort_handle())) {
+            later.abort();
         }
     }
 
@@ -524,16 +546,16 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        for timer in self.timers.iter().flatten() {
-            timer.abort();
+        if let Some((_, sleeper)) = &self.sleeper {
+            sleeper.abort();
         }
         self.slot.orphan();
     }
 }
 
 /// A keeper that is gone has orphaned its children, which is all that there was to do.
-fn tell(keeper: &ActorRef<Order>, event: Event) {
-    drop(keeper.cast(Order::Event(event)));
+fn tell(keeper: &ActorRef<Order>, order: Order) {
+    drop(keeper.cast(order));
 }
 
 #[cfg(test)]

@@ -86,6 +86,15 @@ impl Child {
         A: Actor,
         F: Fn() -> (A, A::Arguments) + Send + Sync + 'static,
     {
+        Self::actor_with_epoch(reference, move |_| make())
+    }
+
+    /// Like [`Child::actor`], for a child that must know which incarnation it is: to fence its writes, say.
+    pub fn actor_with_epoch<A, F>(reference: &ChildRef<A::Msg>, make: F) -> Self
+    where
+        A: Actor,
+        F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
+    {
         let worker = Worker::new(reference.clone(), make);
         Self::new(reference.name().into(), Part::Worker(Arc::new(worker)))
     }

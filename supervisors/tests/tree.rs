@@ -416,6 +416,46 @@ async fn a_killed_supervisor_takes_its_children_along_and_comes_back_with_all() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_killed_root_leaves_nothing_behind() {
+    let child = ChildRef::new("child");
+    let inner = Supervisor::new("inner", Strategy::OneForOne).child(probe(&child, &Script::default()));
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).supervisor(inner), 1).await.unwrap();
+    tree.kill("root").await.unwrap();
+    assert_eq!(tree.ended().await.exit, Exit::Killed);
+    assert!(!child.is_up());
+    let node = tree.snapshot();
+    let states = [&node.state, &node.children[0].state, &node.find("root/inner/child").unwrap().state];
+    assert_eq!(states, [&NodeState::Stopped; 3]);
+    assert!(matches!(tree.restart("root/inner").await, Err(RestartError::SupervisorDown { .. })));
+    assert_eq!(tree.shutdown(LONG).await, supervisors::Report::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_nobody_waits_for_is_undone() {
+    let (first, slow) = (ChildRef::new("first"), ChildRef::new("slow"));
+    let root = Supervisor::new("root", Strategy::OneForOne)
+        .child(probe(&first, &Script::default()))
+        .child(probe(&slow, &Script::starts([Some(Start::Hang)])).start_timeout(LONG));
+    assert!(tokio::time::timeout(ms(10), Tree::start(root, 1)).await.is_err());
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!((first.epoch(), first.is_up()), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incarnation_can_know_its_epoch() {
+    let child = ChildRef::new("child");
+    let script = Script::default();
+    let log = script.log.clone();
+    let spec = Child::actor_with_epoch(&child, move |epoch| {
+        (Probe { name: format!("epoch {epoch}"), script: script.clone() }, ())
+    });
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).child(spec), 1).await.unwrap();
+    tree.kill("root/child").await.unwrap();
+    child.up_after(1).await;
+    assert_eq!(*log.lock().unwrap(), ["start epoch 1", "start epoch 2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_learns_what_it_missed() {
     let child = ChildRef::new("child");
     let root = Supervisor::new("root", Strategy::OneForOne).intensity(999, LONG).backoff(Backoff::none());

@@ -15,7 +15,7 @@ use crate::tree::Tree;
 const LIMIT: Duration = Duration::from_secs(2);
 
 struct Undying {
-    worker: Worker<Idle, fn() -> (Idle, ())>,
+    worker: Box<dyn Launch>,
     gate: watch::Receiver<bool>,
 }
 
@@ -49,7 +49,7 @@ fn idle(reference: &ChildRef<()>) -> Child {
 }
 
 fn undying(reference: &ChildRef<()>, gate: &watch::Sender<bool>) -> Child {
-    let worker = Worker::new(reference.clone(), (|| (Idle, ())) as fn() -> _);
+    let worker = Box::new(Worker::new(reference.clone(), |_| (Idle, ())));
     let launch = Undying { worker, gate: gate.subscribe() };
     Child::new(reference.name().into(), Part::Worker(Arc::new(launch))).shutdown(LIMIT)
 }
