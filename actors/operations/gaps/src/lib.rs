@@ -102,8 +102,8 @@ impl Machine for Gaps {
             }
             Command::Abandon { scan, why } => {
                 let running = self.to_go_on(*scan)?;
-                short_enough(why)?;
-                let (root, why) = (running.root.clone(), why.clone());
+                // Cut, not refused, as the detail below: a scan must be able to end, and an alarm to be raised.
+                let (root, why) = (running.root.clone(), clipped(why, DETAIL_MAX));
                 let abandoned = ScanAbandonedV1 { scan: scan.0, root, why, at: cx.now };
                 Ok(Outcome::new([Event::ScanAbandoned(abandoned)].into(), Reply::Abandoned))
             }
@@ -116,8 +116,7 @@ impl Machine for Gaps {
                 Err(Refusal::SubjectMalformed { bytes: subject.len() as u64 })
             }
             Command::Observe { kind, subject, detail } => {
-                short_enough(detail)?;
-                let (path, detail) = (subject.clone(), detail.clone());
+                let (path, detail) = (subject.clone(), clipped(detail, DETAIL_MAX));
                 let finding = Finding { kind: *kind, path, line: 0, detail, ordinal: 0 };
                 let mut opening = Opening::new(self);
                 let gap = opening.take(None, "", &finding, cx.now)?;
@@ -447,13 +446,11 @@ fn well_formed(finding: &Finding) -> Result<(), Refusal> {
         Err(Refusal::NotScanned { kind: finding.kind })
     } else if !is_relative(&finding.path) {
         Err(Refusal::PathMalformed { path: shortened(&finding.path) })
+    } else if DETAIL_MAX < finding.detail.len() {
+        Err(Refusal::DetailTooLong { bytes: finding.detail.len() as u64 })
     } else {
-        short_enough(&finding.detail)
+        Ok(())
     }
-}
-
-fn short_enough(text: &str) -> Result<(), Refusal> {
-    if text.len() <= DETAIL_MAX { Ok(()) } else { Err(Refusal::TextTooLong { bytes: text.len() as u64 }) }
 }
 
 fn is_canonical(root: &str) -> bool {

@@ -180,8 +180,8 @@ pub enum Refusal {
     PathMalformed { path: String },
     #[error("a subject has 1 to {PATH_MAX} bytes, and this one has {bytes}")]
     SubjectMalformed { bytes: u64 },
-    #[error("a text of {bytes} bytes is over the limit of {DETAIL_MAX}")]
-    TextTooLong { bytes: u64 },
+    #[error("a finding's detail of {bytes} bytes is over the limit of {DETAIL_MAX}")]
+    DetailTooLong { bytes: u64 },
     #[error("a scan cannot find a gap of the kind {}", .kind.as_str())]
     NotScanned { kind: Kind },
     #[error("a gap of the kind {} is found by a scan, not observed", .kind.as_str())]
@@ -205,7 +205,7 @@ impl Refuse for Refusal {
             Self::UnreadTooLong { .. } => "gaps.unread_too_long",
             Self::PathMalformed { .. } => "gaps.path_malformed",
             Self::SubjectMalformed { .. } => "gaps.subject_malformed",
-            Self::TextTooLong { .. } => "gaps.text_too_long",
+            Self::DetailTooLong { .. } => "gaps.detail_too_long",
             Self::NotScanned { .. } => "gaps.not_scanned",
             Self::NotLive { .. } => "gaps.not_live",
             Self::NotOpen { .. } => "gaps.not_open",
@@ -227,7 +227,7 @@ impl Refuse for Refusal {
             Self::UnreadTooLong { .. } => "Name the first ones and say by judged_to where the list ends.".into(),
             Self::PathMalformed { .. } => "Give the path from the root to the file, without . and ..".into(),
             Self::SubjectMalformed { .. } => "Name what the gap is about, in a few words.".into(),
-            Self::TextTooLong { .. } => format!("Shorten it to {DETAIL_MAX} bytes."),
+            Self::DetailTooLong { .. } => format!("Shorten it to {DETAIL_MAX} bytes."),
             Self::NotScanned { .. } => "Observe it instead.".into(),
             Self::NotLive { .. } => "Scan the directory instead.".into(),
             Self::NotOpen { .. } => "Report the findings again and name the gaps of the answer.".into(),
