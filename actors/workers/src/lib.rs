@@ -1,1 +1,3 @@
-//! The I/O hands of machines; no decisions.
+//! The I/O hands of machines, a module each; no decisions.
+
+pub mod scan;
