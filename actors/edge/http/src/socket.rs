@@ -15,8 +15,8 @@ const BACKLOG: u32 = 1024;
 const PATH_MAX: usize = 107;
 
 /// Two daemons that start at once queue here; each needs a few system calls.
-const LOCK_TRIES: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+const LOCK_TRIES: u32 = 1_000;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// Why the socket is not ours. Worded for the operator.
 #[derive(Debug, thiserror::Error)]
