@@ -8,6 +8,38 @@
 //! ractor actor per supervisor, which turns what happens into events and carries out the actions. The shell never waits
 //! inside an actor, so a supervisor answers at any moment of a start, a stop or a back-off.
 //!
+//! ```
+//! use std::time::Duration;
+//! use ractor::{Actor, ActorProcessingErr, ActorRef};
+//! use supervisors::{Child, ChildRef, Exhausted, Strategy, Supervisor, Tree};
+//!
+//! struct Backup;
+//!
+//! impl Actor for Backup {
+//!     type Msg = String;
+//!     type State = ();
+//!     type Arguments = ();
+//!     async fn pre_start(&self, _: ActorRef<String>, (): ()) -> Result<(), ActorProcessingErr> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let backup = ChildRef::new("backup");
+//! let operations = Supervisor::new("operations", Strategy::OneForOne)
+//!     .on_exhausted(Exhausted::Quarantine)
+//!     .child(Child::actor(&backup, || (Backup, ())).shutdown(Duration::from_secs(1)));
+//! let tree = Tree::start(Supervisor::new("sop", Strategy::RestForOne).supervisor(operations), 42).await?;
+//!
+//! tree.kill("sop/operations/backup").await?;
+//! assert_eq!(backup.up_after(1).await, 2);
+//! backup.cast("now".to_owned())?;
+//! assert!(tree.shutdown(Duration::from_secs(5)).await.is_graceful());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Invariants
 //! 1. No two incarnations of one child are ever alive: the next starts only after the task of the last has completed,
 //!    and with a supervisor, the tasks of all below it.

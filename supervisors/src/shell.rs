@@ -13,6 +13,7 @@
 //! 2. A keeper that ends in any way leaves nothing alive below it that it has not killed.
 
 use std::any::Any;
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
@@ -29,8 +30,8 @@ use crate::report::{Exit, NodeState, StartFault};
 use crate::spec::{Part, Supervisor};
 use crate::step::{Action, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
 
-/// An error that a `pre_start` may return: another start would end the same way. Its supervisor puts the child in
-/// quarantine at once and charges no budget.
+/// An error that a `pre_start` may return, also as the source of another: a new start would end the same way. The
+/// supervisor puts the child in quarantine at once and charges no budget.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unrecoverable(pub String);
@@ -129,15 +130,16 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
 }
 
+/// An error and its causes, outermost first.
+fn causes(error: &ActorProcessingErr) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(Some(error.as_ref() as &(dyn Error + 'static)), |error: &&(dyn Error + 'static)| {
+        (**error).source()
+    })
+}
+
 /// An error and its causes in one line.
 fn sentence(error: &ActorProcessingErr) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Runs `hook` and answers a panic in it with its text.
@@ -199,10 +201,10 @@ where
         };
         let (fault, error) = match caught(start).await {
             Ok(Ok(state)) => return Ok(state),
-            Ok(Err(error)) => match error.downcast_ref::<Unrecoverable>() {
-                Some(Unrecoverable(reason)) => (StartFault::Unrecoverable { reason: reason.clone() }, error),
-                None => (StartFault::Failed { error: sentence(&error) }, error),
-            },
+            Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Unrecoverable>) => {
+                (StartFault::Unrecoverable { reason: sentence(&error) }, error)
+            }
+            Ok(Err(error)) => (StartFault::Failed { error: sentence(&error) }, error),
             Err(message) => (StartFault::Panicked { message: message.clone() }, message.into()),
         };
         self.verdict.set(Exit::StartFailed(fault));

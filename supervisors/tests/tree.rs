@@ -52,6 +52,10 @@ impl Script {
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("replay")]
+struct Replay(#[source] Unrecoverable);
+
 struct Probe {
     name: String,
     script: Script,
@@ -74,7 +78,7 @@ impl Actor for Probe {
             None => {}
             Some(Start::Fail) => return Err("no disk".into()),
             Some(Start::Panic) => panic!("no state"),
-            Some(Start::Unrecoverable) => return Err(Unrecoverable("record 7 is torn".to_owned()).into()),
+            Some(Start::Unrecoverable) => return Err(Replay(Unrecoverable("record 7 is torn".to_owned())).into()),
             Some(Start::Hang) => std::future::pending().await,
         }
         self.note("start");
@@ -253,7 +257,7 @@ async fn what_cannot_recover_is_quarantined_at_once_and_the_rest_goes_on() {
         .child(probe(&torn, &Script::starts([Some(Start::Unrecoverable)])))
         .child(probe(&next, &Script::default()));
     let tree = Tree::start(root, 1).await.unwrap();
-    let fault = StartFault::Unrecoverable { reason: "record 7 is torn".to_owned() };
+    let fault = StartFault::Unrecoverable { reason: "replay: record 7 is torn".to_owned() };
     let reason = Exit::StartFailed(fault);
     assert_eq!(tree.snapshot().find("root/torn").unwrap().state, NodeState::Quarantined { reason });
     assert!(next.is_up());
