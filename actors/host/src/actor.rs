@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use journal::codec::{self, Body};
 use journal::envelope::{self, Record};
+use journal::store::StoreError;
 use journal::{Append, AppendError, Durable, Entry, OPENED, Opened};
 use kernel::{CommandId, Context, Digest, Epoch, Kin, Machine, Outcome, Position, Principal, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::Unrecoverable;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::Error;
 use crate::handle::{Order, Permit, Ports};
@@ -69,10 +71,10 @@ pub(crate) struct Running<M: Machine> {
     epoch: Epoch,
     /// Of the machine, durable or not.
     version: Position,
+    /// The latest that was read or recorded: what was forgotten by it must not become young again.
     time: Timestamp,
     outcomes: Outcomes,
-    /// What the timer is set to.
-    armed: Option<Timestamp>,
+    timer: Option<Timer>,
     myself: ActorRef<Msg<M>>,
 }
 
@@ -88,7 +90,7 @@ impl<M: Machine> Actor for Host<M> {
     ) -> Result<Running<M>, ActorProcessingErr> {
         let mut running = Running::open(myself, ports).await?;
         running.replay().await?;
-        running.arm();
+        running.arm(DUE_AGAIN_MIN_MS);
         Ok(running)
     }
 
@@ -110,10 +112,15 @@ impl<M: Machine> Actor for Host<M> {
                     }
                 });
             }
-            Msg::Due => running.tick()?,
+            Msg::Due => {
+                running.timer = None;
+                let again = if running.tick()? { DUE_AGAIN_MIN_MS } else { DUE_AGAIN_IDLE_MS };
+                running.arm(again);
+                return Ok(());
+            }
             Msg::Lost(error) => return Err(format!("an append failed: {error}").into()),
         }
-        running.arm();
+        running.arm(DUE_AGAIN_MIN_MS);
         Ok(())
     }
 }
@@ -129,21 +136,34 @@ impl<M: Machine> Running<M> {
         ports.journal.queue(Entry::Open { stream: M::NAME, principal, time: ports.clock.now(), then });
         let Opened { epoch, version, time } = told.await??;
         let outcomes = Outcomes::new(ports.limits.outcomes);
-        Ok(Self { machine: M::default(), ports, epoch, version, time, outcomes, armed: None, myself })
+        Ok(Self { machine: M::default(), ports, epoch, version, time, outcomes, timer: None, myself })
     }
 
+    /// Reads back all records. The view goes on from where it stands: it has seen durable facts only, so it is never wrong,
+    /// and whoever reads it meanwhile must not find less than was acknowledged.
     async fn replay(&mut self) -> Result<(), ActorProcessingErr> {
-        if let Some(view) = &self.ports.view {
+        let shown = Position(self.ports.durable.load(Ordering::Acquire));
+        if let (Some(view), Position(0)) = (&self.ports.view, shown) {
             view.reset();
         }
         let mut next = Position(1);
         while next <= self.version {
-            let records = self.ports.journal.read_stream(M::NAME, next, self.version, REPLAY_CHUNK)?;
+            let records = self.ports.journal.read_stream(M::NAME, next, self.version, REPLAY_CHUNK);
+            let records = records.map_err(|error| match error {
+                StoreError::Damaged { .. } => ActorProcessingErr::from(Unrecoverable(error.to_string())),
+                other => other.into(),
+            })?;
             for record in &records {
                 if record.version != next {
                     return Err(unreadable::<M>(record, "it is not the next one"));
                 }
-                self.relive(record)?;
+                let event = self.relive(record)?;
+                if shown < record.version {
+                    if let (Some(view), Some(event)) = (&self.ports.view, &event) {
+                        view.apply(event, record.version);
+                    }
+                    self.ports.durable.store(record.version.0, Ordering::Release);
+                }
                 next.0 += 1;
             }
             if records.is_empty() {
@@ -152,74 +172,93 @@ impl<M: Machine> Running<M> {
             }
             tokio::task::yield_now().await;
         }
-        self.outcomes.forget(self.ports.clock.now().max(self.time));
-        self.ports.durable.store(self.version.0, Ordering::Release);
+        let now = self.now();
+        self.outcomes.forget(now);
         Ok(())
     }
 
-    fn relive(&mut self, record: &Record) -> Result<(), ActorProcessingErr> {
+    /// Gives the fact that the record holds, if it holds one.
+    fn relive(&mut self, record: &Record) -> Result<Option<M::Event>, ActorProcessingErr> {
         if record.index == 0 && record.kind_id != OPENED.id {
             let seen = Seen { digest: record.command_digest, version: record.version };
             self.outcomes.note(record.command_id, seen, record.time);
         }
         // Kinds below 100 are the host's own: they hold no fact of the machine.
         if record.kind_id < 100 {
-            return Ok(());
+            return Ok(None);
         }
         let event: M::Event = codec::read((record.kind_id, record.schema), &record.body)
             .map_err(|error| unreadable::<M>(record, &error.to_string()))?;
         let evolved = catch_unwind(AssertUnwindSafe(|| self.machine.evolve(&event, record.version)));
         evolved.map_err(|panic| unreadable::<M>(record, &said(&*panic)))?;
-        if let Some(view) = &self.ports.view {
-            view.apply(&event, record.version);
-        }
-        Ok(())
+        Ok(Some(event))
+    }
+
+    /// The time, which never goes back while this incarnation lives.
+    fn now(&mut self) -> Timestamp {
+        self.time = self.ports.clock.now().max(self.time);
+        self.time
     }
 
     fn execute(&mut self, request: Request<M>) -> Result<(), ActorProcessingErr> {
         let Request { order, digest, reply, permit } = request;
-        let now = self.ports.clock.now().max(self.time);
+        let now = self.now();
+        // A permit ends before its caller hears of it, who may ask for the next one at once.
+        let answer = move |given| {
+            drop(permit);
+            // The caller may have stopped waiting, as is its right.
+            let _ = reply.send(given);
+        };
         if let Some(seen) = self.outcomes.get(order.command_id) {
             let given =
                 if seen.digest == digest { Ok(Given::Repeat { version: seen.version }) } else { Err(Error::IdTaken) };
-            self.when_durable(seen.version, move |durable| {
-                let _permit = permit;
-                let _ = reply.send(durable.map_err(lost::<M>).and(given));
-            });
+            self.when_durable(seen.version, move |durable| answer(durable.map_err(lost::<M>).and(given)));
             return Ok(());
         }
         let internal = order.principal.kin == Kin::Internal;
         let admitted = self.outcomes.admit(M::NAME, order.command_id, internal, now).and_then(|()| {
             self.ports.journal.writable()?;
-            let poison = self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner);
             let why = "it made the machine panic before".to_owned();
-            if poison.contains(&digest) { Err(Error::Fault { name: M::NAME, why }) } else { Ok(()) }
+            if self.is_poison(digest) { Err(Error::Fault { name: M::NAME, why }) } else { Ok(()) }
         });
         if let Err(error) = admitted {
             // Rests on no version of the machine.
-            let _ = reply.send(Err(error));
+            answer(Err(error));
             return Ok(());
         }
-        let decided = match self.decide(&order, digest, now) {
-            Ok(decided) => decided,
-            Err(why) => {
-                self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-                tracing::error!(code = "host.fault", machine = M::NAME, command = %order.command_id, why);
-                let _ = reply.send(Err(Error::Fault { name: M::NAME, why: why.clone() }));
-                return Err(why.into());
+        match self.decide(&order, digest, now) {
+            Ok(Decided { outcome, events, bodies, answer: kept }) => {
+                self.append(order, digest, now, events, bodies, kept, move |stored| {
+                    answer(stored.map(|at| Given::First { outcome, at }).map_err(lost::<M>));
+                });
+                Ok(())
             }
-        };
-        let Decided { outcome, events, bodies, answer } = decided;
-        self.append(order, digest, now, events, bodies, answer, move |stored| {
-            let _permit = permit;
-            let given = stored.map(|at| Given::First { outcome, at });
-            let _ = reply.send(given.map_err(lost::<M>));
-        });
-        Ok(())
+            Err(why) => {
+                answer(Err(Error::Fault { name: M::NAME, why: why.clone() }));
+                Err(why.into())
+            }
+        }
+    }
+
+    fn is_poison(&self, digest: Digest) -> bool {
+        self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
+    }
+
+    /// As [`Running::try_to_decide`]; what made the machine fail is remembered beyond this incarnation.
+    fn decide(&mut self, order: &Order<M::Command>, digest: Digest, now: Timestamp) -> Result<Decided<M>, String> {
+        self.try_to_decide(order, digest, now).inspect_err(|why| {
+            tracing::error!(code = "host.fault", machine = M::NAME, command = %order.command_id, why);
+            self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        })
     }
 
     /// Decides and evolves, or says why the machine cannot: then it may be half evolved and must not live on.
-    fn decide(&mut self, order: &Order<M::Command>, digest: Digest, now: Timestamp) -> Result<Decided<M>, String> {
+    fn try_to_decide(
+        &mut self,
+        order: &Order<M::Command>,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Result<Decided<M>, String> {
         let context = Context {
             now,
             command_id: order.command_id,
@@ -272,7 +311,6 @@ impl<M: Machine> Running<M> {
     ) {
         let expected = self.version;
         self.version.0 += bodies.len().max(1) as u64;
-        self.time = now;
         let (ports, myself) = (self.ports.clone(), self.myself.clone());
         let then = Box::new(move |stored: Result<Durable, AppendError>| {
             match &stored {
@@ -317,16 +355,18 @@ impl<M: Machine> Running<M> {
         }
     }
 
-    /// The clock asks. Its commands go the same way as anybody's, without a waiter.
-    fn tick(&mut self) -> Result<(), ActorProcessingErr> {
-        self.armed = None;
-        let now = self.ports.clock.now().max(self.time);
+    /// The clock asks. Its commands go the same way as anybody's, without a waiter. Answers whether it had one to run.
+    fn tick(&mut self) -> Result<bool, ActorProcessingErr> {
+        let now = self.now();
         if self.machine.deadline().is_none_or(|deadline| now < deadline) {
-            return Ok(());
+            return Ok(false);
         }
         // With a full disk the bookkeeping waits; validity never rests on it.
-        let (Some(command), Ok(())) = (self.machine.due(now), self.ports.journal.writable()) else { return Ok(()) };
+        let (Some(command), Ok(())) = (self.machine.due(now), self.ports.journal.writable()) else { return Ok(false) };
         let digest = crate::Handle::<M>::digest(&command)?;
+        if self.is_poison(digest) {
+            return Ok(false);
+        }
         let id = format!("clock {} {} {}", M::NAME, self.epoch, self.version);
         let order = Order {
             command,
@@ -337,25 +377,38 @@ impl<M: Machine> Running<M> {
         };
         let Decided { events, bodies, answer, .. } = self.decide(&order, digest, now)?;
         self.append(order, digest, now, events, bodies, answer, |_| {});
-        Ok(())
+        Ok(true)
     }
 
-    /// Sets the one timer to the machine's deadline.
-    fn arm(&mut self) {
+    /// Sets the one timer to the machine's deadline, but not nearer than `least` milliseconds.
+    fn arm(&mut self, least: u64) {
         let Some(deadline) = self.machine.deadline() else { return };
-        if self.armed.is_some_and(|armed| armed <= deadline) {
+        if self.timer.as_ref().is_some_and(|timer| timer.at <= deadline) {
             return;
         }
-        self.armed = Some(deadline);
         let wait = deadline - self.ports.clock.now();
-        // A due clock that could do nothing (full disk, clock set back) must not spin; one that waits for months must
-        // still notice that the wall clock was set forward.
-        let wait = Duration::from_millis(wait.0.clamp(DUE_AGAIN_MIN_MS, DUE_AGAIN_MAX_MS));
-        self.myself.send_after(wait, || Msg::Due);
+        let wait = Duration::from_millis(wait.0.clamp(least, DUE_AGAIN_MAX_MS));
+        self.timer = Some(Timer { at: deadline, task: self.myself.send_after(wait, || Msg::Due).abort_handle() });
     }
 }
 
+/// Set for `at`; ends unheard when it is dropped, so that there is never a second one.
+struct Timer {
+    at: Timestamp,
+    task: AbortHandle,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Deadlines that lie close together are done together.
 const DUE_AGAIN_MIN_MS: u64 = 20;
+/// A due clock that could do nothing (full disk, clock set back) must not spin.
+const DUE_AGAIN_IDLE_MS: u64 = 1_000;
+/// A timer that waits for months must still notice that the wall clock was set forward.
 const DUE_AGAIN_MAX_MS: u64 = 60_000;
 
 struct Decided<M: Machine> {

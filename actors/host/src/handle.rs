@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use journal::store::StoreError;
 use journal::{Durable, Journal, codec, envelope};
 use kernel::{CommandId, Decision, Digest, Machine, Position, Principal, Sequence};
 use supervisors::{Child, ChildRef};
@@ -51,7 +52,7 @@ pub struct Answer<M: Machine> {
 
 /// A read view that follows a machine's durable facts. Called on the journal's thread: must be quick and must not block.
 pub trait View<M: Machine>: Send + Sync + 'static {
-    /// A new incarnation replays from the beginning.
+    /// The facts are told from the beginning: once, when the machine first starts in this process. A restart goes on.
     fn reset(&self);
     fn apply(&self, event: &M::Event, at: Position);
 }
@@ -184,7 +185,11 @@ impl<M: Machine> Handle<M> {
     fn recall(&self, version: Position) -> Result<Answer<M>, Error> {
         let unreadable = |why: String| Error::AnswerLost { why };
         let records = self.ports.journal.read_stream(M::NAME, version, version, 1);
-        let record = records.map_err(|error| unreadable(error.to_string()))?.pop();
+        let records = records.map_err(|error| match error {
+            StoreError::Closed => Error::Down { name: M::NAME },
+            error => unreadable(error.to_string()),
+        });
+        let record = records?.pop();
         let record = record.ok_or_else(|| unreadable(format!("version {version} is not there")))?;
         let outcome = match &record.answer {
             envelope::Answer::Reply(json) => serde_json::from_slice(json).map(Ok),

@@ -16,7 +16,9 @@ mod clock;
 mod error;
 mod handle;
 mod outcomes;
+mod owned;
 
 pub use clock::Clock;
 pub use error::Error;
 pub use handle::{Answer, Handle, Limits, Order, View};
+pub use owned::OwnedTask;

@@ -1,0 +1,11 @@
+//! A small machine under real trees over a journal on disk: what callers, views and the record see.
+
+mod answers;
+mod chaos;
+mod disk;
+mod ends;
+mod ledger;
+mod pipeline;
+mod time;
+mod views;
+mod world;
