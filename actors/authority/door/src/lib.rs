@@ -1,1 +1,33 @@
-//! The one door: a pure judge and a thin front.
+//! The one door: every request, from wherever, takes this path and no other.
+//!
+//! ```text
+//! authenticate -> seal -> admit (capability) -> policy -> token (consumed) -> decide, commit with audit -> settled
+//! ```
+//!
+//! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
+//! the thin front that shows it the durable state, spends tokens, runs the command and keeps the record.
+//!
+//! # Invariants
+//! 1. Deny is the default of every step, and each denial names its layer, a stable code, its rule and the remedy.
+//! 2. The judge sees durable facts only, so a request judged after an acknowledged revocation never succeeds.
+//! 3. An allow lives in the envelope of its effect; a decision without an effect is one record in [`Decisions`]; an
+//!    unauthenticated denial is counted, so that strangers cannot fill the disk.
+//! 4. A token is consumed before the effect, under an id derived from the command's: one use, at most one effect.
+//! 5. The seal shuts in memory first: an emergency stop needs neither journal nor disk.
+
+mod decisions;
+mod front;
+mod judge;
+mod seal;
+mod secret;
+mod views;
+
+pub use decisions::{Decisions, Event, records};
+pub use front::{Ask, Denied, Done, Door, Pass, Stopped};
+pub use judge::{Bearer, Sight, Verdict, judge};
+pub use seal::{Seal, Sealed};
+pub use secret::{Secret, SecretKind};
+pub use views::Follower;
+
+/// The name under which tokens address the authority itself.
+pub const AUDIENCE: &str = "sop";

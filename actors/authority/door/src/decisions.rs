@@ -1,0 +1,191 @@
+//! Decisions without an effect: denials, and questions that were answered. A machine like any other, so that its records
+//! are chained, repeated and fenced like any other.
+//!
+//! # Invariants
+//! 1. One record a decision; nothing is ever decided from this state.
+
+use kernel::{Context, Denial, Machine, Outcome, Position, Refuse};
+use policy::Value;
+use serde::{Deserialize, Serialize};
+
+/// Counts of what was decided; the decisions themselves are in the records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Decisions {
+    pub denied: u64,
+    pub answered: u64,
+}
+
+/// What was asked, as it was asked: enough to judge it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub action: String,
+    pub resource: String,
+    pub context: Vec<(String, Value)>,
+}
+
+/// Only the door asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Command {
+    Deny { asked: Asked, denial: Denial, policy_epoch: u64 },
+    Answer { asked: Asked },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Denied(records::DeniedV1),
+    Answered(records::AnsweredV1),
+}
+
+/// There is nothing to refuse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Never {}
+
+impl std::fmt::Display for Never {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {}
+    }
+}
+
+impl Refuse for Never {
+    fn code(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn remedy(&self) -> String {
+        match *self {}
+    }
+}
+
+impl Machine for Decisions {
+    const NAME: &'static str = "decisions";
+    const REVISION: u32 = 1;
+    type Command = Command;
+    type Event = Event;
+    type Reply = ();
+    type Refusal = Never;
+
+    fn decide(&self, command: &Command, _: &Context) -> Result<Outcome<Self>, Never> {
+        let event = match command {
+            Command::Deny { asked, denial, policy_epoch } => {
+                Event::Denied(records::denied(asked, denial, *policy_epoch))
+            }
+            Command::Answer { asked } => Event::Answered(records::answered(asked)),
+        };
+        Ok(Outcome::new(vec![event], ()))
+    }
+
+    fn evolve(&mut self, event: &Event, _: Position) {
+        match event {
+            Event::Denied(_) => self.denied += 1,
+            Event::Answered(_) => self.answered += 1,
+        }
+    }
+}
+
+/// Frozen bodies, kinds 500 to 599.
+pub mod records {
+    use kernel::{Denial, Kind, Layer, Millis, Reader, Recorded, Writer};
+    use policy::Value;
+    use serde::{Deserialize, Serialize};
+
+    use super::{Asked, Event};
+
+    const DENIED: Kind = Kind { id: 500, version: 1, name: "request.denied" };
+    const ANSWERED: Kind = Kind { id: 501, version: 1, name: "request.answered" };
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct AttributeV1 {
+        pub name: String,
+        /// 0 text, 1 number, 2 truth ("true" or "false").
+        pub kind: u8,
+        pub value: String,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct DeniedV1 {
+        pub action: String,
+        pub resource: String,
+        pub context: Vec<AttributeV1>,
+        pub policy_epoch: u64,
+        /// The layer's name.
+        pub layer: String,
+        pub code: String,
+        pub reason: String,
+        pub rule: Option<String>,
+        pub remedy: String,
+        pub retry_after_ms: Option<u64>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct AnsweredV1 {
+        pub action: String,
+        pub resource: String,
+        pub context: Vec<AttributeV1>,
+    }
+
+    impl Recorded for Event {
+        const KINDS: &'static [Kind] = &[DENIED, ANSWERED];
+
+        fn write<W: Writer>(&self, writer: W) -> W::Done {
+            match self {
+                Self::Denied(body) => writer.put(DENIED, body),
+                Self::Answered(body) => writer.put(ANSWERED, body),
+            }
+        }
+
+        fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error> {
+            match kind {
+                (500, 1) => reader.get().map(Self::Denied),
+                (501, 1) => reader.get().map(Self::Answered),
+                _ => Err(reader.unknown()),
+            }
+        }
+    }
+
+    pub(super) fn denied(asked: &Asked, denial: &Denial, policy_epoch: u64) -> DeniedV1 {
+        let Denial { layer, code, reason, rule, remedy, retry_after } = denial.clone();
+        DeniedV1 {
+            action: asked.action.clone(),
+            resource: asked.resource.clone(),
+            context: attributes(asked),
+            policy_epoch,
+            layer: layer.as_str().to_owned(),
+            code,
+            reason,
+            rule,
+            remedy,
+            retry_after_ms: retry_after.map(|wait| wait.0),
+        }
+    }
+
+    pub(super) fn answered(asked: &Asked) -> AnsweredV1 {
+        AnsweredV1 { action: asked.action.clone(), resource: asked.resource.clone(), context: attributes(asked) }
+    }
+
+    fn attributes(asked: &Asked) -> Vec<AttributeV1> {
+        let attribute = |(name, value): &(String, Value)| {
+            let (kind, value) = match value {
+                Value::Text(text) => (0, text.clone()),
+                Value::Long(number) => (1, number.to_string()),
+                Value::Bool(truth) => (2, truth.to_string()),
+            };
+            AttributeV1 { name: name.clone(), kind, value }
+        };
+        asked.context.iter().map(attribute).collect()
+    }
+
+    impl DeniedV1 {
+        /// The denial as it was given.
+        pub fn denial(&self) -> Denial {
+            let layer = Layer::ALL.into_iter().find(|layer| layer.as_str() == self.layer).unwrap_or(Layer::Request);
+            Denial {
+                layer,
+                code: self.code.clone(),
+                reason: self.reason.clone(),
+                rule: self.rule.clone(),
+                remedy: self.remedy.clone(),
+                retry_after: self.retry_after_ms.map(Millis),
+            }
+        }
+    }
+}

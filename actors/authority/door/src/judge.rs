@@ -1,0 +1,182 @@
+//! The judge: allow or deny, from what it is shown. Pure: no clock, no store, no actor.
+
+use std::collections::BTreeMap;
+
+use governance::Governance;
+use kernel::{Decision, Denial, Digest, Kin, Layer, Principal, Timestamp, TokenId};
+use policy::{Policies, Question, Value};
+use tokens::{Grant, State, Token, Tokens};
+
+use crate::{AUDIENCE, Sealed};
+
+/// What the work on a todo takes: a todo token opens these, for its own todo.
+const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.scan"];
+/// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
+const BY_CAPABILITY: [&str; 2] = ["system.stop", "system.resume"];
+
+/// All that the judge sees: durable state, and the request.
+pub struct Sight<'a> {
+    pub now: Timestamp,
+    pub governance: &'a Governance,
+    pub tokens: &'a Tokens,
+    /// The compiled policies of the active epoch.
+    pub policies: &'a Policies,
+    pub sealed: Option<&'a Sealed>,
+    /// Counts every durable change of authority.
+    pub generation: u64,
+    pub action: &'a str,
+    pub resource: &'a str,
+    /// The action's own attributes; `via_token` is added here.
+    pub context: &'a BTreeMap<String, Value>,
+    pub credential: Option<Digest>,
+}
+
+/// Who asks, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// By an operator's own credential.
+    Operator(Principal),
+    /// By a token, which is to be consumed.
+    Token { subject: Principal, token: TokenId, operation: String, todo: Option<u64> },
+}
+
+impl Bearer {
+    pub fn principal(&self) -> &Principal {
+        match self {
+            Self::Operator(principal) | Self::Token { subject: principal, .. } => principal,
+        }
+    }
+}
+
+/// What the judge says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow {
+        bearer: Bearer,
+        decision: Decision,
+    },
+    /// `by` is `None` for a stranger.
+    Deny {
+        by: Option<Bearer>,
+        denial: Denial,
+        policy_epoch: u64,
+    },
+}
+
+/// Walks the layers in order; the first no is the answer.
+pub fn judge(sight: &Sight<'_>) -> Verdict {
+    let policy_epoch = sight.governance.active_epoch();
+    let bearer = match authenticate(sight) {
+        Ok(bearer) => bearer,
+        Err((by, denial)) => return Verdict::Deny { by, denial, policy_epoch },
+    };
+    let judged = sealed(sight).and_then(|()| admit(sight, &bearer)).and_then(|()| by_policy(sight, &bearer));
+    match judged {
+        Ok(policies) => {
+            let decision = Decision { policy_epoch, policies, generation: sight.generation, token: None };
+            Verdict::Allow { bearer, decision }
+        }
+        Err(denial) => Verdict::Deny { by: Some(bearer), denial, policy_epoch },
+    }
+}
+
+fn authenticate(sight: &Sight<'_>) -> Result<Bearer, (Option<Bearer>, Denial)> {
+    let stranger = |code, reason: &str| {
+        let remedy = "give an operator's credential or a token's secret with --credential, SOP_CREDENTIAL or Authorization: Bearer";
+        (None, Denial::new(Layer::Authenticate, code, reason, remedy))
+    };
+    let Some(digest) = sight.credential else { return Err(stranger("door.no_credential", "no credential was shown")) };
+    if let Some(operator) = sight.governance.authenticate(digest) {
+        return Ok(Bearer::Operator(operator));
+    }
+    let token = sight.tokens.by_secret(digest, sight.now);
+    let token = token.ok_or_else(|| stranger("door.unknown_credential", "nobody holds this credential"))?;
+    let Token { id, subject, operation, grant, state, .. } = token;
+    let bearer = Bearer::Token { subject, token: id, operation, todo: grant.todo() };
+    let ended = match state {
+        // How many uses are left is for the consumption to say: a repeat of a paid request must still be answered.
+        State::Active | State::Exhausted => return Ok(bearer),
+        State::Expired => ("tokens.expired", "the token expired"),
+        State::Revoked => ("tokens.revoked", "the token was revoked"),
+    };
+    let denial = Denial::new(Layer::Token, ended.0, ended.1, "ask for a new token").rule(format!("token {id}"));
+    Err((Some(bearer), denial))
+}
+
+/// Under an emergency stop nothing changes any more; what is recorded can still be read.
+fn sealed(sight: &Sight<'_>) -> Result<(), Denial> {
+    let Some(Sealed { by, reason }) = sight.sealed else { return Ok(()) };
+    let reads = policy::action(sight.action).is_some_and(|action| action.reads_only);
+    if reads || BY_CAPABILITY.contains(&sight.action) {
+        return Ok(());
+    }
+    let reason = format!("{by} stopped everything: {reason}");
+    Err(Denial::new(Layer::Seal, "door.sealed", reason, "an operator resumes with `sop resume`").rule("emergency stop"))
+}
+
+/// The capability: may this bearer ask for this at all?
+fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
+    let Bearer::Token { token, operation, todo, .. } = bearer else { return Ok(()) };
+    let shown = sight.tokens.show(*token, sight.now);
+    let audience = shown.as_ref().map_or("nobody", |token| token.audience.as_str());
+    let fits = audience == AUDIENCE
+        && match todo {
+            Some(todo) => {
+                let own = !sight.action.starts_with("todo.") || sight.resource == format!("todo-{todo}");
+                TODO_WORK.contains(&sight.action) && own
+            }
+            None => {
+                operation == sight.action && shown.as_ref().is_some_and(|token| matches!(token.grant, Grant::Operation))
+            }
+        };
+    if fits {
+        return Ok(());
+    }
+    let bound = match todo {
+        Some(todo) => format!("work on todo-{todo}"),
+        None => format!("{operation:?} at {audience:?}"),
+    };
+    let reason = format!("this token is for {bound}, not for {} on {}", sight.action, sight.resource);
+    let remedy = format!("ask an operator for a token for {}, or to do it", sight.action);
+    Err(Denial::new(Layer::Admit, "door.not_capable", reason, remedy).rule(format!("token {token}")))
+}
+
+/// The ids of the policies that permit.
+fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> {
+    let principal = bearer.principal();
+    if BY_CAPABILITY.contains(&sight.action) {
+        let remedy = "ask an operator";
+        let reason = format!("{principal} is no operator");
+        return match principal.kin {
+            Kin::Operator => Ok(vec!["capability:operator".to_owned()]),
+            Kin::Agent | Kin::Protocol | Kin::Internal => {
+                Err(Denial::new(Layer::Admit, "door.operators_only", reason, remedy).rule("capability:operator"))
+            }
+        };
+    }
+    let mut context = sight.context.clone();
+    context.insert("via_token".to_owned(), Value::Bool(matches!(bearer, Bearer::Token { .. })));
+    let question = Question { principal, action: sight.action, resource: sight.resource, context };
+    let judgement = sight.policies.judge(&question);
+    if judgement.allowed {
+        return Ok(judgement.determining);
+    }
+    let epoch = sight.governance.active_epoch();
+    let what = format!("{principal} may not {} on {}", sight.action, sight.resource);
+    let (code, reason, rule, remedy) = if let Some(error) = judgement.errors.first() {
+        let remedy = "an operator mends the policy and activates a new epoch";
+        ("policy.error", format!("{what}: {error}"), format!("epoch {epoch}"), remedy)
+    } else if judgement.determining.is_empty() {
+        let remedy = "an operator proposes and activates a policy that permits it; see `sop policy show`";
+        (
+            "policy.not_permitted",
+            format!("{what}: no policy permits it"),
+            format!("epoch {epoch}: default deny"),
+            remedy,
+        )
+    } else {
+        let rule = format!("epoch {epoch}: {}", judgement.determining.join(", "));
+        ("policy.forbidden", format!("{what}: a policy forbids it"), rule, "see the rule with `sop policy show`")
+    };
+    Err(Denial::new(Layer::Policy, code, reason, remedy).rule(rule))
+}

@@ -1,0 +1,36 @@
+//! Durable state to read: a second instance of a machine that follows the journal.
+
+use std::sync::{PoisonError, RwLock};
+
+use host::View;
+use kernel::{Machine, Position};
+
+/// A machine that sees durable facts only. The same code as the machine itself answers from it.
+#[derive(Debug, Default)]
+pub struct Follower<M>(RwLock<Followed<M>>);
+
+#[derive(Debug, Default)]
+struct Followed<M> {
+    machine: M,
+    seen: Position,
+}
+
+impl<M: Machine> Follower<M> {
+    /// Looks at the state as it is on disk. The look must be short: the journal waits for it.
+    pub fn read<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner).machine)
+    }
+}
+
+impl<M: Machine + Sync> View<M> for Follower<M> {
+    /// Nothing: what a new incarnation replays is what was followed already, and readers must not see it half replayed.
+    fn reset(&self) {}
+
+    fn apply(&self, event: &M::Event, at: Position) {
+        let mut followed = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if followed.seen < at {
+            followed.machine.evolve(event, at);
+            followed.seen = at;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! How workers hear that there may be something to do: one wake-up at the start, then one for what becomes durable, and
+//! never more than one in the mailbox. What there is to do, they read from the journal or ask the machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use host::OwnedTask;
+use journal::Journal;
+use ractor::ActorRef;
+
+/// "There may be more."
+pub(crate) struct Wake;
+
+/// Keeps an actor awake; part of its state.
+pub(crate) struct Waker {
+    pending: Arc<AtomicBool>,
+    _task: OwnedTask,
+}
+
+impl Waker {
+    pub fn new(journal: &Journal, actor: ActorRef<Wake>) -> Self {
+        let pending = Arc::new(AtomicBool::new(false));
+        let (mut durable, waking) = (journal.durable(), pending.clone());
+        let task = OwnedTask::spawn(async move {
+            loop {
+                if !waking.swap(true, Ordering::AcqRel) && actor.send_message(Wake).is_err() {
+                    return;
+                }
+                if durable.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { pending, _task: task }
+    }
+
+    /// Before looking: what becomes durable from now on wakes again.
+    pub fn heard(&self) {
+        self.pending.store(false, Ordering::Release);
+    }
+}

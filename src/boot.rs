@@ -1,0 +1,304 @@
+//! Start and stop: makes every part, puts them into the tree, and says how it ended.
+//!
+//! # Invariants
+//! 1. The first operator is created once, over an empty store, and the secret is written to one file of mode 0600.
+//! 2. After a failed sync the authority ends: nothing is written by a process that cannot tell what it wrote.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Config;
+use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
+use gaps::Gaps;
+use governance::Governance;
+use host::{Clock, Handle, Order, View};
+use journal::{Journal, Keeper};
+use kernel::{Decision, Principal, Refuse as _};
+use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
+use todos::Todos;
+use tokens::Tokens;
+use tokio::sync::watch;
+use workers::scanner::Scanner;
+use workers::watch::Watch;
+
+use crate::routes::{self, Targets};
+use crate::tree::{Groups, tree};
+
+/// Why the authority did not start. Each has a code and a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    #[error("the data directory {path} cannot be used: {why}")]
+    DataDirectory { path: PathBuf, why: std::io::Error },
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("the store at {path} has its first operator already")]
+    Bootstrapped { path: PathBuf },
+    #[error("the first operator could not be created: {why}")]
+    Bootstrap { why: String },
+    #[error("the credential could not be written to {path}: {why}")]
+    Credential { path: PathBuf, why: std::io::Error },
+}
+
+impl BootError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::DataDirectory { .. } => "boot.data_directory",
+            Self::Start(error) => start_code(&error.to_string()),
+            Self::Bootstrapped { .. } => "boot.bootstrapped",
+            Self::Bootstrap { .. } => "boot.bootstrap",
+            Self::Credential { .. } => "boot.credential",
+        }
+    }
+
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::DataDirectory { .. } => "choose a directory that you own with --data or $SOP_DATA".into(),
+            Self::Start(error) => match start_code(&error.to_string()) {
+                "journal.locked" | "http.socket_in_use" => {
+                    "another daemon runs: use it, stop it, or choose another --data and --socket".into()
+                }
+                "journal.format" => "start the release that wrote this store".into(),
+                _ => "see the log; the data directory is as it was".into(),
+            },
+            Self::Bootstrapped { .. } => {
+                "use the credential that was made then; without it, see docs/operating.md".into()
+            }
+            Self::Bootstrap { .. } => "see the log, mend the cause and start again".into(),
+            Self::Credential { .. } => {
+                "make the directory writable and start again over an empty data directory".into()
+            }
+        }
+    }
+}
+
+/// The reason of a failed start is a chain of texts by the time it gets here; the codes in it are stable.
+fn start_code(text: &str) -> &'static str {
+    const CODES: [&str; 5] =
+        ["journal.locked", "journal.format", "journal.damaged", "http.socket_in_use", "http.socket_directory"];
+    CODES.into_iter().find(|code| text.contains(code)).unwrap_or("boot.start")
+}
+
+/// What lies where in a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    pub data: PathBuf,
+    pub journal: PathBuf,
+    pub seal: PathBuf,
+    pub credential: PathBuf,
+    pub log: PathBuf,
+}
+
+impl Places {
+    pub fn of(data: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            journal: data.join("journal"),
+            seal: data.join("sealed"),
+            credential: data.join("credentials/operator"),
+            log: data.join("logs/sop_operations.log"),
+        }
+    }
+
+    /// Makes the directories, for the owner alone.
+    ///
+    /// # Errors
+    /// [`BootError::DataDirectory`].
+    pub fn create(&self) -> Result<(), BootError> {
+        let failed = |why| BootError::DataDirectory { path: self.data.clone(), why };
+        let parents = [&self.credential, &self.log].map(|file| file.parent().expect("both lie in a directory"));
+        for directory in [self.data.as_path(), parents[0], parents[1]] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        }
+        // A directory that cannot be written is better known now than at the first command.
+        let probe = self.data.join(".writable");
+        std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(failed)
+    }
+}
+
+/// How the authority came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The journal failed: outcomes are unknown until the next start.
+    Journal { why: String },
+    /// The root's budget was spent.
+    Tree { why: String },
+}
+
+/// Every part of a running authority.
+pub struct Parts {
+    pub places: Places,
+    pub clock: Clock,
+    pub journal: Journal,
+    pub door: Arc<Door>,
+    pub gaps: Handle<Gaps>,
+    pub todos: Handle<Todos>,
+    tree: watch::Sender<Option<Tree>>,
+}
+
+impl Parts {
+    /// Makes every part, none of them running.
+    pub fn new(config: &Config, clock: Clock) -> Arc<Self> {
+        let places = Places::of(&config.store.data);
+        let limits = journal::Limits {
+            group_records_max: config.journal.group_records_max,
+            group_bytes_max: config.journal.group_bytes_max.as_usize(),
+            reserve_bytes: config.store.reserve.0,
+        };
+        let journal = Journal::new(&places.journal, limits);
+        let limits = host::Limits { permits: config.host.permits, outcomes: config.host.outcomes_max };
+        let governance_view = Arc::new(Follower::<Governance>::default());
+        let tokens_view = Arc::new(Follower::<Tokens>::default());
+        let view: Arc<dyn View<Governance>> = governance_view.clone();
+        let governance = Handle::new(&journal, &clock, limits, Some(view));
+        let view: Arc<dyn View<Tokens>> = tokens_view.clone();
+        let tokens = Handle::new(&journal, &clock, limits, Some(view));
+        let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
+        let seal = Seal::new(&places.seal);
+        let door = Door::new(clock.clone(), (governance, governance_view), (tokens, tokens_view), decisions, seal);
+        Arc::new(Self {
+            gaps: Handle::new(&journal, &clock, limits, None),
+            todos: Handle::new(&journal, &clock, limits, None),
+            door: Arc::new(door),
+            places,
+            clock,
+            journal,
+            tree: watch::Sender::new(None),
+        })
+    }
+
+    /// Starts the tree over these parts. `edge` are the children that answer the outside.
+    ///
+    /// # Errors
+    /// [`BootError`]; nothing is left running.
+    pub async fn start(self: &Arc<Self>, config: &Config, edge: Vec<Child>) -> Result<(), BootError> {
+        self.places.create()?;
+        let keeper = ChildRef::new("journal");
+        let journal = self.journal.clone();
+        let targets = Targets { todos: self.todos.clone(), tokens: self.door.tokens.clone() };
+        let scanner = Scanner {
+            gaps: self.gaps.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+            limits: workers::scan::Limits {
+                file_bytes: config.scan.file_max.0,
+                files: config.scan.files_max as u64,
+                findings: config.scan.findings_max,
+            },
+        };
+        let watch = Watch { gaps: self.gaps.clone(), clock: self.clock.clone(), tree: self.tree.subscribe() };
+        let mut operations = vec![self.gaps.child(), self.todos.child(), scanner.child(), watch.child()];
+        operations.extend(routes::children(&self.journal, &targets));
+        let groups = Groups {
+            edge,
+            journal: Child::actor::<Keeper, _>(&keeper, move || (Keeper, journal.clone())),
+            authority: vec![self.door.governance.child(), self.door.tokens.child(), self.door.decisions.child()],
+            operations,
+        };
+        let seed = self.clock.now().0;
+        let started = Tree::start(tree(groups, &config.supervision), seed).await?;
+        self.tree.send_replace(Some(started));
+        if self.door.seal.get().is_some()
+            && let Err(error) = self.door.record_stop().await
+        {
+            tracing::warn!(code = error.code(), "the seal is in force, and not recorded in the journal");
+        }
+        // A stop that only the journal knows is in force all the same.
+        if let Some(stop) = self.door.governance_view.read(|governance| governance.stop().cloned()) {
+            let sealed = door::Sealed { by: stop.by.to_string(), reason: stop.reason };
+            if let Err(error) = self.door.seal.shut(&sealed) {
+                tracing::warn!(code = "door.seal_file", %error, "the seal is in force in memory and journal only");
+            }
+        }
+        Ok(())
+    }
+
+    /// The running tree; `None` before the start.
+    pub fn tree(&self) -> Option<Tree> {
+        self.tree.borrow().clone()
+    }
+
+    /// Creates the first operator and writes the secret to its file, once.
+    ///
+    /// # Errors
+    /// [`BootError::Bootstrapped`] over a store that has one.
+    pub async fn bootstrap(&self) -> Result<(), BootError> {
+        let path = self.places.credential.clone();
+        if self.door.governance_view.read(|governance| governance.operators().next().is_some()) {
+            return Err(BootError::Bootstrapped { path: self.places.data.clone() });
+        }
+        let secret = Secret::generate(SecretKind::Operator);
+        // The file first: an operator whose secret was never written down could not be made a second time.
+        let written = write_secret(&path, &secret);
+        written.map_err(|why| BootError::Credential { path, why })?;
+        let command = governance::Command::Bootstrap { operator: "root".into(), credential: secret.digest() };
+        let order = Order {
+            command,
+            command_id: self.clock.command_id(),
+            principal: Principal::internal("bootstrap"),
+            decision: Decision::default(),
+            cause: None,
+        };
+        let failed = |why: String| BootError::Bootstrap { why };
+        let answer = self.door.governance.execute(order).await.map_err(|error| failed(error.to_string()))?;
+        match answer.outcome {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(failed(format!("{} ({})", refusal, refusal.code()))),
+        }
+    }
+
+    /// Whether the store has an operator.
+    pub fn is_bootstrapped(&self) -> bool {
+        self.door.governance_view.read(|governance| governance.operators().next().is_some())
+    }
+
+    /// Resolves when the authority cannot go on.
+    pub async fn stopped(&self) -> Stopped {
+        let mut failures = self.journal.failures();
+        let failed = async {
+            let why = failures.wait_for(Option::is_some).await.map(|why| why.clone());
+            // The sender lives in the journal, which lives in us.
+            why.ok().flatten().unwrap_or_default()
+        };
+        let ended = async {
+            match self.tree() {
+                Some(tree) => tree.ended().await,
+                None => std::future::pending::<Ended>().await,
+            }
+        };
+        tokio::select! {
+            why = failed => Stopped::Journal { why },
+            Ended { exit } = ended => Stopped::Tree { why: exit.to_string() },
+        }
+    }
+
+    /// Stops everything, in reverse order.
+    pub async fn shutdown(&self, deadline: Duration) -> Report {
+        let report = match self.tree() {
+            Some(tree) => tree.shutdown(deadline).await,
+            None => Report::default(),
+        };
+        self.journal.close();
+        report
+    }
+
+    /// The operator's credential, if it lies where bootstrap put it.
+    pub fn operator_secret(&self) -> Option<Secret> {
+        std::fs::read_to_string(&self.places.credential).ok().map(|text| Secret::of(text.trim_end()))
+    }
+}
+
+/// Writes a secret so that nobody else can read it, and never over another one that is in use.
+fn write_secret(path: &Path, secret: &Secret) -> std::io::Result<()> {
+    // Left by a bootstrap that was killed before it was recorded: nobody can act by it.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{}", secret.expose())?;
+    file.sync_all()
+}

@@ -1,0 +1,374 @@
+//! The audit: the journal's own records, listed, shown, verified, and explained as decisions.
+
+use door::{Decisions, Denied};
+use gaps::Gaps;
+use governance::Governance;
+use journal::codec::{self, CodecError};
+use journal::envelope::{Answer, Record, link};
+use journal::{CONCLUDED, OPENED};
+use kernel::{CommandId, Denial, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp, Writer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use todos::Todos;
+use tokens::Tokens;
+
+use super::{Desk, Given, Request, malformed, optional_number, time, unknown};
+
+/// Records listed at once if nothing is asked.
+const LIST_DEFAULT: u64 = 50;
+/// And at most.
+const LIST_MAX: u64 = 1_000;
+/// Records read at once when looking for one.
+const CHUNK: u64 = 1_024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    /// First sequence; without it, the newest records are listed.
+    #[serde(default, deserialize_with = "optional_number")]
+    from: Option<u64>,
+    #[serde(default, deserialize_with = "optional_number")]
+    limit: Option<u64>,
+    stream: Option<String>,
+    principal: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Show {
+    /// A sequence number, or a command id.
+    record: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    #[serde(default, deserialize_with = "optional_number")]
+    from: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Explain {
+    /// The command id of the request, or the sequence of its record.
+    decision: String,
+}
+
+pub async fn answer(desk: &Desk, mut request: Request) -> Given {
+    match request.ask.action {
+        "audit.list" => {
+            let list = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            listed(desk, list).await
+        }
+        "audit.show" => {
+            let Show { record } = request.arguments()?;
+            desk.door().witness(&request.about(&record)).await?;
+            let records = find(desk, &record).await?;
+            Ok(json!({ "records": records.iter().map(full).collect::<Vec<_>>() }))
+        }
+        "audit.verify" => {
+            let Verify { from } = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            verified(desk, Sequence(from.unwrap_or(1).max(1))).await
+        }
+        "decision.explain" => {
+            let Explain { decision } = request.arguments()?;
+            desk.door().witness(&request.about(&decision)).await?;
+            let records = find(desk, &decision).await?;
+            Ok(explained(desk, &records))
+        }
+        action => unreachable!("{action} is no action on the audit"),
+    }
+}
+
+async fn listed(desk: &Desk, list: List) -> Given {
+    let List { from, limit, stream, principal } = list;
+    let limit = limit.unwrap_or(LIST_DEFAULT);
+    if limit == 0 || LIST_MAX < limit {
+        return Err(malformed(&format!("limit is 1 to {LIST_MAX}")).into());
+    }
+    let limit = usize::try_from(limit).expect("checked");
+    let wanted = |record: &Record| {
+        stream.as_ref().is_none_or(|stream| record.stream == *stream)
+            && principal.as_ref().is_none_or(|principal| record.principal == *principal)
+    };
+    let mut found = Vec::new();
+    match from {
+        Some(from) => {
+            let mut next = from.max(1);
+            while found.len() < limit {
+                let records = read(desk, next)?;
+                let Some(last) = records.last() else { break };
+                next = last.sequence.0 + 1;
+                found.extend(records.into_iter().filter(wanted));
+                tokio::task::yield_now().await;
+            }
+            found.truncate(limit);
+        }
+        None => {
+            let mut backwards = Backwards::new(desk);
+            while let Some(records) = backwards.next(desk).await? {
+                found.extend(records.into_iter().rev().filter(wanted));
+                if limit <= found.len() {
+                    break;
+                }
+            }
+            found.truncate(limit);
+            found.reverse();
+        }
+    }
+    Ok(json!({ "records": found.iter().map(line).collect::<Vec<_>>() }))
+}
+
+async fn verified(desk: &Desk, from: Sequence) -> Given {
+    let journal = desk.parts.journal.clone();
+    #[expect(clippy::disallowed_methods, reason = "re-reading everything blocks; it reads only, and ends by itself")]
+    let verified = tokio::task::spawn_blocking(move || journal.verify(from)).await;
+    let unreadable = |why: String| {
+        Denial::new(Layer::Availability, "journal.closed", why, "repeat when `sop status` shows the journal running")
+    };
+    let verified = verified.map_err(|error| unreadable(error.to_string()))?;
+    let verified = verified.map_err(|error| unreadable(error.to_string()))?;
+    Ok(json!({
+        "intact": verified.broken.is_none(),
+        "records": verified.records,
+        "streams": verified.streams,
+        "from": from,
+        "last": verified.last,
+        "head": verified.head,
+        "broken_at": verified.broken.as_ref().map(|broken| broken.at),
+        "broken": verified.broken.map(|broken| broken.what),
+        "checked": ["every record decodes", "sequences have no gaps", "each link is the blake3 of the record before",
+            "stream versions have no gaps", "epochs and times never go back"],
+        "not_checked": ["that the newest records are all there: compare the head with one noted elsewhere",
+            "who wrote them: there is no signature yet"],
+    }))
+}
+
+/// The records of a command, or the one with a sequence.
+async fn find(desk: &Desk, what: &str) -> Result<Vec<Record>, Denied> {
+    let nothing = || unknown("audit.unknown_record", &format!("record {what}"), "see `sop audit list`");
+    if let Ok(sequence) = what.parse::<u64>() {
+        let record = desk.parts.journal.read(Sequence(sequence), 1).map_err(|error| unreadable(&error))?;
+        return record
+            .into_iter()
+            .find(|record| record.sequence.0 == sequence)
+            .map(|record| vec![record])
+            .ok_or_else(nothing);
+    }
+    let id: CommandId = what.parse().map_err(|error| malformed(&error))?;
+    // Its records cannot be much older than the id itself: the host refuses ids from the future.
+    let oldest = id.made_at().map_or(Timestamp(0), |made| Timestamp(made.0.saturating_sub(Millis::minutes(2).0)));
+    let mut backwards = Backwards::new(desk);
+    while let Some(records) = backwards.next(desk).await? {
+        let over = records.first().is_some_and(|first| first.time < oldest);
+        let found: Vec<_> = records.into_iter().filter(|record| record.command_id == id).collect();
+        if let Some(first) = found.first() {
+            // A command's records lie together; a chunk may begin in their midst.
+            let first = Sequence(first.sequence.0 - u64::from(first.index));
+            let count = usize::from(found[0].count.max(1));
+            return desk.parts.journal.read(first, count).map_err(|error| unreadable(&error).into());
+        }
+        if over {
+            break;
+        }
+    }
+    Err(nothing())
+}
+
+/// What was decided, by which rule, and what would change it.
+fn explained(desk: &Desk, records: &[Record]) -> Value {
+    let Some(record) = records.first() else { unreachable!("a record was found") };
+    let mut answer = json!({
+        "decision": record.command_id,
+        "at": time(record.time),
+        "principal": record.principal,
+        "records": records.iter().map(line).collect::<Vec<_>>(),
+        "policy_epoch": record.decision.policy_epoch,
+        "policies": policies(desk, record),
+        "generation": record.decision.generation,
+        "token": record.decision.token,
+    });
+    let (allowed, more) = match denial(record) {
+        Some(denial) => (false, json!(denial)),
+        None => (true, json!({ "layer": null, "code": null, "reason": "every layer of the door let it in" })),
+    };
+    answer["allowed"] = allowed.into();
+    if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
+        answer.extend(more);
+    }
+    if let Ok(door::Event::Denied(denied)) = codec::read::<door::Event>((record.kind_id, record.schema), &record.body)
+        && record.stream == Decisions::NAME
+    {
+        answer["action"] = denied.action.into();
+        answer["resource"] = denied.resource.into();
+        answer["policy_epoch"] = denied.policy_epoch.into();
+        answer["context"] =
+            denied.context.into_iter().map(|attribute| (attribute.name, Value::from(attribute.value))).collect();
+    }
+    answer
+}
+
+/// The denial that a record holds: the door's own, or the refusal of a machine.
+fn denial(record: &Record) -> Option<Denial> {
+    if record.stream == Decisions::NAME {
+        return match codec::read((record.kind_id, record.schema), &record.body) {
+            Ok(door::Event::Denied(denied)) => Some(denied.denial()),
+            Ok(door::Event::Answered(_)) | Err(_) => None,
+        };
+    }
+    let Answer::Refusal(json) = &record.answer else { return None };
+    match record.stream.as_str() {
+        Governance::NAME => refusal::<Governance>(json),
+        Tokens::NAME => refusal::<Tokens>(json),
+        Gaps::NAME => refusal::<Gaps>(json),
+        Todos::NAME => refusal::<Todos>(json),
+        _ => None,
+    }
+}
+
+fn refusal<M: Machine>(json: &[u8]) -> Option<Denial> {
+    serde_json::from_slice::<M::Refusal>(json).ok().map(|refusal| kernel::Refuse::denial(&refusal))
+}
+
+/// The determining policies with their source, as they were in the epoch that decided.
+fn policies(desk: &Desk, record: &Record) -> Value {
+    let epoch = record.decision.policy_epoch;
+    let text = desk.door().governance_view.read(|governance| governance.show(epoch)).map(|shown| shown.text);
+    let compiled = text.and_then(|text| policy::Policies::compile(&text).ok());
+    let source = |id: &String| json!({ "id": id, "source": compiled.as_ref().and_then(|policies| policies.text(id)) });
+    record.decision.policies.iter().map(source).collect()
+}
+
+/// A record on one line.
+fn line(record: &Record) -> Value {
+    json!({
+        "sequence": record.sequence,
+        "time": time(record.time),
+        "stream": record.stream,
+        "version": record.version,
+        "kind": kind(record).map_or_else(|| format!("kind {}", record.kind_id), |kind| kind.name.to_owned()),
+        "principal": record.principal,
+        "command": record.command_id,
+        "refused": denial(record).map(|denial| denial.code),
+        "about": about(record),
+    })
+}
+
+/// A few words on what a record is about.
+fn about(record: &Record) -> Value {
+    let body = body(record);
+    let field = |name: &str| body.get(name).filter(|value| !value.is_null());
+    let words = ["action", "todo", "gap", "scan", "epoch", "number", "id", "root", "resource"];
+    let told = words.into_iter().filter_map(|name| field(name).map(|value| (name.to_owned(), value.clone())));
+    Value::Object(told.take(3).collect())
+}
+
+/// A record with everything in it.
+fn full(record: &Record) -> Value {
+    let mut bytes = Vec::new();
+    record.encode(&mut bytes);
+    let answer = match &record.answer {
+        Answer::None => Value::Null,
+        Answer::Reply(json) => json!({ "reply": serde_json::from_slice::<Value>(json).unwrap_or_default() }),
+        Answer::Refusal(json) => json!({ "refusal": serde_json::from_slice::<Value>(json).unwrap_or_default() }),
+    };
+    let mut value = line(record);
+    let more = json!({
+        "kind_id": record.kind_id,
+        "schema": record.schema,
+        "epoch": record.epoch,
+        "index": record.index,
+        "count": record.count,
+        "decision": record.decision,
+        "command_digest": record.command_digest,
+        "cause": record.cause,
+        "previous": record.previous,
+        "digest": link(&bytes),
+        "answer": answer,
+        "body": body(record),
+    });
+    if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+        value.remove("about");
+    }
+    value
+}
+
+fn kind(record: &Record) -> Option<&'static Kind> {
+    static HOST: [Kind; 2] = [OPENED, CONCLUDED];
+    let kinds = match record.stream.as_str() {
+        _ if record.kind_id < 100 => &HOST[..],
+        Governance::NAME => governance::Event::KINDS,
+        Tokens::NAME => tokens::Event::KINDS,
+        Decisions::NAME => door::Event::KINDS,
+        Gaps::NAME => gaps::Event::KINDS,
+        Todos::NAME => todos::Event::KINDS,
+        _ => return None,
+    };
+    kinds.iter().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
+}
+
+/// The body as JSON; null for what has none, or what this release cannot read.
+fn body(record: &Record) -> Value {
+    match record.stream.as_str() {
+        _ if record.kind_id < 100 => Ok(Value::Null),
+        Governance::NAME => shown::<governance::Event>(record),
+        Tokens::NAME => shown::<tokens::Event>(record),
+        Decisions::NAME => shown::<door::Event>(record),
+        Gaps::NAME => shown::<gaps::Event>(record),
+        Todos::NAME => shown::<todos::Event>(record),
+        _ => Ok(Value::Null),
+    }
+    .unwrap_or_default()
+}
+
+fn shown<E: Recorded>(record: &Record) -> Result<Value, CodecError> {
+    let event: E = codec::read((record.kind_id, record.schema), &record.body)?;
+    Ok(event.write(ToJson))
+}
+
+struct ToJson;
+
+impl Writer for ToJson {
+    type Done = Value;
+
+    fn put<T: Serialize>(self, _: Kind, body: &T) -> Value {
+        serde_json::to_value(body).unwrap_or_default()
+    }
+}
+
+/// Reads the journal from its end.
+struct Backwards {
+    before: u64,
+}
+
+impl Backwards {
+    fn new(desk: &Desk) -> Self {
+        Self { before: desk.parts.journal.durable().borrow().0 + 1 }
+    }
+
+    /// The chunk before, oldest first; `None` at the beginning.
+    async fn next(&mut self, desk: &Desk) -> Result<Option<Vec<Record>>, Denied> {
+        if self.before <= 1 {
+            return Ok(None);
+        }
+        tokio::task::yield_now().await;
+        let from = self.before.saturating_sub(CHUNK).max(1);
+        let count = usize::try_from(self.before - from).expect("at most a chunk");
+        let records = desk.parts.journal.read(Sequence(from), count).map_err(|error| unreadable(&error))?;
+        self.before = from;
+        Ok(Some(records))
+    }
+}
+
+fn read(desk: &Desk, from: u64) -> Result<Vec<Record>, Denied> {
+    let chunk = usize::try_from(CHUNK).expect("small");
+    desk.parts.journal.read(Sequence(from), chunk).map_err(|error| unreadable(&error).into())
+}
+
+fn unreadable(error: &journal::store::StoreError) -> Denial {
+    let remedy = "verify the journal with `sop audit verify`";
+    Denial::new(Layer::Availability, "journal.unreadable", error.to_string(), remedy)
+}

@@ -1,0 +1,179 @@
+//! The desk: what each action takes and gives as JSON, one file a noun. Behind the desk is the [`Door`]; nothing here
+//! decides anything.
+//!
+//! # Invariants
+//! 1. Every action goes through [`Door::perform`], [`Door::witness`], [`Door::stop`] or [`Door::resume`]; only the status is
+//!    open to strangers.
+//! 2. Unknown arguments are refused. Times are RFC 3339, spans milliseconds, ids text.
+
+mod audit;
+mod gap;
+mod policy;
+mod system;
+mod todo;
+mod token;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use ::policy::{ACTIONS, Value as Attribute};
+use door::{Ask, Denied, Door, Secret};
+use http::{ActionInfo, Answer, Api, Call, Refused};
+use kernel::{Denial, Layer, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::boot::Parts;
+
+/// Decided by capability, so not in the policies' catalogue.
+const BY_CAPABILITY: [ActionInfo; 2] = [
+    ActionInfo { name: "system.stop", reads_only: false, summary: "Stop everything, at once" },
+    ActionInfo { name: "system.resume", reads_only: false, summary: "End the emergency stop" },
+];
+
+/// Answers calls over the parts of a running authority.
+pub struct Desk {
+    pub parts: Arc<Parts>,
+    /// Whether actors may be killed from outside: `sop dev` only.
+    pub dev: bool,
+}
+
+/// What an action comes to.
+type Given = Result<Value, Denied>;
+
+impl Api for Desk {
+    fn actions(&self) -> Vec<ActionInfo> {
+        let catalogue = ACTIONS.iter().map(|action| {
+            let ::policy::Action { name, reads_only, summary, .. } = *action;
+            ActionInfo { name, reads_only, summary }
+        });
+        catalogue.chain(BY_CAPABILITY).collect()
+    }
+
+    fn call(&self, call: Call) -> Answer<'_> {
+        Box::pin(async move {
+            let known = self.actions().into_iter().find(|action| action.name == call.action);
+            let Some(action) = known.map(|action| action.name) else {
+                let reason = format!("there is no action {:?}", call.action);
+                return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());
+            };
+            let request = Request {
+                ask: Ask {
+                    action,
+                    resource: "*".to_owned(),
+                    context: BTreeMap::new(),
+                    credential: call.bearer.as_deref().map(Secret::of),
+                    command_id: call.command_id.unwrap_or_else(|| self.parts.clock.command_id()),
+                    source: call.source.uid,
+                },
+                arguments: call.arguments,
+            };
+            self.answer(request).await.map_err(|Denied { denial, decision }| Refused::new(denial, decision))
+        })
+    }
+
+    fn ready(&self) -> Result<(), Denial> {
+        self.parts.journal.writable().map_err(|error| host::Error::from(error).denial())?;
+        self.door().ready()?;
+        match self.door().seal.get() {
+            None => Ok(()),
+            Some(stop) => {
+                let reason = format!("{} stopped everything: {}", stop.by, stop.reason);
+                Err(Denial::new(Layer::Seal, "door.sealed", reason, "an operator resumes with `sop resume`"))
+            }
+        }
+    }
+
+    fn status(&self) -> Value {
+        system::status(self)
+    }
+}
+
+impl Desk {
+    fn door(&self) -> &Door {
+        &self.parts.door
+    }
+
+    async fn answer(&self, request: Request) -> Given {
+        let Some((noun, _)) = request.ask.action.split_once('.') else { unreachable!("actions are noun.verb") };
+        match noun {
+            "policy" => policy::answer(self, request).await,
+            "token" => token::answer(self, request).await,
+            "gap" => gap::answer(self, request).await,
+            "todo" => todo::answer(self, request).await,
+            "audit" | "decision" => audit::answer(self, request).await,
+            "system" => system::answer(self, request).await,
+            _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+}
+
+/// One call on its way through the desk.
+struct Request {
+    ask: Ask,
+    arguments: Value,
+}
+
+impl Request {
+    /// The arguments, typed.
+    fn arguments<T: DeserializeOwned>(&mut self) -> Result<T, Denied> {
+        serde_json::from_value(std::mem::take(&mut self.arguments)).map_err(|error| malformed(&error).into())
+    }
+
+    /// Says what the request is about, for policy and record.
+    fn about(mut self, resource: impl Display) -> Ask {
+        self.ask.resource = resource.to_string();
+        self.ask
+    }
+}
+
+/// Adds an attribute of the action's context.
+fn with(mut ask: Ask, name: &str, value: impl Into<Attribute>) -> Ask {
+    ask.context.insert(name.to_owned(), value.into());
+    ask
+}
+
+fn malformed(what: &dyn Display) -> Denial {
+    let remedy = "see `sop <noun> <verb> --help`, or docs/api.md for the arguments of each action";
+    Denial::new(Layer::Request, "request.arguments", format!("the arguments are not right: {what}"), remedy)
+}
+
+fn unknown(code: &str, what: &dyn Display, remedy: &str) -> Denied {
+    Denial::new(Layer::Decide, code, format!("there is no {what}"), remedy).into()
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn time(at: Timestamp) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
+}
+
+/// A number that may come as text, as it does from a query.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    number(deserializer).map(Some)
+}
+
+/// Any value with a text form.
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}

@@ -1,0 +1,116 @@
+//! Policies: propose, validate, activate, roll back, list, show.
+
+use governance::{Command, Epoch, PROBLEMS_MAX, Reply};
+use policy::Policies;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Desk, Given, Request, number, optional_number, time, unknown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Activate {
+    #[serde(deserialize_with = "number")]
+    epoch: u64,
+    #[serde(default, deserialize_with = "optional_number")]
+    expected_active: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    #[serde(default, deserialize_with = "optional_number")]
+    expected_active: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Show {
+    #[serde(default, deserialize_with = "optional_number")]
+    epoch: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+pub async fn answer(desk: &Desk, mut request: Request) -> Given {
+    match request.ask.action {
+        "policy.propose" => {
+            let Text { text } = request.arguments()?;
+            command(desk, request, "*", Command::Propose { text }).await
+        }
+        "policy.activate" => {
+            let Activate { epoch, expected_active } = request.arguments()?;
+            command(desk, request, &epoch.to_string(), Command::Activate { epoch, expected_active }).await
+        }
+        "policy.rollback" => {
+            let Rollback { expected_active } = request.arguments()?;
+            command(desk, request, "*", Command::Rollback { expected_active }).await
+        }
+        "policy.validate" => {
+            let Text { text } = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            Ok(validated(&text))
+        }
+        "policy.list" => {
+            let Nothing {} = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            let epochs =
+                desk.door().governance_view.read(|governance| governance.epochs().map(epoch).collect::<Vec<_>>());
+            Ok(json!({ "epochs": epochs }))
+        }
+        "policy.show" => {
+            let Show { epoch: number } = request.arguments()?;
+            let number =
+                number.unwrap_or_else(|| desk.door().governance_view.read(governance::Governance::active_epoch));
+            desk.door().witness(&request.about(number)).await?;
+            let shown = desk.door().governance_view.read(|governance| governance.show(number));
+            let what = format!("policy epoch {number}");
+            let shown = shown.ok_or_else(|| unknown("governance.unknown_epoch", &what, "see `sop policy list`"))?;
+            let mut answer = epoch(shown.epoch);
+            answer["text"] = shown.text.into();
+            Ok(answer)
+        }
+        action => unreachable!("{action} is no action on policies"),
+    }
+}
+
+async fn command(desk: &Desk, request: Request, resource: &str, command: Command) -> Given {
+    let done = desk.door().perform(&request.about(resource), &desk.door().governance, command).await?;
+    Ok(match done.reply {
+        Reply::Proposed { epoch, digest } => json!({ "epoch": epoch, "digest": digest, "record": done.first }),
+        Reply::Active { epoch } => json!({ "active": epoch, "record": done.first }),
+        reply @ (Reply::Bootstrapped { .. } | Reply::Stopped { .. } | Reply::Running) => {
+            unreachable!("{reply:?} answers no command of the desk's")
+        }
+    })
+}
+
+fn validated(text: &str) -> Value {
+    match Policies::compile(text) {
+        Ok(policies) => {
+            json!({ "valid": true, "policies": policies.ids().collect::<Vec<_>>(), "problems": [], "more": 0 })
+        }
+        Err(problems) => {
+            let shown = &problems[..problems.len().min(PROBLEMS_MAX)];
+            json!({ "valid": false, "policies": [], "problems": shown, "more": problems.len() - shown.len() })
+        }
+    }
+}
+
+fn epoch(epoch: Epoch) -> Value {
+    json!({
+        "epoch": epoch.number,
+        "active": epoch.active,
+        "digest": epoch.digest,
+        "author": epoch.author,
+        "proposed_at": epoch.proposed_at.map(time),
+    })
+}

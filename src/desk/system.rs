@@ -1,0 +1,182 @@
+//! The system itself: its status, its tree, kill and restart, emergency stop and resume.
+
+use kernel::{Denial, Digest, Layer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use supervisors::{Exit, Kind, Node, NodeState, NotFound, RestartError, Strategy};
+
+use super::{Desk, Given, Request, parsed, time};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Path {
+    /// `sop/authority/tokens`; the first name may be left out.
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stop {
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resume {
+    #[serde(deserialize_with = "parsed")]
+    digest: Digest,
+}
+
+pub async fn answer(desk: &Desk, mut request: Request) -> Given {
+    match request.ask.action {
+        "system.tree" => {
+            let Nothing {} = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            Ok(desk.parts.tree().map_or(Value::Null, |tree| node(&tree.snapshot())))
+        }
+        "system.kill" => {
+            let Path { path } = request.arguments()?;
+            if !desk.dev {
+                let reason = "actors are killed from outside in `sop dev` only";
+                return Err(Denial::new(Layer::Admit, "system.dev_only", reason, "use `sop dev`")
+                    .rule("dev only")
+                    .into());
+            }
+            let path = full(&path);
+            desk.door().witness(&request.about(&path)).await?;
+            let Some(tree) = desk.parts.tree() else { return Err(starting().into()) };
+            tree.kill(&path).await.map_err(|NotFound { path }| no_node(&path))?;
+            Ok(json!({ "killed": path }))
+        }
+        "system.restart" => {
+            let Path { path } = request.arguments()?;
+            let path = full(&path);
+            desk.door().witness(&request.about(&path)).await?;
+            let Some(tree) = desk.parts.tree() else { return Err(starting().into()) };
+            tree.restart(&path).await.map_err(|error| match error {
+                RestartError::NotFound(NotFound { path }) => no_node(&path),
+                error @ (RestartError::NotDown { .. } | RestartError::SupervisorDown { .. }) => {
+                    Denial::new(Layer::Decide, "system.not_down", error.to_string(), "see `sop tree`")
+                }
+            })?;
+            Ok(json!({ "restarted": path }))
+        }
+        "system.stop" => {
+            let Stop { reason } = request.arguments()?;
+            let stopped = desk.door().stop(&request.about("*"), &reason).await?;
+            Ok(json!({
+                "sealed": true,
+                "recorded": stopped.recorded.is_ok(),
+                "digest": stopped.recorded.as_ref().ok(),
+                "not_recorded_because": stopped.recorded.err(),
+                "kept_in_file": stopped.kept.is_ok(),
+                "not_kept_because": stopped.kept.err(),
+            }))
+        }
+        "system.resume" => {
+            let Resume { digest } = request.arguments()?;
+            desk.door().resume(&request.about("*"), digest).await?;
+            Ok(json!({ "sealed": false }))
+        }
+        action => unreachable!("{action} is no action on the system"),
+    }
+}
+
+/// What anybody at the socket may know. Answers from memory, whatever is down.
+pub fn status(desk: &Desk) -> Value {
+    let parts = &desk.parts;
+    let mut reasons = Vec::new();
+    let mut quarantined = Vec::new();
+    if let Some(tree) = parts.tree() {
+        gather(&tree.snapshot(), &mut quarantined);
+        reasons.extend(quarantined.iter().map(|path| format!("{path} is quarantined")));
+    } else {
+        reasons.push("the tree is starting".to_owned());
+    }
+    if let Err(denial) = desk.door().ready() {
+        reasons.push(denial.reason);
+    }
+    if let Err(error) = parts.journal.writable() {
+        reasons.push(error.to_string());
+    }
+    let sealed = desk.door().seal.get();
+    let stop = desk.door().governance_view.read(|governance| governance.stop().cloned());
+    let state = match (&sealed, reasons.is_empty()) {
+        (Some(_), _) => "sealed",
+        (None, true) => "ready",
+        (None, false) => "degraded",
+    };
+    let figures: serde_json::Map<_, _> =
+        parts.journal.figures().read().into_iter().map(|(name, figure)| (name.to_owned(), figure.into())).collect();
+    json!({
+        "state": state,
+        "reasons": reasons,
+        "version": env!("CARGO_PKG_VERSION"),
+        "redundancy": "one node: recovery, not high availability",
+        "head": *parts.journal.durable().borrow(),
+        "policy_epoch": desk.door().governance_view.read(governance::Governance::active_epoch),
+        "sealed": sealed.map(|sealed| json!({
+            "by": sealed.by,
+            "reason": sealed.reason,
+            "at": stop.as_ref().map(|stop| time(stop.at)),
+            "digest": stop.map(|stop| stop.digest),
+        })),
+        "quarantined": quarantined,
+        "strangers_denied": desk.door().strangers().iter().map(|(_, _, count)| count).sum::<u64>(),
+        "journal": figures,
+        "disk_free_bytes": parts.journal.free_bytes(),
+    })
+}
+
+fn gather(node: &Node, quarantined: &mut Vec<String>) {
+    if let NodeState::Quarantined { .. } = node.state {
+        quarantined.push(node.path.clone());
+    }
+    node.children.iter().for_each(|child| gather(child, quarantined));
+}
+
+fn node(of: &Node) -> Value {
+    let (state, why) = match &of.state {
+        NodeState::Starting => ("starting", None),
+        NodeState::Running => ("running", None),
+        NodeState::BackingOff { .. } => ("backing_off", of.last_exit.as_ref().map(Exit::to_string)),
+        NodeState::Quarantined { reason } => ("quarantined", Some(reason.to_string())),
+        NodeState::Stopping => ("stopping", None),
+        NodeState::Stopped => ("stopped", None),
+    };
+    let strategy = match of.kind {
+        Kind::Worker => None,
+        Kind::Supervisor { strategy: Strategy::OneForOne } => Some("one_for_one"),
+        Kind::Supervisor { strategy: Strategy::OneForAll } => Some("one_for_all"),
+        Kind::Supervisor { strategy: Strategy::RestForOne } => Some("rest_for_one"),
+    };
+    json!({
+        "name": of.name,
+        "path": of.path,
+        "strategy": strategy,
+        "state": state,
+        "why": why,
+        "epoch": of.epoch,
+        "restarts": of.restarts,
+        "last_exit": of.last_exit.as_ref().map(Exit::to_string),
+        "restarts_with_me": of.restarts_with_me,
+        "children": of.children.iter().map(node).collect::<Vec<_>>(),
+    })
+}
+
+/// Paths may be given without the root's name.
+fn full(path: &str) -> String {
+    if path == "sop" || path.starts_with("sop/") { path.to_owned() } else { format!("sop/{path}") }
+}
+
+fn no_node(path: &str) -> Denial {
+    Denial::new(Layer::Decide, "system.unknown", format!("the tree has no {path}"), "see `sop tree`")
+}
+
+fn starting() -> Denial {
+    Denial::new(Layer::Availability, "system.starting", "the tree is starting", "repeat in a moment")
+}

@@ -1,0 +1,134 @@
+//! Who hears whom: the only place where machines meet.
+//!
+//! ```text
+//! gaps        a gap opens or comes back         -> todos    open
+//!             a gap closes                      -> todos    close
+//! todos       a todo is claimed                 -> tokens   issue the claim's token
+//!             a claim or its todo ends          -> tokens   revoke the todo's tokens
+//! governance  an emergency stop                 -> tokens   revoke everything
+//! (tree)      a child is quarantined, released  -> gaps     observe, clear        workers::watch
+//! ```
+//!
+//! What one machine tells another goes over one route, so that it arrives in the order in which it happened: a claim's
+//! token is issued before the end of the claim revokes it.
+//!
+//! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
+//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/watch`
+//! observes the tree; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
+//! streams.
+//!
+//! # Invariants
+//! 1. The graph of routes has no cycle (tested below).
+
+use gaps::Gaps;
+use governance::Governance;
+use host::Handle;
+use journal::Journal;
+use kernel::{Machine, Principal};
+use supervisors::Child;
+use todos::{TodoId, Todos};
+use tokens::{Grant, Issue, Tokens};
+use workers::route::Route;
+
+/// The handles that routes lead to.
+pub struct Targets {
+    pub todos: Handle<Todos>,
+    pub tokens: Handle<Tokens>,
+}
+
+/// From, to, and by which name: what the table above says, checked by a test.
+pub const ROUTES: [(&str, &str, &str); 3] = [
+    (Gaps::NAME, Todos::NAME, "gaps-todos"),
+    (Todos::NAME, Tokens::NAME, "todos-tokens"),
+    (Governance::NAME, Tokens::NAME, "governance-tokens"),
+];
+
+/// One supervised child a route.
+pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
+    let [gaps_todos, todos_tokens, governance_tokens] = ROUTES.map(|(_, _, name)| name);
+    vec![
+        route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
+        route::<Todos, Tokens>(todos_tokens, journal, &targets.tokens, todo_to_token),
+        route::<Governance, Tokens>(governance_tokens, journal, &targets.tokens, stop_to_tokens),
+    ]
+}
+
+fn route<S: Machine, T: Machine>(
+    name: &'static str,
+    journal: &Journal,
+    target: &Handle<T>,
+    translate: fn(&S::Event) -> Option<T::Command>,
+) -> Child {
+    Route::<S, T> { name, translate, target: target.clone(), journal: journal.clone() }.child()
+}
+
+fn gap_to_todo(event: &gaps::Event) -> Option<todos::Command> {
+    match event {
+        gaps::Event::GapOpened(gap) | gaps::Event::GapReopened(gap) => {
+            let kind = gaps::Kind::from_tag(gap.kind).expect("a recorded gap has a kind");
+            let title = first(&gaps::title(kind, &gap.path, &gap.detail), todos::TITLE_MAX);
+            let place = if gap.root.is_empty() { gap.path.clone() } else { format!("{}/{}", gap.root, gap.path) };
+            Some(todos::Command::Open { gap: gap.fingerprint, title, place: last(&place, todos::PLACE_MAX) })
+        }
+        gaps::Event::GapClosed(gap) => Some(todos::Command::Close { gap: gap.fingerprint }),
+        gaps::Event::ScanStarted(_) | gaps::Event::ScanFinished(_) | gaps::Event::ScanAbandoned(_) => None,
+    }
+}
+
+fn todo_to_token(event: &todos::Event) -> Option<tokens::Command> {
+    if let Some(TodoId(todo)) = event.ends_authority() {
+        return Some(tokens::Command::RevokeTodo { todo });
+    }
+    let claimed = event.grants()?;
+    Some(tokens::Command::Issue(Issue {
+        id: claimed.token,
+        secret: claimed.secret,
+        grant: Grant::Todo(claimed.todo),
+        subject: claimed.holder.parse::<Principal>().expect("a recorded holder is a principal"),
+        audience: door::AUDIENCE.to_owned(),
+        operation: tokens::TODO_WORK.to_owned(),
+        uses: Some(claimed.uses),
+        lifetime: Some(claimed.lifetime),
+    }))
+}
+
+fn stop_to_tokens(event: &governance::Event) -> Option<tokens::Command> {
+    matches!(event, governance::Event::Stopped(_)).then_some(tokens::Command::RevokeAll)
+}
+
+/// The beginning of a title: what matters comes first.
+fn first(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+/// The end of a path: what matters comes last.
+fn last(text: &str, characters: usize) -> String {
+    text.chars().skip(text.chars().count().saturating_sub(characters)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn routes_never_lead_back() {
+        let mut settled = BTreeSet::new();
+        let mut left: BTreeSet<_> = ROUTES.iter().flat_map(|(from, to, _)| [*from, *to]).collect();
+        // Take away, again and again, what nothing is left to lead to.
+        while let Some(source) =
+            left.iter().copied().find(|name| !ROUTES.iter().any(|(from, to, _)| to == name && left.contains(from)))
+        {
+            left.remove(source);
+            settled.insert(source);
+        }
+        assert!(left.is_empty(), "these machines hear each other in a circle: {left:?}");
+    }
+
+    #[test]
+    fn each_route_has_its_own_name() {
+        let names: BTreeSet<_> = ROUTES.iter().map(|(_, _, name)| name).collect();
+        assert_eq!(names.len(), ROUTES.len());
+    }
+}
