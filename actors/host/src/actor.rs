@@ -324,7 +324,7 @@ impl<M: Machine> Running<M> {
                 }
                 Err(error) => {
                     // If the actor is gone already, so is the incarnation that must end.
-                    let _ = (&myself, error);
+                    let _ = myself.send_message(Msg::Lost(error.clone()));
                 }
             }
             tell(stored);
