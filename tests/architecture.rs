@@ -1,0 +1,242 @@
+//! The rules of the architecture, kept by a test that fails: who may depend on whom, where something may be spawned, what
+//! a frozen record may hold, and that every module says what it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+/// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
+/// [`WITHIN_A_LAYER`] names.
+const LAYERS: [(&str, &[&str]); 9] = [
+    ("kernel", &["kernel"]),
+    ("policy", &["policy"]),
+    ("machines", &["governance", "tokens", "gaps", "todos"]),
+    ("config", &["config"]),
+    ("foundation", &["journal", "supervisors"]),
+    ("host", &["host"]),
+    ("door, workers", &["door", "workers"]),
+    ("edge", &["http"]),
+    ("root", &["sop", "kit"]),
+];
+
+/// The kit drives the whole, so it is over the root.
+const WITHIN_A_LAYER: [(&str, &str); 1] = [("kit", "sop")];
+
+/// Third-party crates that a machine may use: formats and pure engines, nothing that has a clock, a thread or a file.
+const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
+
+/// Where something may be started: supervision itself, and the few places whose owner ends what it starts.
+const SPAWNERS: [(&str, &str); 9] = [
+    ("supervisors/src/", "supervision starts actors"),
+    ("actors/host/src/owned.rs", "a task owned by an actor's state"),
+    ("actors/foundation/journal/src/lib.rs", "the committer's thread, joined at close"),
+    ("actors/foundation/journal/src/keeper.rs", "opening blocks; awaited by the start"),
+    ("actors/workers/src/scanner.rs", "a walk blocks; a flag ends it with its actor"),
+    ("actors/edge/http/src/", "connections, owned by the server's actor"),
+    ("src/desk/audit.rs", "re-reading everything blocks; it reads only"),
+    ("tests/", "tests own what they start"),
+    ("benches/", "benches own what they start"),
+];
+
+const SPAWNS: [&str; 6] =
+    ["tokio::spawn", "spawn_blocking", "spawn_local", "thread::spawn", "Builder::new().name", "Actor::spawn"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn packages() -> Vec<Package> {
+    let metadata = MetadataCommand::new().current_dir(root()).no_deps().exec().expect("cargo knows this workspace");
+    metadata.packages
+}
+
+fn short(package: &str) -> &str {
+    package.strip_prefix("sop-").unwrap_or(package)
+}
+
+fn layer(package: &str) -> Option<usize> {
+    LAYERS.iter().position(|(_, crates)| crates.contains(&package))
+}
+
+/// All Rust sources below the folders of the project, with their paths from the root.
+fn sources() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut left: Vec<PathBuf> =
+        ["src", "actors", "supervisors", "config", "tests", "benches"].map(|folder| root().join(folder)).into();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                found.insert(name, fs::read_to_string(&path).expect("a readable source"));
+            }
+        }
+    }
+    assert!(50 < found.len(), "the sources are where this test looks");
+    found
+}
+
+#[test]
+fn dependencies_point_down() {
+    for package in packages() {
+        let name = short(&package.name).to_owned();
+        let own = layer(&name).unwrap_or_else(|| panic!("{name} has no place in the layers"));
+        for dependency in package.dependencies.iter().filter(|one| one.kind == DependencyKind::Normal) {
+            let other = short(&dependency.name);
+            let Some(below) = layer(other).filter(|_| dependency.path.is_some()) else { continue };
+            let allowed = below < own || WITHIN_A_LAYER.contains(&(name.as_str(), other));
+            assert!(allowed, "{name} must not depend on {other}: dependencies point down only");
+        }
+    }
+}
+
+#[test]
+fn machines_depend_on_nothing_that_acts() {
+    let machines = LAYERS.iter().find(|(name, _)| *name == "machines").expect("there are machines").1;
+    for package in packages()
+        .iter()
+        .filter(|package| machines.contains(&short(&package.name)) || package.name.as_str() == "sop-kernel")
+    {
+        for dependency in package.dependencies.iter().filter(|one| one.kind == DependencyKind::Normal) {
+            let ours = ["sop-kernel", "sop-policy"].contains(&dependency.name.as_str());
+            let fine = ours || PURE.contains(&dependency.name.as_str());
+            assert!(fine, "{} is pure and must not depend on {}", package.name, dependency.name);
+        }
+    }
+}
+
+#[test]
+fn supervision_stands_alone() {
+    let supervisors =
+        packages().into_iter().find(|package| package.name.as_str() == "sop-supervisors").expect("it is here");
+    let ours: Vec<_> =
+        supervisors.dependencies.iter().filter(|one| one.path.is_some()).map(|one| one.name.clone()).collect();
+    assert!(ours.is_empty(), "supervisors is usable alone and depends on nothing of ours: {ours:?}");
+}
+
+#[test]
+fn every_crate_takes_the_common_lints_and_has_content() {
+    for package in packages() {
+        let manifest = fs::read_to_string(&package.manifest_path).expect("a readable manifest");
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{} takes the workspace's lints", package.name);
+        assert!(
+            package.targets.iter().any(|target| Path::new(&target.src_path).exists()),
+            "{} has content",
+            package.name
+        );
+    }
+}
+
+#[test]
+fn every_module_has_a_head() {
+    for (name, text) in sources() {
+        let head = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        assert!(head.starts_with("//!"), "{name} does not say at its top what it is, how it fits, what holds");
+    }
+}
+
+#[test]
+fn nothing_is_started_but_by_supervision() {
+    for (name, text) in sources() {
+        if SPAWNERS.iter().any(|(place, _)| name.starts_with(place)) || name.contains("/tests/") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for spawn in SPAWNS {
+                assert!(
+                    !line.contains(spawn),
+                    "{name}:{} starts something: {spawn}; make it a supervised child",
+                    number + 1
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn machines_meet_in_the_routes_only() {
+    let concerns = ["governance", "tokens", "gaps", "todos"];
+    for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("actors/") && name.contains("/src/")) {
+        // The door reads two of them by design; a worker serves the one it is named after.
+        if name.starts_with("actors/authority/door/") {
+            continue;
+        }
+        let used = |concern: &&str| text.contains(&format!("{concern}::")) && !name.contains(&format!("/{concern}/"));
+        let used: Vec<_> = concerns.iter().copied().filter(used).collect();
+        assert!(used.len() <= 1, "{name} knows {used:?}: machines meet in src/routes.rs only");
+    }
+}
+
+/// A frozen body is numbers, byte arrays, text, options and lists of such.
+#[test]
+fn frozen_records_hold_nothing_that_moves() {
+    let mut seen = 0;
+    for (name, text) in sources().into_iter().filter(|(name, _)| name.starts_with("actors/")) {
+        let frozen = if name.ends_with("/records.rs") {
+            text
+        } else if let Some((_, records)) = text.split_once("pub mod records {") {
+            records.to_owned()
+        } else {
+            continue;
+        };
+        for body in frozen.split("pub struct ").skip(1) {
+            let body = body.split("\n}").next().unwrap_or_default().split("\n    }").next().unwrap_or_default();
+            seen += 1;
+            for moving in ["usize", "isize", "HashMap", "HashSet", "BTreeMap", "f32", "f64", "#[serde", "Box<", "enum "]
+            {
+                assert!(!body.contains(moving), "{name}: a frozen body holds {moving}: {body}");
+            }
+        }
+    }
+    assert!(20 < seen, "the frozen bodies are where this test looks: {seen}");
+}
+
+#[test]
+fn a_kind_names_one_event_for_ever() {
+    let mut names: BTreeMap<(u32, u32), String> = BTreeMap::new();
+    let mut ids: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("actors/") && name.contains("/src/")) {
+        for kind in text.split("Kind { id: ").skip(1) {
+            let number =
+                |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().ok();
+            let Some(id) = number(kind) else { continue };
+            let version = kind.split("version: ").nth(1).and_then(number).unwrap_or_default();
+            let earlier = names.insert((id, version), name.clone());
+            assert_eq!(earlier, None, "kind {id} version {version} is registered twice: in {name} too");
+            ids.entry(id).or_default().insert(name.clone());
+        }
+    }
+    assert!(20 < names.len(), "the kinds are where this test looks: {}", names.len());
+    assert!(ids.values().all(|places| places.len() == 1), "the versions of a kind stand together: {ids:?}");
+}
+
+#[test]
+fn the_top_level_is_the_customers_card() {
+    let visible: BTreeSet<_> = fs::read_dir(root())
+        .expect("the root is readable")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.') && !["target", "sop-data"].contains(&name.as_str()))
+        .collect();
+    let card = [
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "README.md",
+        "actors",
+        "benches",
+        "config",
+        "docs",
+        "src",
+        "supervisors",
+        "tests",
+    ];
+    let unknown: Vec<_> = visible.iter().filter(|name| !card.contains(&name.as_str())).collect();
+    assert!(unknown.is_empty(), "the top level shows the architecture and nothing else: {unknown:?}");
+}
