@@ -2,7 +2,8 @@
 //!
 //! Parsed as CommonMark with tables, footnotes, task lists and front matter, so that what stands in code is no link.
 //! Inline links, images and used references count; links in raw HTML do not. A target is relative unless it has a scheme
-//! (`https:`), begins with a slash (where that leads is known to whoever serves the file) or is a mere `#fragment`.
+//! (`https:`), begins with a slash (where that leads is known to whoever serves the file), is a mere `#fragment`, or is a
+//! name in a program (`a::b`), as in Markdown that becomes Rust documentation.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -65,7 +66,8 @@ impl Lines<'_> {
 fn relative(destination: &str) -> Option<String> {
     let destination = destination.trim();
     let path = destination.find(['#', '?']).map_or(destination, |end| &destination[..end]);
-    if path.is_empty() || path.starts_with('/') || has_scheme(path) { None } else { Some(decoded(path)) }
+    let named = path.contains("::") || path.contains('`');
+    if path.is_empty() || path.starts_with('/') || named || has_scheme(path) { None } else { Some(decoded(path)) }
 }
 
 /// RFC 3986: a letter, then letters, digits and `+ - .`, up to a colon.

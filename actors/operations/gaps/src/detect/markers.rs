@@ -2,7 +2,8 @@
 //!
 //! A file's language is told by its name. A small lexer tells comments from strings from code:
 //!
-//! - in comments: `TODO` and `FIXME` as whole words in capitals, and `XXX` where a comment begins with it;
+//! - in comments: `TODO` and `FIXME` as whole words in capitals, unless they are spoken of, in backticks as here; and
+//!   `XXX` where a comment begins with it;
 //! - in Rust code: `todo!` and `unimplemented!` being called; in Python code: `raise NotImplementedError`.
 //!
 //! What stands in a string is neither, Python's documentation strings and Rust's raw strings included. The lexer knows
@@ -343,7 +344,10 @@ fn character(rest: &[u8]) -> usize {
 /// Where a comment says that something is to be done.
 fn note(comment: &str) -> Option<usize> {
     let begins = comment.len() - comment.trim_start_matches(|c: char| c.is_whitespace() || "/*!#-;".contains(c)).len();
-    let anywhere = ["TODO", "FIXME"].into_iter().filter_map(|word| words(comment, word).next());
+    let anywhere = ["TODO", "FIXME"].into_iter().filter_map(|word| {
+        let spoken_of = |at: usize| comment[..at].ends_with('`') && comment[at + word.len()..].starts_with('`');
+        words(comment, word).find(|&at| !spoken_of(at))
+    });
     let first = words(&comment[begins..], "XXX").next().filter(|&at| at == 0).map(|_| begins);
     anywhere.chain(first).min()
 }
