@@ -1,0 +1,201 @@
+//! Yesterday's bytes: the body of every event kind, as each released version wrote it.
+//!
+//! `v0.1.txt` holds one line a kind: id, version, name, bytes in hexadecimal. Lines are added, none is ever edited. What
+//! they mean is written out here, so that a change of codec, struct or meaning shows as a failed row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Debug, Write as _};
+
+use journal::codec;
+use kernel::{CommandId, Digest, Millis, Recorded, Timestamp, TokenId};
+
+const WRITTEN: &str = include_str!("v0.1.txt");
+
+const NOON: Timestamp = Timestamp(1_700_000_000_000);
+const LATER: Timestamp = Timestamp(1_700_000_060_000);
+const DIGEST: Digest = Digest([0xa5; 32]);
+const OTHER: Digest = Digest([0x3c; 32]);
+const TOKEN: TokenId = TokenId(0x0190_c3a2_7b5e_7cc3_98c4_dc0c_0c07_398f);
+const COMMAND: CommandId = CommandId(0x0190_c3a2_7b5e_7cc3_98c4_dc0c_0c07_3990);
+
+/// The lines of the fixture: (id, version) to name and bytes.
+fn written() -> BTreeMap<(u32, u16), (String, Vec<u8>)> {
+    let mut lines = BTreeMap::new();
+    for line in WRITTEN.lines() {
+        let [id, version, name, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("four words: {line}") };
+        let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let bytes = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let earlier = lines.insert((id.parse().unwrap(), version.parse().unwrap()), (name.to_owned(), bytes));
+        assert_eq!(earlier, None, "one line a kind: {line}");
+    }
+    lines
+}
+
+/// Each event reads from the bytes of its line, and, while its version is the newest, writes them.
+fn check<E: Recorded + PartialEq + Debug>(events: &[E]) {
+    let written = written();
+    let mut told = BTreeSet::new();
+    let mut missing = String::new();
+    for event in events {
+        let body = codec::write(event).unwrap();
+        let kind = (body.kind.id, body.kind.version);
+        told.insert(kind);
+        let Some((name, bytes)) = written.get(&kind) else {
+            let hex: String = body.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(missing, "{} {} {} {hex}", kind.0, kind.1, body.kind.name).unwrap();
+            continue;
+        };
+        assert_eq!(body.kind.name, name, "a kind keeps its name");
+        assert_eq!(codec::read::<E>(kind, bytes).as_ref(), Ok(event), "{name} means what it meant");
+        assert_eq!(&body.bytes, bytes, "{name} is written as it was");
+    }
+    assert!(missing.is_empty(), "add these lines to the fixture of the release that first writes them:\n{missing}");
+    for kind in E::KINDS {
+        assert!(told.contains(&(kind.id, kind.version)), "{} has an example here", kind.name);
+    }
+}
+
+#[test]
+fn governance_reads_as_it_was_written() {
+    use governance::Event;
+    use governance::records::*;
+    let root = || "operator/root".to_owned();
+    check(&[
+        Event::Bootstrapped(BootstrappedV1 { operator: "root".into(), credential: DIGEST, at: NOON }),
+        Event::Proposed(ProposedV1 {
+            number: 1,
+            text: "permit(principal, action, resource);".into(),
+            digest: DIGEST,
+            author: root(),
+            at: NOON,
+        }),
+        Event::Activated(ActivatedV1 { epoch: 1, replaced: 0, by: root(), at: NOON }),
+        Event::RolledBack(RolledBackV1 { epoch: 0, replaced: 1, by: root(), at: LATER }),
+        Event::Stopped(StoppedV1 { number: 1, by: root(), reason: "fire".into(), at: NOON, digest: OTHER }),
+        Event::Resumed(ResumedV1 { number: 1, by: root(), at: LATER }),
+    ]);
+}
+
+#[test]
+fn tokens_read_as_they_were_written() {
+    use tokens::Event;
+    use tokens::records::*;
+    check(&[
+        Event::Issued(IssuedV1 {
+            id: TOKEN,
+            secret: DIGEST,
+            kind: 1,
+            subject: "agent/alpha".into(),
+            issuer: "internal/route.todos-tokens".into(),
+            audience: "sop".into(),
+            operation: "todo.work".into(),
+            todo: Some(17),
+            artefact_old: None,
+            artefact_new: None,
+            uses: 100,
+            issued_at: NOON,
+            expires_at: LATER,
+        }),
+        Event::Consumed(ConsumedV1 {
+            id: TOKEN,
+            number: 1,
+            command: COMMAND,
+            request: OTHER,
+            at: NOON,
+            settle_by: LATER,
+        }),
+        Event::Settled(SettledV1 { id: TOKEN, number: 1 }),
+        Event::Released(ReleasedV1 { id: TOKEN, number: 300 }),
+        Event::UseUnknown(UseUnknownV1 { id: TOKEN, number: 70_000 }),
+        Event::Revoked(RevokedV1 { id: TOKEN, at: NOON, reason: 5, text: "left the company".into() }),
+        Event::AllRevoked(AllRevokedV1 { before: NOON }),
+        Event::Expired(ExpiredV1 { id: TOKEN }),
+    ]);
+}
+
+#[test]
+fn gaps_read_as_they_were_written() {
+    use gaps::{Event, GapV1, ScanAbandonedV1, ScanFinishedV1, ScanStartedV1};
+    let gap = GapV1 {
+        gap: 12,
+        scan: Some(3),
+        fingerprint: DIGEST,
+        kind: 2,
+        root: "/srv/project".into(),
+        path: "docs/a.md".into(),
+        line: 7,
+        detail: "../x.md".into(),
+        at: NOON,
+    };
+    let (root, why) = ("/srv/project".to_owned(), "the disk is gone".to_owned());
+    check(&[
+        Event::ScanStarted(ScanStartedV1 { scan: 3, root: root.clone(), at: NOON }),
+        Event::GapOpened(gap.clone()),
+        Event::GapReopened(GapV1 { scan: None, ..gap.clone() }),
+        Event::GapClosed(gap),
+        Event::ScanFinished(ScanFinishedV1 {
+            scan: 3,
+            root: root.clone(),
+            opened: 1,
+            reopened: 2,
+            closed: 3,
+            files: 400,
+            bytes: 5_000_000,
+            skipped: 6,
+            unread: 7,
+            truncated: true,
+            open: 8,
+            at: LATER,
+        }),
+        Event::ScanAbandoned(ScanAbandonedV1 { scan: 4, root, why, at: LATER }),
+    ]);
+}
+
+#[test]
+fn todos_read_as_they_were_written() {
+    use todos::Event;
+    use todos::records::*;
+    let (title, place) = ("broken link".to_owned(), "/srv/project/docs/a.md".to_owned());
+    check(&[
+        Event::Opened(OpenedV1 { todo: 17, gap: DIGEST, title: title.clone(), place: place.clone(), at: NOON }),
+        Event::Reopened(ReopenedV1 { todo: 17, title, place, at: NOON }),
+        Event::Claimed(ClaimedV1 {
+            todo: 17,
+            holder: "agent/alpha".into(),
+            token: TOKEN,
+            secret: DIGEST,
+            lifetime: Millis::hours(48),
+            uses: 100,
+            at: NOON,
+            expires_at: LATER,
+        }),
+        Event::Released(ReleasedV1 { todo: 17 }),
+        Event::Submitted(SubmittedV1 { todo: 17, note: "mended".into() }),
+        Event::Closed(ClosedV1 { todo: 17, at: LATER }),
+        Event::Lapsed(LapsedV1 { todo: 17 }),
+    ]);
+}
+
+#[test]
+fn decisions_read_as_they_were_written() {
+    use door::Event;
+    use door::records::*;
+    let attribute = |name: &str, kind, value: &str| AttributeV1 { name: name.into(), kind, value: value.into() };
+    let context =
+        vec![attribute("kind", 0, "operation"), attribute("uses", 1, "1"), attribute("via_token", 2, "false")];
+    check(&[
+        Event::Denied(DeniedV1 {
+            action: "token.issue".into(),
+            resource: "*".into(),
+            context: context.clone(),
+            policy_epoch: 1,
+            layer: "policy".into(),
+            code: "policy.not_permitted".into(),
+            reason: "no policy permits it".into(),
+            rule: Some("epoch 1: default deny".into()),
+            remedy: "ask an operator".into(),
+            retry_after_ms: None,
+        }),
+        Event::Answered(AnsweredV1 { action: "todo.list".into(), resource: "*".into(), context }),
+    ]);
+}
