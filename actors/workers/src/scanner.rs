@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gaps::{Command, Gaps, Reply, ScanId};
+use gaps::{Command, Gaps, Refusal, Reply, ScanId};
 use host::{Clock, Error, Handle, Order};
 use journal::Journal;
-use kernel::{Decision, Principal};
+use kernel::{Decision, Principal, Refuse as _};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
 
-use crate::scan::{self, Limits};
+use crate::scan::{self, Limits, Survey};
 use crate::wake::{Wake, Waker};
 
 /// Waits before asking a detector again that is down.
@@ -44,7 +44,7 @@ impl Scanner {
         self.gaps.inspect(next).await
     }
 
-    async fn run(&self, scan: ScanId, root: String, stop: Arc<AtomicBool>) -> Result<(), ActorProcessingErr> {
+    async fn run(&self, scan: ScanId, root: String, stop: Arc<AtomicBool>) -> Result<(), Ended> {
         tracing::info!(code = "scan.started", %scan, root);
         let limits = self.limits.clone();
         #[expect(clippy::disallowed_methods, reason = "a walk blocks; the flag ends it when the actor goes")]
@@ -53,32 +53,43 @@ impl Scanner {
             Ok(survey) => survey,
             Err(error) => {
                 tracing::warn!(code = "scan.failed", %scan, %error);
-                self.ask(Command::Abandon { scan, why: error.to_string() }).await?;
+                // Refused only if the scan has ended otherwise.
+                self.ask(Command::Abandon { scan, why: error.to_string() }).await?.ok();
                 return Ok(());
             }
         };
+        // What the detector did not take must not count as looked for: a refusal ends the scan, and closes nothing.
+        if let Err(refusal) = self.report(scan, &survey).await? {
+            tracing::warn!(code = refusal.code(), %scan, "the detector refused: {refusal}");
+            self.ask(Command::Abandon { scan, why: refusal.to_string() }).await?.ok();
+            return Ok(());
+        }
+        tracing::info!(code = "scan.finished", %scan, files = survey.tally.files, findings = survey.findings.len());
+        Ok(())
+    }
+
+    /// Everything found, then where was looked.
+    async fn report(&self, scan: ScanId, survey: &Survey) -> Result<Result<(), Refusal>, Error> {
         let mut seen = BTreeSet::new();
         for findings in survey.findings.chunks(gaps::REPORT_MAX) {
-            if let Some(Reply::Reported { gaps, .. }) =
-                self.ask(Command::Report { scan, findings: findings.to_vec() }).await?
-            {
-                seen.extend(gaps);
+            match self.ask(Command::Report { scan, findings: findings.to_vec() }).await? {
+                Ok(Reply::Reported { gaps, .. }) => seen.extend(gaps),
+                Ok(reply) => unreachable!("a report is answered as one, not with {reply:?}"),
+                Err(refusal) => return Ok(Err(refusal)),
             }
         }
         let seen: Vec<_> = seen.into_iter().collect();
         loop {
             let (coverage, tally) = (survey.coverage.clone(), survey.tally);
             match self.ask(Command::Finish { scan, seen: seen.clone(), coverage, tally }).await? {
-                Some(Reply::Finishing { .. }) => {}
-                Some(_) | None => break,
+                Ok(Reply::Finishing { .. }) => {}
+                Ok(_) => return Ok(Ok(())),
+                Err(refusal) => return Ok(Err(refusal)),
             }
         }
-        tracing::info!(code = "scan.finished", %scan, files = survey.tally.files, findings = survey.findings.len());
-        Ok(())
     }
 
-    /// `None` if the detector refused: the scan has ended otherwise, or what was found cannot be taken.
-    async fn ask(&self, command: Command) -> Result<Option<Reply>, Error> {
+    async fn ask(&self, command: Command) -> Result<Result<Reply, Refusal>, Error> {
         let order = Order {
             command,
             // A new id each time: what a second walk finds may differ, and a gap reported twice stays one gap.
@@ -87,14 +98,17 @@ impl Scanner {
             decision: Decision::default(),
             cause: None,
         };
-        match self.gaps.execute(order).await?.outcome {
-            Ok(reply) => Ok(Some(reply)),
-            Err(refusal) => {
-                tracing::warn!(code = kernel::Refuse::code(&refusal), "the detector refused: {refusal}");
-                Ok(None)
-            }
-        }
+        Ok(self.gaps.execute(order).await?.outcome)
     }
+}
+
+/// Why a scan was not brought to its end.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Host(#[from] Error),
+    #[error("the walk panicked: {0}")]
+    Walk(#[from] tokio::task::JoinError),
 }
 
 struct Scanning;
@@ -126,9 +140,15 @@ impl Actor for Scanning {
         match state.scanner.next().await {
             Ok(None) => {}
             Ok(Some((scan, root))) => {
-                state.scanner.run(scan, root, state.stop.clone()).await?;
-                // There may be another one.
-                myself.send_message(Wake)?;
+                match state.scanner.run(scan, root, state.stop.clone()).await {
+                    // There may be another one.
+                    Ok(()) => myself.send_message(Wake)?,
+                    // The detector went away in the midst: the scan is outstanding still, and done again.
+                    Err(Ended::Host(_)) => {
+                        myself.send_after(AGAIN_AFTER, || Wake);
+                    }
+                    Err(fault @ Ended::Walk(_)) => return Err(fault.into()),
+                }
             }
             Err(_) => {
                 myself.send_after(AGAIN_AFTER, || Wake);
