@@ -197,6 +197,11 @@ impl Config {
         self.effective.iter().find(|option| option.key == key).map(|option| &option.origin)
     }
 
+    /// All options in force: key, value as it would stand in a file, and origin.
+    pub fn options(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
+        self.effective.iter().map(|option| (option.key, option.value.as_str(), &option.origin))
+    }
+
     /// What is in force, in the form of a file, with the origin of each value beside it. Paths are as they are used: a
     /// relative one counts from the working directory.
     pub fn print(&self) -> String {

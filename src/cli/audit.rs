@@ -1,0 +1,248 @@
+//! `sop audit` and `sop explain`: what was recorded, whether it is whole, and why a request was allowed or denied.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::call::Globals;
+use super::exit::{Exit, Run};
+use super::output::{answer, cell, count, fields, json as as_json, plain_lines, table};
+use super::token::arguments;
+
+#[derive(Subcommand, Debug)]
+pub enum Audit {
+    /// List records: the newest, or those from a sequence number on
+    List(List),
+    /// Show a record, or all records of a command
+    Show {
+        /// A sequence number or a command id
+        record: String,
+    },
+    /// Re-read the records and verify their chain (exit code 2: it is broken)
+    Verify {
+        /// First sequence number
+        #[arg(long, value_name = "SEQUENCE")]
+        from: Option<u64>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct List {
+    /// First sequence number; without it, the newest are listed
+    #[arg(long, value_name = "SEQUENCE")]
+    from: Option<u64>,
+    /// At most so many, up to 1000; else 50
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Of this stream only, such as tokens
+    #[arg(long)]
+    stream: Option<String>,
+    /// Of this principal only, such as operator/root
+    #[arg(long)]
+    principal: Option<String>,
+}
+
+pub async fn run(globals: &Globals, command: Audit) -> Run {
+    let remote = globals.remote()?;
+    let format = globals.output;
+    match command {
+        Audit::List(List { from, limit, stream, principal }) => {
+            let arguments = arguments([
+                ("from", json!(from)),
+                ("limit", json!(limit)),
+                ("stream", json!(stream)),
+                ("principal", json!(principal)),
+            ]);
+            answer(format, &remote.read("audit.list", &arguments).await?, |found| listed(found, "No such records."))?;
+        }
+        Audit::Show { record } => {
+            answer(format, &remote.read("audit.show", &json!({ "record": record })).await?, shown)?;
+        }
+        Audit::Verify { from } => {
+            let verified = remote.read("audit.verify", &arguments([("from", json!(from))])).await?;
+            answer(format, &verified, verdict)?;
+            if verified["intact"] != true {
+                return Ok(Exit::Findings);
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// `sop explain`.
+pub async fn explain(globals: &Globals, decision: &str) -> Run {
+    let explained = globals.remote()?.read("decision.explain", &json!({ "decision": decision })).await?;
+    answer(globals.output, &explained, reasons)?;
+    Ok(Exit::Ok)
+}
+
+fn listed(found: &Value, nothing: &str) -> String {
+    let records = found["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if records.is_empty() {
+        return nothing.to_owned();
+    }
+    let row = |record: &Value| {
+        let about = match record["refused"].as_str() {
+            Some(code) => format!("refused: {code} {}", about(record)),
+            None => about(record),
+        };
+        [
+            cell(&record["sequence"]),
+            cell(&record["time"]),
+            cell(&record["stream"]),
+            cell(&record["kind"]),
+            cell(&record["principal"]),
+            cell(&record["command"]),
+            about.trim_end().to_owned(),
+        ]
+    };
+    table(["SEQ", "TIME", "STREAM", "KIND", "PRINCIPAL", "COMMAND", "ABOUT"], records.iter().map(row))
+}
+
+fn about(record: &Value) -> String {
+    match &record["about"] {
+        Value::Object(fields) if !fields.is_empty() => cell(&record["about"]),
+        _ => String::new(),
+    }
+}
+
+fn shown(found: &Value) -> String {
+    let records = found["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+    records.iter().map(one).collect::<Vec<_>>().join("\n\n")
+}
+
+fn one(record: &Value) -> String {
+    let decision = &record["decision"];
+    let mut parts = vec![fields([
+        ("record", format!("{}, {}", cell(&record["sequence"]), cell(&record["kind"]))),
+        ("time", cell(&record["time"])),
+        (
+            "stream",
+            format!(
+                "{}, version {}, epoch {}",
+                cell(&record["stream"]),
+                cell(&record["version"]),
+                cell(&record["epoch"])
+            ),
+        ),
+        ("principal", cell(&record["principal"])),
+        (
+            "command",
+            format!(
+                "{}  ({} of {})",
+                cell(&record["command"]),
+                record["index"].as_u64().unwrap_or_default() + 1,
+                cell(&record["count"])
+            ),
+        ),
+        (
+            "decision",
+            format!(
+                "policy epoch {}, policies {}, generation {}, token {}",
+                cell(&decision["policy_epoch"]),
+                cell(&decision["policies"]),
+                cell(&decision["generation"]),
+                cell(&decision["token"])
+            ),
+        ),
+        ("cause", cell(&record["cause"])),
+        ("refused", cell(&record["refused"])),
+        ("previous", cell(&record["previous"])),
+        ("digest", cell(&record["digest"])),
+    ])];
+    for part in ["body", "answer"] {
+        if !record[part].is_null() {
+            parts.push(format!("{part}\n{}", indented(&as_json(&record[part]))));
+        }
+    }
+    parts.join("\n")
+}
+
+fn indented(text: &str) -> String {
+    plain_lines(text).lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn verdict(verified: &Value) -> String {
+    let range = format!(
+        "{} from {} to {}, {}",
+        count(verified["records"].as_u64().unwrap_or_default(), "record"),
+        cell(&verified["from"]),
+        cell(&verified["last"]),
+        count(verified["streams"].as_u64().unwrap_or_default(), "stream")
+    );
+    let mut lines = if verified["intact"] == true {
+        vec![format!("Intact: {range}."), format!("head {}", cell(&verified["head"]))]
+    } else {
+        let broken = format!("BROKEN at {}: {}", cell(&verified["broken_at"]), cell(&verified["broken"]));
+        vec![broken, format!("read {range}")]
+    };
+    for (title, key) in [("checked", "checked"), ("not checked", "not_checked")] {
+        lines.extend([String::new(), title.to_owned()]);
+        lines.extend(verified[key].as_array().into_iter().flatten().map(|item| format!("  - {}", cell(item))));
+    }
+    lines.join("\n")
+}
+
+fn reasons(explained: &Value) -> String {
+    let verdict = if explained["allowed"] == true { "allowed" } else { "DENIED" };
+    let mut known = vec![
+        ("verdict", verdict.to_owned()),
+        ("decision", cell(&explained["decision"])),
+        ("at", cell(&explained["at"])),
+        ("principal", cell(&explained["principal"])),
+    ];
+    for (name, key) in [
+        ("action", "action"),
+        ("resource", "resource"),
+        ("context", "context"),
+        ("layer", "layer"),
+        ("code", "code"),
+        ("reason", "reason"),
+        ("rule", "rule"),
+        ("remedy", "remedy"),
+        ("retry after", "retry_after"),
+        ("token", "token"),
+    ] {
+        if explained.get(key).is_some_and(|value| !value.is_null() && *value != json!({})) {
+            known.push((name, cell(&explained[key])));
+        }
+    }
+    known.push(("policy epoch", cell(&explained["policy_epoch"])));
+    let mut parts = vec![fields(known)];
+    for policy in explained["policies"].as_array().into_iter().flatten() {
+        let name = format!("policy {}", cell(&policy["id"]));
+        parts.push(match policy["source"].as_str() {
+            Some(source) => format!("{name}\n{}", indented(source)),
+            None => name,
+        });
+    }
+    parts.push(listed(explained, "No records."));
+    parts.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_is_explained_with_what_would_change_it() {
+        let explained = json!({ "allowed": false, "decision": "d", "at": "t", "principal": "agent/a", "action": "gap.scan",
+            "resource": "*", "context": {}, "layer": "policy", "code": "policy.not_permitted", "reason": "no", "rule": null,
+            "remedy": "ask", "policy_epoch": 1, "policies": [], "records": [] });
+        assert_eq!(
+            reasons(&explained),
+            "verdict       DENIED\ndecision      d\nat            t\nprincipal     agent/a\naction        gap.scan\nresource      \
+             *\nlayer         policy\ncode          policy.not_permitted\nreason        no\nremedy        ask\npolicy epoch  \
+             1\n\nNo records."
+        );
+    }
+
+    #[test]
+    fn a_broken_chain_is_loud() {
+        let verified = json!({ "intact": false, "records": 1, "streams": 1, "from": 1, "last": 1, "head": "h",
+            "broken_at": 2, "broken": "the link does not fit", "checked": ["a"], "not_checked": [] });
+        assert_eq!(
+            verdict(&verified),
+            "BROKEN at 2: the link does not fit\nread 1 record from 1 to 1, 1 stream\n\nchecked\n  - a\n\nnot checked"
+        );
+    }
+}

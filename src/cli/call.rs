@@ -1,0 +1,298 @@
+//! Asks the daemon, as whoever holds the credential, and repeats what got no answer under the same command id.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use config::{Config, Sources};
+use door::Secret;
+use host::Clock;
+use http::{Client, ClientError, Problem};
+use kernel::CommandId;
+use serde_json::Value;
+use sop::boot::Places;
+
+use super::exit::Failure;
+use super::output::{Format, complain, problem_line};
+
+/// How often a request without an answer is repeated, and after which pause.
+const REPEATS: u32 = 5;
+const REPEAT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A status comes from memory; a daemon that does not give it within this is as good as gone.
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Globals {
+    /// Data directory. Also $SOP_DATA; else ./sop-data
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub data: Option<PathBuf>,
+    /// Socket of the daemon. Also $SOP_SOCKET; else $XDG_RUNTIME_DIR/sop/sock or /tmp/sop-$UID/sock
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub socket: Option<PathBuf>,
+    /// Configuration file. Also $SOP_CONFIG; else sop.toml in the data directory
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// File with the credential or token secret to act by. Also $SOP_CREDENTIAL; else credentials/operator in the data
+    /// directory
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub credential: Option<PathBuf>,
+    /// How answers are written
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = "Global options")]
+    pub output: Format,
+}
+
+/// For commands that change something.
+#[derive(Args, Clone, Debug)]
+pub struct Mutation {
+    /// Id of the command, a UUIDv7: a repeat with the same id is done once and gets the first outcome
+    #[arg(long, value_name = "UUID", value_parser = version_7)]
+    pub command_id: Option<CommandId>,
+}
+
+impl Mutation {
+    pub fn id(&self) -> CommandId {
+        self.command_id.unwrap_or_else(|| Clock::system().command_id())
+    }
+}
+
+fn version_7(text: &str) -> Result<CommandId, String> {
+    let id: CommandId = text.parse().map_err(|error: kernel::Malformed| error.to_string())?;
+    match id.made_at() {
+        Some(_) => Ok(id),
+        None => Err("a UUID, but not of version 7".to_owned()),
+    }
+}
+
+impl Globals {
+    pub fn sources(&self) -> Sources {
+        Sources {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            socket: self.socket.clone(),
+            ..Sources::of_process()
+        }
+    }
+
+    pub fn load(&self) -> Result<Config, Failure> {
+        Config::load(&self.sources()).map_err(|problems| invalid(&problems))
+    }
+
+    /// What is in force, or what would be without the file: a stop must not wait until somebody has mended a file.
+    fn load_anyhow(&self) -> Result<Config, Failure> {
+        self.load().or_else(|failure| {
+            let bare = Sources { config: Some(PathBuf::from("/dev/null")), ..self.sources() };
+            let config = Config::load(&bare).map_err(|_| failure)?;
+            let socket = config.http.socket.display();
+            let sentence = format!("the configuration is not valid and is left aside; asking on {socket}");
+            let remedy = "see `sop config validate`; name the socket with --socket if it is another";
+            complain(&format!("{}\n  remedy: {remedy}\n", problem_line("warning", "config.invalid", &sentence)));
+            Ok(config)
+        })
+    }
+
+    /// The daemon, with the credential to show it.
+    pub fn remote(&self) -> Result<Remote, Failure> {
+        self.remote_over(&self.load()?)
+    }
+
+    /// The same, also when the configuration is not valid.
+    pub fn remote_anyhow(&self) -> Result<Remote, Failure> {
+        self.remote_over(&self.load_anyhow()?)
+    }
+
+    fn remote_over(&self, config: &Config) -> Result<Remote, Failure> {
+        let variable = std::env::var_os("SOP_CREDENTIAL").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = self.credential.clone().or(variable);
+        let usual = Places::of(&config.store.data).credential;
+        let (credential, looked_at) = match named {
+            Some(file) => (Some(read_secret(&file)?), None),
+            // Without one, the daemon says what it takes; that there is no daemon is worth more to know.
+            None if !usual.exists() => (None, Some(usual)),
+            None => (Some(read_secret(&usual)?), None),
+        };
+        Ok(Remote { client: Client::new(&config.http.socket), credential, looked_at })
+    }
+
+    /// The status page, for which no credential is needed.
+    pub async fn status(&self) -> Result<Value, Failure> {
+        let client = Client::new(self.load_anyhow()?.http.socket).timeout(STATUS_WITHIN);
+        client.get("/v1/status").await.map_err(|error| match error {
+            ClientError::TimedOut(_) | ClientError::Protocol(_) => {
+                let remedy = "try again; if it stays so, look at the log with `sop logs` and restart the daemon";
+                Failure::unreachable("cli.no_answer", format!("the daemon does not say its status: {error}"), remedy)
+            }
+            error => local(error),
+        })
+    }
+}
+
+/// Several problems as one failure.
+pub fn invalid(problems: &[config::Problem]) -> Failure {
+    let remedy = "mend them; `sop config validate` checks again";
+    let detail = match problems {
+        [only] => return Failure::new(only.code, worded(only), only.remedy.clone()),
+        several => format!("the configuration has {} problems", several.len()),
+    };
+    let failure = Failure::new("config.invalid", detail, remedy);
+    problems.iter().fold(failure, |failure, problem| failure.note(problem.to_string()))
+}
+
+/// Without code and remedy, which stand elsewhere.
+fn worded(problem: &config::Problem) -> String {
+    let whole = problem.to_string();
+    let tail = format!("; {} ({})", problem.remedy, problem.code);
+    whole.strip_suffix(&tail).unwrap_or(&whole).to_owned()
+}
+
+/// The secret that a file holds.
+pub fn read_secret(file: &std::path::Path) -> Result<Secret, Failure> {
+    let unreadable = |why: String| {
+        let detail = format!("the secret in {} cannot be used: {why}", file.display());
+        Failure::new(
+            "cli.secret_unreadable",
+            detail,
+            "name a file that holds one secret on one line, and that you may read",
+        )
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        let sentence = format!("others may read the secret in {} (mode {mode:04o})", file.display());
+        let line = problem_line("warning", "cli.secret_mode", &sentence);
+        complain(&format!("{line}\n  remedy: chmod 600 {}\n", file.display()));
+    }
+    secret_of(&text).map_err(|why| unreadable(why.to_owned()))
+}
+
+/// The secret that a text is, without the white space around it.
+pub fn secret_of(text: &str) -> Result<Secret, &'static str> {
+    match text.trim() {
+        "" => Err("it is empty"),
+        text if text.chars().all(|c| c.is_ascii_graphic()) => Ok(Secret::of(text)),
+        _ => Err("it is not one word of ASCII"),
+    }
+}
+
+/// The daemon at the other end of the socket.
+pub struct Remote {
+    client: Client,
+    pub credential: Option<Secret>,
+    /// Where a credential was looked for and not found.
+    looked_at: Option<PathBuf>,
+}
+
+impl Remote {
+    /// Asks for something that changes nothing.
+    pub async fn read(&self, action: &str, arguments: &Value) -> Result<Value, Failure> {
+        let id = Clock::system().command_id();
+        self.repeated(action, arguments, id).await.map_err(|error| match error {
+            Lost::Refused(failure) => *failure,
+            Lost::Unanswered(why) => Failure::unreachable("cli.no_answer", why, "ask again; see `sop status`"),
+        })
+    }
+
+    /// Asks for a change, which is done once however often it has to be asked for.
+    pub async fn change(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Value, Failure> {
+        self.repeated(action, arguments, id).await.map_err(|error| match error {
+            Lost::Refused(failure) if failure.open => failure.note(format!("command id: {id}")),
+            Lost::Refused(failure) => *failure,
+            Lost::Unanswered(why) => {
+                let remedy = format!("give the same command again with --command-id {id}: it is done once");
+                Failure::unknown(id, format!("{why}; the outcome is unknown"), remedy)
+            }
+        })
+    }
+
+    /// Asks once, for what must not be done twice; `None` if the connection was lost.
+    pub async fn once(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Option<Value>, Failure> {
+        let bearer = self.credential.as_ref().map(Secret::expose);
+        match self.client.call(action, arguments, bearer, Some(id)).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ClientError::TimedOut(_) | ClientError::Protocol(_)) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn repeated(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Value, Lost> {
+        let bearer = self.credential.as_ref().map(Secret::expose);
+        let mut lost = None;
+        for attempt in 0..=REPEATS {
+            if attempt != 0 {
+                tokio::time::sleep(REPEAT_PAUSE).await;
+            }
+            match self.client.call(action, arguments, bearer, Some(id)).await {
+                Ok(answer) => return Ok(answer),
+                Err(error @ (ClientError::TimedOut(_) | ClientError::Protocol(_))) => lost = Some(error.to_string()),
+                Err(ClientError::Refused(problem)) if is_open(&problem) => lost = Some(problem.detail),
+                // Nothing was sent before: there is nothing to repeat.
+                Err(error) if lost.is_none() => return Err(Lost::Refused(Box::new(self.failed(error)))),
+                // It went away with the first request, and may come back.
+                Err(ClientError::Unreachable { .. }) => {}
+                Err(error) => return Err(Lost::Refused(Box::new(self.failed(error)))),
+            }
+        }
+        Err(Lost::Unanswered(lost.unwrap_or_default()))
+    }
+
+    fn failed(&self, error: ClientError) -> Failure {
+        let failure = local(error);
+        match &self.looked_at {
+            Some(file) if failure.problem.code == "door.no_credential" => {
+                failure.note(format!("no credential was named, and there is none at {}", file.display()))
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// Why a request has no answer.
+enum Lost {
+    /// It has one: no.
+    Refused(Box<Failure>),
+    Unanswered(String),
+}
+
+/// The daemon does not know whether the request was carried out; a repeat with the same id learns it.
+fn is_open(problem: &Problem) -> bool {
+    ["host.outcome_unknown", "http.timeout"].contains(&problem.code.as_str())
+}
+
+fn local(error: ClientError) -> Failure {
+    let detail = error.to_string();
+    match error {
+        ClientError::Refused(problem) => Failure::of(*problem),
+        ClientError::Unreachable { .. } => {
+            let remedy = "start one with `sop dev` or `sop up`, or name the socket of a running one with --socket or $SOP_SOCKET";
+            Failure::unreachable("cli.unreachable", detail, remedy)
+        }
+        ClientError::Stranger { .. } => {
+            Failure::unreachable("cli.stranger", detail, "run `sop` as the daemon's user, or name another --socket")
+        }
+        ClientError::TimedOut(_) | ClientError::Protocol(_) => {
+            Failure::unreachable("cli.no_answer", detail, "ask again")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_one_word() {
+        assert_eq!(secret_of(" sop_op_00 \n").unwrap().expose(), "sop_op_00");
+        for text in ["", " \n", "two words", "naïve", "a\nb"] {
+            assert!(secret_of(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_id_has_a_time_in_it() {
+        assert!(version_7("0190c3a2-7b5e-7cc3-98c4-dc0c0c07398f").is_ok());
+        assert!(version_7("c9a04d27-9f0a-4f0e-8a4c-000000000001").is_err());
+        assert!(version_7("7").is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The command line: one file a noun, and what they share.
+//!
+//! `sop dev`, `up` and `bootstrap` are the daemon; `config` and `logs` need none; all others ask a running daemon over its
+//! socket and construct nothing locally.
+//!
+//! # Invariants
+//! 1. The exit code says what happened ([`exit::Exit`]); an error has a code, a sentence and a remedy.
+//! 2. With `-o json`, standard output is the API's answer or problem document, and nothing else.
+//! 3. No secret is an argument, and none is sent but to be tried.
+//! 4. A reader that goes away is no error.
+
+mod audit;
+mod call;
+mod config;
+mod daemon;
+mod exit;
+mod gap;
+mod logging;
+mod logs;
+mod output;
+mod policy;
+mod secret;
+mod seeds;
+mod system;
+mod todo;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use call::Globals;
+use exit::{Exit, Failure, Run};
+use output::{Format, complain, json, print};
+
+const AFTER_HELP: &str = "\
+First run:
+  sop dev                            everything in the foreground, with an operator and a policy
+  sop status                         in another terminal
+
+From the first runbooks:
+  sop --initialize --full-stack      is `sop up`
+  sop --emergency-shutdown           is `sop emergency-stop --reason \"emergency shutdown\"`
+  tail -f logs/sop_operations.log    is `sop logs -f`
+
+Exit codes:
+  0 done   1 failed   2 findings   3 denied   4 no daemon   5 needs approval
+  dev and up: 0 stopped in order   1 not started   70 restarts spent   74 journal failed";
+
+/// The operations authority: supervises, authorises, records and heals systems of several protocols or agents
+#[derive(Parser, Debug)]
+#[command(name = "sop", version, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 110)]
+#[command(infer_long_args = false, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Start everything in the foreground, for a first run and for development
+    Dev,
+    /// Start everything, as the long-running supervisor process
+    Up(daemon::Up),
+    /// Make a store with its first operator, and start nothing
+    Bootstrap,
+    /// Whether commands are taken (exit code 2: not all, or none)
+    Status,
+    /// Who supervises whom, and how they are
+    Tree,
+    /// Kill an actor, to see it come back (with `sop dev` only)
+    Kill(system::Actor),
+    /// Start an actor again that is down or quarantined
+    Restart(system::Actor),
+    /// Stop everything, at once
+    EmergencyStop(system::Stop),
+    /// End the emergency stop
+    Resume(system::Resume),
+    /// Read the daemon's log
+    Logs(logs::Logs),
+    /// What is configured, and whether it is valid
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Who may do what: policies, in numbered epochs
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Rights that end: for a subject, an operation, a number of uses, a time
+    #[command(subcommand)]
+    Token(token::Token),
+    /// What is missing or wrong, found by scans and by supervision
+    #[command(subcommand)]
+    Gap(gap::Gap),
+    /// What is to be done about it, and who does it
+    #[command(subcommand)]
+    Todo(todo::Todo),
+    /// What was done, by whom, by which decision
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Why a request was allowed or denied
+    Explain {
+        /// The id of its command, or the sequence number of its record
+        decision: String,
+    },
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(seeds::rewritten(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let format = cli.globals.output;
+    let ended = run(&cli.globals, cli.command).unwrap_or_else(|failure| failed(format, &failure));
+    ended.into()
+}
+
+/// Help and version, or what is wrong with the arguments. The code 2 that is usual here means findings.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        complain(&text);
+        return Exit::Failed.into();
+    }
+    match print(&text) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => failed(Format::Table, &failure).into(),
+    }
+}
+
+fn failed(format: Format, failure: &Failure) -> Exit {
+    let said = match format {
+        Format::Table => false,
+        Format::Json => print(&format!("{}\n", json(&failure.json()))).is_ok(),
+    };
+    if !said {
+        complain(&failure.text());
+    }
+    failure.exit
+}
+
+fn run(globals: &Globals, command: Command) -> Run {
+    match command {
+        Command::Dev => daemon::dev(globals),
+        Command::Up(up) => daemon::up(globals, up),
+        Command::Bootstrap => daemon::bootstrap(globals),
+        Command::Config(command) => config::run(globals, command),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                Failure::new("cli.runtime", format!("nothing can be waited for: {error}"), "see `ulimit -n`")
+            })?;
+            runtime.block_on(ask(globals, command))
+        }
+    }
+}
+
+async fn ask(globals: &Globals, command: Command) -> Run {
+    match command {
+        Command::Status => system::status(globals).await,
+        Command::Tree => system::tree(globals).await,
+        Command::Kill(actor) => system::kill(globals, actor).await,
+        Command::Restart(actor) => system::restart(globals, actor).await,
+        Command::EmergencyStop(stop) => system::stop(globals, stop).await,
+        Command::Resume(resume) => system::resume(globals, resume).await,
+        Command::Logs(logs) => logs::run(globals, logs).await,
+        Command::Policy(command) => policy::run(globals, command).await,
+        Command::Token(command) => token::run(globals, command).await,
+        Command::Gap(command) => gap::run(globals, command).await,
+        Command::Todo(command) => todo::run(globals, command).await,
+        Command::Audit(command) => audit::run(globals, command).await,
+        Command::Explain { decision } => audit::explain(globals, &decision).await,
+        Command::Dev | Command::Up(_) | Command::Bootstrap | Command::Config(_) => {
+            unreachable!("these do not ask")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_first_spellings_are_understood() {
+        let parse =
+            |line: &str| Cli::try_parse_from(seeds::rewritten(line.split(' ').map(Into::into))).map(|cli| cli.command);
+        assert!(matches!(parse("sop --initialize --full-stack"), Ok(Command::Up(_))));
+        assert!(matches!(parse("sop --emergency-shutdown"), Ok(Command::EmergencyStop(_))));
+        assert!(parse("sop --initialize").is_err());
+    }
+}

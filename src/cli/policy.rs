@@ -1,0 +1,213 @@
+//! `sop policy`: propose, validate, activate, roll back, list, show.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::call::{Globals, Mutation};
+use super::exit::{Exit, Failure, Run};
+use super::output::{answer, cell, count, fields, plain_lines, problem_line, table};
+
+#[derive(Subcommand, Debug)]
+pub enum Policy {
+    /// Propose a policy text as a new, numbered epoch
+    Propose {
+        /// File with the policies; - reads standard input
+        file: PathBuf,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
+    /// Check a policy text without proposing it (exit code 2: it has problems)
+    Validate {
+        /// File with the policies; - reads standard input
+        file: PathBuf,
+    },
+    /// Make a proposed epoch the one that decides
+    Activate {
+        epoch: u64,
+        /// Refuse if another epoch than this one is active by now
+        #[arg(long, value_name = "EPOCH")]
+        expected_active: Option<u64>,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
+    /// Go back to the epoch that decided before
+    Rollback {
+        /// Refuse if another epoch than this one is active by now
+        #[arg(long, value_name = "EPOCH")]
+        expected_active: Option<u64>,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
+    /// List the policy epochs
+    List,
+    /// Show the text of an epoch; of the active one, if none is named
+    Show { epoch: Option<u64> },
+}
+
+pub async fn run(globals: &Globals, command: Policy) -> Run {
+    let remote = globals.remote()?;
+    let format = globals.output;
+    match command {
+        Policy::Propose { file, mutation } => {
+            let text = read(&file)?;
+            let proposed = remote.change("policy.propose", &json!({ "text": text }), mutation.id()).await;
+            let proposed = proposed.map_err(|failure| match failure.problem.code.as_str() {
+                "governance.invalid_policy" => {
+                    failure.note(format!("all problems: sop policy validate {}", file.display()))
+                }
+                _ => failure,
+            })?;
+            answer(format, &proposed, |proposed| {
+                let epoch = cell(&proposed["epoch"]);
+                let digest = cell(&proposed["digest"]);
+                format!(
+                    "Policy epoch {epoch} is proposed (digest {digest}).\nTo make it decide: sop policy activate {epoch}"
+                )
+            })?;
+        }
+        Policy::Validate { file } => {
+            let validated = remote.read("policy.validate", &json!({ "text": read(&file)? })).await?;
+            answer(format, &validated, |validated| verdict(&file, validated))?;
+            if validated["valid"] != true {
+                return Ok(Exit::Findings);
+            }
+        }
+        Policy::Activate { epoch, expected_active, mutation } => {
+            let mut arguments = json!({ "epoch": epoch });
+            expect(&mut arguments, expected_active);
+            let active = remote.change("policy.activate", &arguments, mutation.id()).await?;
+            answer(format, &active, now_active)?;
+        }
+        Policy::Rollback { expected_active, mutation } => {
+            let mut arguments = json!({});
+            expect(&mut arguments, expected_active);
+            let active = remote.change("policy.rollback", &arguments, mutation.id()).await?;
+            answer(format, &active, now_active)?;
+        }
+        Policy::List => answer(format, &remote.read("policy.list", &json!({})).await?, listed)?,
+        Policy::Show { epoch } => {
+            let arguments = epoch.map_or_else(|| json!({}), |epoch| json!({ "epoch": epoch }));
+            answer(format, &remote.read("policy.show", &arguments).await?, shown)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The text of a file, or of standard input for `-`.
+pub fn read(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = match file.to_str() {
+        Some("-") => std::io::stdin().lock().read_to_string(&mut text).map(|_| text),
+        _ => std::fs::read_to_string(file),
+    };
+    read.map_err(|error| {
+        let detail = format!("{} cannot be read: {error}", file.display());
+        Failure::new("cli.file_unreadable", detail, "name a file of UTF-8 text, or - for standard input")
+    })
+}
+
+/// A text that was found wanting before the daemon was asked.
+pub fn invalid(file: &Path, problems: &Value) -> Failure {
+    let remedy = "mend the text; with a running daemon, `sop policy validate` checks it again";
+    let detail = format!("{} holds no valid policies", file.display());
+    let failure = Failure { exit: Exit::Findings, ..Failure::new("policy.invalid", detail, remedy) };
+    lines(file, problems).into_iter().fold(failure, Failure::note)
+}
+
+/// One line a problem, as compilers say it.
+fn lines(file: &Path, problems: &Value) -> Vec<String> {
+    let line = |problem: &Value| {
+        let place = match (problem["line"].as_u64(), problem["column"].as_u64()) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", file.display()),
+            _ => file.display().to_string(),
+        };
+        let about = problem["policy"].as_str().map(|policy| format!("in policy {policy:?}, ")).unwrap_or_default();
+        problem_line(
+            &format!("{place}: error"),
+            &cell(&problem["code"]),
+            &format!("{about}{}", cell(&problem["message"])),
+        )
+    };
+    problems.as_array().into_iter().flatten().map(line).collect()
+}
+
+fn verdict(file: &Path, validated: &Value) -> String {
+    if validated["valid"] == true {
+        let policies = count(validated["policies"].as_array().map_or(0, Vec::len) as u64, "policy rule");
+        return format!("{} is valid: {policies}.", file.display());
+    }
+    let mut lines = lines(file, &validated["problems"]);
+    if let Some(more) = validated["more"].as_u64().filter(|more| 0 < *more) {
+        lines.push(format!("{}: and {more} more", file.display()));
+    }
+    lines.join("\n")
+}
+
+fn now_active(active: &Value) -> String {
+    format!("Policy epoch {} decides from now on.", cell(&active["active"]))
+}
+
+fn listed(listed: &Value) -> String {
+    let row = |epoch: &Value| {
+        let digest: String = cell(&epoch["digest"]).chars().take(16).collect();
+        let active = if epoch["active"] == true { "active" } else { "" };
+        let author = if epoch["author"].is_null() { "built in".to_owned() } else { cell(&epoch["author"]) };
+        [cell(&epoch["epoch"]), active.to_owned(), author, cell(&epoch["proposed_at"]), digest]
+    };
+    table(
+        ["EPOCH", "STATE", "AUTHOR", "PROPOSED", "DIGEST"],
+        listed["epochs"].as_array().into_iter().flatten().map(row),
+    )
+}
+
+fn shown(shown: &Value) -> String {
+    let head = fields([
+        ("epoch", format!("{}{}", cell(&shown["epoch"]), if shown["active"] == true { ", active" } else { "" })),
+        ("author", if shown["author"].is_null() { "built in".to_owned() } else { cell(&shown["author"]) }),
+        ("proposed", cell(&shown["proposed_at"])),
+        ("digest", cell(&shown["digest"])),
+    ]);
+    format!("{head}\n\n{}", plain_lines(shown["text"].as_str().unwrap_or_default()))
+}
+
+fn expect(arguments: &mut Value, expected_active: Option<u64>) {
+    if let Some(epoch) = expected_active {
+        arguments["expected_active"] = json!(epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_said_as_compilers_do() {
+        let validated = json!({ "valid": false, "more": 2, "problems": [
+            { "line": 3, "column": 9, "policy": "wide", "code": "policy.unknown_action", "message": "no such action" },
+            { "line": null, "column": null, "policy": null, "code": "policy.too_long", "message": "too long" },
+        ] });
+        assert_eq!(
+            verdict(Path::new("a.cedar"), &validated),
+            "a.cedar:3:9: error[policy.unknown_action]: in policy \"wide\", no such action\n\
+             a.cedar: error[policy.too_long]: too long\na.cedar: and 2 more"
+        );
+    }
+
+    #[test]
+    fn epochs_are_listed() {
+        let digest = "ab".repeat(32);
+        let epochs = json!({ "epochs": [
+            { "epoch": 0, "active": false, "digest": digest, "author": null, "proposed_at": null },
+            { "epoch": 1, "active": true, "digest": digest, "author": "operator/root", "proposed_at": "2026-01-01T00:00:00.000Z" },
+        ] });
+        assert_eq!(
+            listed(&epochs),
+            "EPOCH  STATE   AUTHOR         PROPOSED                  DIGEST\n    \
+             0          built in       -                         abababababababab\n    \
+             1  active  operator/root  2026-01-01T00:00:00.000Z  abababababababab"
+        );
+    }
+}
