@@ -1,6 +1,7 @@
 //! Gaps: scan, list, show.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gaps::{Command, Filter, Finished, Gap, GapId, Kind, Progress, Reply, ScanId, State};
 use kernel::{Denial, Layer};
@@ -8,6 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Desk, Given, Request, malformed, parsed, time, unknown, with};
+
+/// Todos follow their gaps over a route; a scan's answer waits this long for them.
+const TODOS_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +90,13 @@ async fn finished(desk: &Desk, scan: ScanId) -> Given {
         durable.borrow_and_update();
         let progress = desk.parts.gaps.inspect(move |gaps| gaps.scan(scan)).await;
         match progress.map_err(|error| error.denial())? {
-            Some(Progress::Finished(finished)) => return Ok(summary(&finished)),
+            Some(Progress::Finished(finished)) => {
+                let pending = tokio::time::timeout(TODOS_WITHIN, todos_follow(desk, &finished.root)).await;
+                let mut answer = summary(&finished);
+                // The route goes on; who lists the todos too early only sees fewer of them.
+                answer["todos_follow"] = pending.is_ok().into();
+                return Ok(answer);
+            }
             Some(Progress::Abandoned(abandoned)) => {
                 let reason = format!("{scan} failed: {}", abandoned.why);
                 let remedy = "mend the cause and scan again; no gap was closed";
@@ -97,6 +107,27 @@ async fn finished(desk: &Desk, scan: ScanId) -> Given {
         }
         if durable.changed().await.is_err() {
             return Ok(json!({ "scan": scan }));
+        }
+    }
+}
+
+/// Waits until every gap of the root has its todo in the same state: what was found can be claimed at once.
+async fn todos_follow(desk: &Desk, root: &str) {
+    let mut durable = desk.parts.journal.durable();
+    loop {
+        durable.borrow_and_update();
+        let (filter, now) = (Filter { root: Some(root.to_owned()), ..Filter::default() }, desk.now());
+        let states = move |gaps: &gaps::Gaps| {
+            gaps.list(&filter).map(|gap| (gap.fingerprint, gap.state == State::Open)).collect::<Vec<_>>()
+        };
+        let Ok(states) = desk.parts.gaps.inspect(states).await else { return };
+        let follow = move |todos: &todos::Todos| {
+            states.into_iter().all(|(gap, open)| {
+                todos.by_gap(gap, now).is_some_and(|todo| (todo.state != todos::State::Closed) == open)
+            })
+        };
+        if matches!(desk.parts.todos.inspect(follow).await, Ok(true) | Err(_)) || durable.changed().await.is_err() {
+            return;
         }
     }
 }
