@@ -178,7 +178,7 @@ impl Parts {
         self.places.create()?;
         let keeper = ChildRef::new("journal");
         let journal = self.journal.clone();
-        let targets = Targets { todos: self.todos.clone(), tokens: self.door.tokens.clone() };
+        let targets = Targets { todos: self.todos.clone(), tokens: self.door.tokens().clone() };
         let scanner = Scanner {
             gaps: self.gaps.clone(),
             journal: self.journal.clone(),
@@ -195,24 +195,13 @@ impl Parts {
         let groups = Groups {
             edge,
             journal: Child::actor::<Keeper, _>(&keeper, move || (Keeper, journal.clone())),
-            authority: vec![self.door.governance.child(), self.door.tokens.child(), self.door.decisions.child()],
+            authority: vec![self.door.governance().child(), self.door.tokens().child(), self.door.decisions().child()],
             operations,
         };
         let seed = self.clock.now().0;
         let started = Tree::start(tree(groups, &config.supervision), seed).await?;
         self.tree.send_replace(Some(started));
-        if self.door.seal.get().is_some()
-            && let Err(error) = self.door.record_stop().await
-        {
-            tracing::warn!(code = error.code(), "the seal is in force, and not recorded in the journal");
-        }
-        // A stop that only the journal knows is in force all the same.
-        if let Some(stop) = self.door.governance_view.read(|governance| governance.stop().cloned()) {
-            let sealed = door::Sealed { by: stop.by.to_string(), reason: stop.reason };
-            if let Err(error) = self.door.seal.shut(&sealed) {
-                tracing::warn!(code = "door.seal_file", %error, "the seal is in force in memory and journal only");
-            }
-        }
+        self.door.take_up_stop().await;
         Ok(())
     }
 
@@ -227,7 +216,7 @@ impl Parts {
     /// [`BootError::Bootstrapped`] over a store that has one.
     pub async fn bootstrap(&self) -> Result<(), BootError> {
         let path = self.places.credential.clone();
-        if self.door.governance_view.read(|governance| governance.operators().next().is_some()) {
+        if self.door.governance_view().read(|governance| governance.operators().next().is_some()) {
             return Err(BootError::Bootstrapped { path: self.places.data.clone() });
         }
         let secret = Secret::generate(SecretKind::Operator);
@@ -243,7 +232,7 @@ impl Parts {
             cause: None,
         };
         let failed = |why: String| BootError::Bootstrap { why };
-        let answer = self.door.governance.execute(order).await.map_err(|error| failed(error.to_string()))?;
+        let answer = self.door.governance().execute(order).await.map_err(|error| failed(error.to_string()))?;
         match answer.outcome {
             Ok(_) => Ok(()),
             Err(refusal) => Err(failed(format!("{} ({})", refusal, refusal.code()))),
@@ -252,7 +241,7 @@ impl Parts {
 
     /// Whether the store has an operator.
     pub fn is_bootstrapped(&self) -> bool {
-        self.door.governance_view.read(|governance| governance.operators().next().is_some())
+        self.door.governance_view().read(|governance| governance.operators().next().is_some())
     }
 
     /// Resolves when the authority cannot go on.

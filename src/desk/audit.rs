@@ -235,7 +235,7 @@ fn refusal<M: Machine>(json: &[u8]) -> Option<Denial> {
 /// The determining policies with their source, as they were in the epoch that decided.
 fn policies(desk: &Desk, record: &Record) -> Value {
     let epoch = record.decision.policy_epoch;
-    let text = desk.door().governance_view.read(|governance| governance.show(epoch)).map(|shown| shown.text);
+    let text = desk.door().governance_view().read(|governance| governance.show(epoch)).map(|shown| shown.text);
     let compiled = text.and_then(|text| policy::Policies::compile(&text).ok());
     let source = |id: &String| json!({ "id": id, "source": compiled.as_ref().and_then(|policies| policies.text(id)) });
     record.decision.policies.iter().map(source).collect()

@@ -79,7 +79,7 @@ impl Api for Desk {
     fn ready(&self) -> Result<(), Denial> {
         self.parts.journal.writable().map_err(|error| host::Error::from(error).denial())?;
         self.door().ready()?;
-        match self.door().seal.get() {
+        match self.door().sealed() {
             None => Ok(()),
             Some(stop) => {
                 let reason = format!("{} stopped everything: {}", stop.by, stop.reason);

@@ -63,15 +63,15 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Nothing {} = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
             let epochs =
-                desk.door().governance_view.read(|governance| governance.epochs().map(epoch).collect::<Vec<_>>());
+                desk.door().governance_view().read(|governance| governance.epochs().map(epoch).collect::<Vec<_>>());
             Ok(json!({ "epochs": epochs }))
         }
         "policy.show" => {
             let Show { epoch: number } = request.arguments()?;
             let number =
-                number.unwrap_or_else(|| desk.door().governance_view.read(governance::Governance::active_epoch));
+                number.unwrap_or_else(|| desk.door().governance_view().read(governance::Governance::active_epoch));
             desk.door().witness(&request.about(number)).await?;
-            let shown = desk.door().governance_view.read(|governance| governance.show(number));
+            let shown = desk.door().governance_view().read(|governance| governance.show(number));
             let what = format!("policy epoch {number}");
             let shown = shown.ok_or_else(|| unknown("governance.unknown_epoch", &what, "see `sop policy list`"))?;
             let mut answer = epoch(shown.epoch);
@@ -83,7 +83,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
 }
 
 async fn command(desk: &Desk, request: Request, resource: &str, command: Command) -> Given {
-    let done = desk.door().perform(&request.about(resource), &desk.door().governance, command).await?;
+    let done = desk.door().perform(&request.about(resource), desk.door().governance(), command).await?;
     Ok(match done.reply {
         Reply::Proposed { epoch, digest } => json!({ "epoch": epoch, "digest": digest, "record": done.first }),
         Reply::Active { epoch } => json!({ "active": epoch, "record": done.first }),

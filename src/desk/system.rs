@@ -103,8 +103,8 @@ pub fn status(desk: &Desk) -> Value {
     if let Err(error) = parts.journal.writable() {
         reasons.push(error.to_string());
     }
-    let sealed = desk.door().seal.get();
-    let stop = desk.door().governance_view.read(|governance| governance.stop().cloned());
+    let sealed = desk.door().sealed();
+    let stop = desk.door().governance_view().read(|governance| governance.stop().cloned());
     let state = match (&sealed, reasons.is_empty()) {
         (Some(_), _) => "sealed",
         (None, true) => "ready",
@@ -118,7 +118,7 @@ pub fn status(desk: &Desk) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "redundancy": "one node: recovery, not high availability",
         "head": *parts.journal.durable().borrow(),
-        "policy_epoch": desk.door().governance_view.read(governance::Governance::active_epoch),
+        "policy_epoch": desk.door().governance_view().read(governance::Governance::active_epoch),
         "sealed": sealed.map(|sealed| json!({
             "by": sealed.by,
             "reason": sealed.reason,

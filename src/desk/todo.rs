@@ -110,7 +110,8 @@ async fn issued(desk: &Desk, token: TokenId) {
     loop {
         durable.borrow_and_update();
         let now = desk.now();
-        if desk.door().tokens_view.read(|tokens| tokens.show(token, now)).is_some() || durable.changed().await.is_err()
+        if desk.door().tokens_view().read(|tokens| tokens.show(token, now)).is_some()
+            || durable.changed().await.is_err()
         {
             return;
         }

@@ -93,7 +93,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Show { id } = request.arguments()?;
             desk.door().witness(&request.about(id)).await?;
             let now = desk.now();
-            let found = desk.door().tokens_view.read(|tokens| tokens.show(id, now).zip(tokens.uses(id, now)));
+            let found = desk.door().tokens_view().read(|tokens| tokens.show(id, now).zip(tokens.uses(id, now)));
             let what = format!("token {id}");
             let (token, uses) = found.ok_or_else(|| unknown("tokens.unknown", &what, "see `sop token list`"))?;
             let mut answer = shown(&token);
@@ -105,7 +105,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let List { kind, subject, audience, todo, state } = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
             let (filter, now) = (Filter { kind, subject, audience, todo, state }, desk.now());
-            let listed = desk.door().tokens_view.read(|tokens| tokens.list(&filter, now).collect::<Vec<_>>());
+            let listed = desk.door().tokens_view().read(|tokens| tokens.list(&filter, now).collect::<Vec<_>>());
             Ok(json!({ "tokens": listed.iter().map(shown).collect::<Vec<_>>() }))
         }
         "token.validate" => {
@@ -113,7 +113,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let ask = with(request.about(id), "audience", audience.as_str());
             desk.door().witness(&with(ask, "operation", operation.as_str())).await?;
             let (digest, now) = (Secret::of(&secret).digest(), desk.now());
-            let valid = desk.door().tokens_view.read(|tokens| tokens.validate(id, digest, &audience, &operation, now));
+            let valid =
+                desk.door().tokens_view().read(|tokens| tokens.validate(id, digest, &audience, &operation, now));
             Ok(match valid {
                 Ok(token) => json!({ "valid": true, "token": shown(&token) }),
                 Err(refusal) => json!({
@@ -164,7 +165,7 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
         uses,
         lifetime: asked.lifetime_ms.map(Millis),
     });
-    let done = desk.door().perform(&ask, &desk.door().tokens, command).await?;
+    let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
     match done.reply {
         Reply::Issued { id, kind, uses, expires_at } => {
             Ok(json!({ "id": id, "kind": kind, "uses": uses, "expires_at": time(expires_at), "record": done.first }))
@@ -186,7 +187,7 @@ async fn consume(desk: &Desk, mut request: Request) -> Given {
         todo: asked.todo,
         artefact: replacement(asked.old, asked.new),
     });
-    let done = desk.door().perform(&ask, &desk.door().tokens, command).await?;
+    let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
     match done.reply {
         Reply::Consumed(consumption) => Ok(json!({
             "token": consumption.spent.token,
@@ -214,7 +215,7 @@ async fn revoke(desk: &Desk, mut request: Request) -> Given {
         (None, None, Some(todo)) => (format!("todo-{todo}"), Command::RevokeTodo { todo }),
         _ => return Err(malformed(&"name one of id, subject and todo").into()),
     };
-    let done = desk.door().perform(&request.about(resource), &desk.door().tokens, command).await?;
+    let done = desk.door().perform(&request.about(resource), desk.door().tokens(), command).await?;
     match done.reply {
         Reply::Revoked { tokens } => Ok(json!({ "revoked": tokens, "record": done.first })),
         reply => unreachable!("a revocation is answered as one, not with {reply:?}"),

@@ -3,8 +3,12 @@
 //!
 //! # Invariants
 //! 1. One record a decision; nothing is ever decided from this state.
+//! 2. A record fits: what is asked is bounded by [`Asked::check`], before anything else is done with it, and every text is
+//!    cut to its limit when it is written.
 
-use kernel::{Context, Denial, Machine, Outcome, Position, Refuse};
+use std::collections::BTreeMap;
+
+use kernel::{Context, Denial, Layer, Machine, Outcome, Position, Refuse};
 use policy::Value;
 use serde::{Deserialize, Serialize};
 
@@ -15,12 +19,49 @@ pub struct Decisions {
     pub answered: u64,
 }
 
+/// Most attributes of a request; the schema has no action with so many.
+pub const ATTRIBUTES_MAX: usize = 8;
+/// Longest name of an attribute, action, layer or code, in bytes.
+pub const NAME_MAX: usize = 64;
+/// Longest resource, and longest value of an attribute, in bytes: a path fits.
+pub const TEXT_MAX: usize = 4_096;
+
 /// What was asked, as it was asked: enough to judge it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     pub action: String,
     pub resource: String,
     pub context: Vec<(String, Value)>,
+}
+
+impl Asked {
+    /// Whether a request fits into a record.
+    ///
+    /// # Errors
+    /// The denial `request.too_long`.
+    pub fn check(action: &str, resource: &str, context: &BTreeMap<String, Value>) -> Result<(), Denial> {
+        let long = |what: &str, length: usize, max: usize, of: &str| {
+            let reason = format!("{what} of {length} {of} is over the limit");
+            let denial =
+                Denial::new(Layer::Request, "request.too_long", reason, "ask with less, or with shorter texts");
+            denial.rule(format!("at most {max} {of}"))
+        };
+        let bounded = |what: &str, text: &str, max: usize| {
+            if max < text.len() { Err(long(what, text.len(), max, "bytes")) } else { Ok(()) }
+        };
+        bounded("an action", action, NAME_MAX)?;
+        bounded("a resource", resource, TEXT_MAX)?;
+        if ATTRIBUTES_MAX < context.len() {
+            return Err(long("a context", context.len(), ATTRIBUTES_MAX, "attributes"));
+        }
+        context.iter().try_for_each(|(name, value)| {
+            bounded("the name of an attribute", name, NAME_MAX)?;
+            match value {
+                Value::Text(text) => bounded("an attribute", text, TEXT_MAX),
+                Value::Long(_) | Value::Bool(_) => Ok(()),
+            }
+        })
+    }
 }
 
 /// Only the door asks.
@@ -88,7 +129,7 @@ pub mod records {
     use policy::Value;
     use serde::{Deserialize, Serialize};
 
-    use super::{Asked, Event};
+    use super::{ATTRIBUTES_MAX, Asked, Event, NAME_MAX, TEXT_MAX};
 
     const DENIED: Kind = Kind { id: 500, version: 1, name: "request.denied" };
     const ANSWERED: Kind = Kind { id: 501, version: 1, name: "request.answered" };
@@ -145,33 +186,50 @@ pub mod records {
     pub(super) fn denied(asked: &Asked, denial: &Denial, policy_epoch: u64) -> DeniedV1 {
         let Denial { layer, code, reason, rule, remedy, retry_after } = denial.clone();
         DeniedV1 {
-            action: asked.action.clone(),
-            resource: asked.resource.clone(),
+            action: cut(&asked.action, NAME_MAX),
+            resource: cut(&asked.resource, TEXT_MAX),
             context: attributes(asked),
             policy_epoch,
             layer: layer.as_str().to_owned(),
-            code,
-            reason,
-            rule,
-            remedy,
+            code: cut(&code, NAME_MAX),
+            // The reason quotes the request.
+            reason: cut(&reason, 2 * TEXT_MAX),
+            rule: rule.map(|rule| cut(&rule, TEXT_MAX)),
+            remedy: cut(&remedy, TEXT_MAX),
             retry_after_ms: retry_after.map(|wait| wait.0),
         }
     }
 
     pub(super) fn answered(asked: &Asked) -> AnsweredV1 {
-        AnsweredV1 { action: asked.action.clone(), resource: asked.resource.clone(), context: attributes(asked) }
+        AnsweredV1 {
+            action: cut(&asked.action, NAME_MAX),
+            resource: cut(&asked.resource, TEXT_MAX),
+            context: attributes(asked),
+        }
     }
 
     fn attributes(asked: &Asked) -> Vec<AttributeV1> {
         let attribute = |(name, value): &(String, Value)| {
             let (kind, value) = match value {
-                Value::Text(text) => (0, text.clone()),
+                Value::Text(text) => (0, cut(text, TEXT_MAX)),
                 Value::Long(number) => (1, number.to_string()),
                 Value::Bool(truth) => (2, truth.to_string()),
             };
-            AttributeV1 { name: name.clone(), kind, value }
+            AttributeV1 { name: cut(name, NAME_MAX), kind, value }
         };
-        asked.context.iter().map(attribute).collect()
+        asked.context.iter().take(ATTRIBUTES_MAX).map(attribute).collect()
+    }
+
+    /// The beginning of a text that is too long, marked as such.
+    fn cut(text: &str, max: usize) -> String {
+        if text.len() <= max {
+            return text.to_owned();
+        }
+        let mut end = max - '…'.len_utf8();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}…", &text[..end])
     }
 
     impl DeniedV1 {

@@ -11,6 +11,7 @@ use policy::{Policies, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Asked, Decisions};
+use crate::judge::under;
 use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Verdict, judge};
 
 /// A request at the door.
@@ -59,16 +60,19 @@ impl From<Denial> for Denied {
     }
 }
 
+type Compiled = Result<Arc<Policies>, Denial>;
+
 /// The door. One for the whole authority.
 pub struct Door {
-    pub clock: Clock,
-    pub governance: Handle<Governance>,
-    pub governance_view: Arc<Follower<Governance>>,
-    pub tokens: Handle<Tokens>,
-    pub tokens_view: Arc<Follower<Tokens>>,
-    pub decisions: Handle<Decisions>,
-    pub seal: Seal,
-    compiled: RwLock<Option<(u64, Arc<Policies>)>>,
+    clock: Clock,
+    governance: Handle<Governance>,
+    governance_view: Arc<Follower<Governance>>,
+    tokens: Handle<Tokens>,
+    tokens_view: Arc<Follower<Tokens>>,
+    decisions: Handle<Decisions>,
+    seal: Seal,
+    /// The latest epoch that was compiled, or why it could not be.
+    compiled: RwLock<Option<(u64, Compiled)>>,
     strangers: DashMap<(u32, String), u64>,
 }
 
@@ -93,6 +97,51 @@ impl Door {
         }
     }
 
+    /// For the tree, for [`Door::perform`], and for bootstrap: nothing else asks a machine past the door.
+    pub fn governance(&self) -> &Handle<Governance> {
+        &self.governance
+    }
+
+    pub fn tokens(&self) -> &Handle<Tokens> {
+        &self.tokens
+    }
+
+    pub fn decisions(&self) -> &Handle<Decisions> {
+        &self.decisions
+    }
+
+    /// What is durable of governance.
+    pub fn governance_view(&self) -> &Follower<Governance> {
+        &self.governance_view
+    }
+
+    /// What is durable of the tokens.
+    pub fn tokens_view(&self) -> &Follower<Tokens> {
+        &self.tokens_view
+    }
+
+    /// The stop that is in force.
+    pub fn sealed(&self) -> Option<Sealed> {
+        let recorded = || self.governance_view.read(|governance| governance.stop().map(sealed_by));
+        self.seal.get().or_else(recorded)
+    }
+
+    /// At the start, once governance is up: what only the file knows goes on record, and what only the journal knows into
+    /// the file. The stop is in force without it.
+    pub async fn take_up_stop(&self) {
+        if let Err(why) = self.record_stop().await {
+            tracing::warn!(code = "door.stop_unrecorded", why, "the seal is in force, and not recorded in the journal");
+        }
+        let stop = self.governance_view.read(|governance| governance.stop().cloned());
+        if let (Some(stop), None) = (stop, self.seal.get()) {
+            let (mark, kept) = self.seal.shut(&sealed_by(&stop));
+            self.seal.recorded(mark, stop.digest);
+            if let Err(error) = kept {
+                tracing::warn!(code = "door.seal_file", %error, "the seal is in force in memory and journal only");
+            }
+        }
+    }
+
     /// Runs a command of `machine`, if the door lets it in.
     ///
     /// # Errors
@@ -104,10 +153,21 @@ impl Door {
         command: M::Command,
     ) -> Result<Done<M>, Denied> {
         let content = Handle::<M>::digest(&command).map_err(|error| error.denial())?;
+        fits(ask)?;
+        is_up(machine)?;
         let pass = self.admit(ask, content).await?;
+        self.carry_out(pass, machine, command).await
+    }
+
+    async fn carry_out<M: Machine>(
+        &self,
+        pass: Pass,
+        machine: &Handle<M>,
+        command: M::Command,
+    ) -> Result<Done<M>, Denied> {
         let order = Order {
             command,
-            command_id: ask.command_id,
+            command_id: pass.command_id,
             principal: pass.principal.clone(),
             decision: pass.decision.clone(),
             cause: None,
@@ -118,7 +178,7 @@ impl Door {
             Ok(Answer { outcome: Ok(reply), first, last, repeated }) => Ok(Done { reply, first, last, repeated }),
             // The refusal is recorded where the facts would have been, under the command's own id.
             Ok(Answer { outcome: Err(refusal), .. }) => {
-                Err(Denied { denial: refusal.denial(), decision: Some(ask.command_id) })
+                Err(Denied { denial: refusal.denial(), decision: Some(pass.command_id) })
             }
             Err(error) => Err(error.denial().into()),
         }
@@ -127,16 +187,18 @@ impl Door {
     /// Lets in a request that has no machine's effect, and records it before anything is shown or done.
     ///
     /// # Errors
-    /// [`Denied`]. While the journal cannot be written, reads by operators go on unrecorded.
+    /// [`Denied`]. While nothing can be written, reads by operators go on unrecorded.
     pub async fn witness(&self, ask: &Ask) -> Result<Pass, Denied> {
+        fits(ask)?;
         let pass = self.admit(ask, Digest::default()).await?;
         let command = decisions::Command::Answer { asked: asked(ask) };
         let recorded = self.record(ask.command_id, &pass.principal, &pass.decision, command).await;
-        self.settle(&pass, recorded.as_ref().ok().map(|_| Settlement::Succeeded).or(Some(Settlement::Refused))).await;
+        // What is not known to be recorded may be by now; a repeat finds out, under the same use.
+        self.settle(&pass, recorded.is_ok().then_some(Settlement::Succeeded)).await;
         let reads = policy::action(ask.action).is_some_and(|action| action.reads_only);
         match recorded {
             Ok(_) => Ok(pass),
-            Err(error) if reads && pass.decision.token.is_none() => {
+            Err(error @ Error::Unwritable(_)) if reads && pass.decision.token.is_none() => {
                 tracing::warn!(code = error.code(), action = ask.action, "a read went unrecorded");
                 Ok(pass)
             }
@@ -147,31 +209,34 @@ impl Door {
     /// Stops everything: in memory first, then in a file, then, if it can, in the journal.
     ///
     /// # Errors
-    /// [`Denied`] unless an operator asks. What was not recorded is said in the answer, not an error.
+    /// [`Denied`] unless an operator asks by his own credential. What was not recorded is said in the answer, not an error.
     pub async fn stop(&self, ask: &Ask, reason: &str) -> Result<Stopped, Denied> {
-        // Not behind the usual gate: a stop must work while machines are down.
+        fits(ask)?;
+        // Not behind the usual gate: a stop must work while machines are down. But where nobody is known yet, because
+        // nothing was read yet, an operator is no stranger.
+        if self.governance_view.read(|governance| governance.operators().next().is_none()) {
+            self.ready()?;
+        }
         let (principal, decision) = match self.judge(ask) {
-            Ok(Verdict::Allow { bearer, decision }) => (bearer.principal().clone(), decision),
-            Ok(Verdict::Deny { by, denial, policy_epoch }) => {
-                return Err(self.deny(ask, by, denial, policy_epoch).await);
+            Verdict::Allow { bearer, decision } => (bearer.principal().clone(), decision),
+            Verdict::Deny { by, denial, policy_epoch, generation } => {
+                let decision = Decision { policy_epoch, generation, ..Decision::default() };
+                return Err(self.deny(ask, by, denial, decision).await);
             }
-            Err(denial) => return Err(denial.into()),
         };
         // A reason that is too long must not keep anybody from stopping.
         let reason: String = reason.chars().take(governance::REASON_MAX).collect();
         let sealed = Sealed { by: principal.to_string(), reason: reason.clone() };
-        let kept = self.seal.shut(&sealed).map_err(|error| format!("the seal file could not be written: {error}"));
+        let (mark, kept) = self.seal.shut(&sealed);
+        let kept = kept.map_err(|error| format!("the seal file could not be written: {error}"));
         tracing::warn!(code = "door.stopped", by = %principal, reason = reason.as_str(), "emergency stop: everything is sealed");
         let command = governance::Command::Stop { reason };
         let order = Order { command, command_id: ask.command_id, principal, decision, cause: None };
-        let recorded = tokio::time::timeout(STOP_RECORDED_WITHIN, self.governance.execute(order)).await;
-        let recorded = match recorded {
-            Ok(Ok(Answer { outcome: Ok(governance::Reply::Stopped { digest, .. }), .. })) => Ok(digest),
-            Ok(Ok(Answer { outcome: Ok(reply), .. })) => unreachable!("a stop is answered as one, not with {reply:?}"),
-            Ok(Ok(Answer { outcome: Err(refusal), .. })) => Err(refusal.to_string()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the journal did not answer in time".to_owned()),
-        };
+        let recorded = tokio::time::timeout(STOP_RECORDED_WITHIN, self.put_on_record(order)).await;
+        let recorded = recorded.unwrap_or_else(|_| Err("the journal did not answer in time".to_owned()));
+        if let Ok(digest) = recorded {
+            self.seal.recorded(mark, digest);
+        }
         Ok(Stopped { recorded, kept })
     }
 
@@ -181,21 +246,34 @@ impl Door {
     /// [`Denied`]; the door stays shut.
     pub async fn resume(&self, ask: &Ask, digest: Digest) -> Result<(), Denied> {
         let command = governance::Command::Resume { digest };
-        self.perform(ask, &self.governance, command).await?;
-        self.seal.open().map_err(|error| {
-            let reason = format!("the resume is recorded, but the seal file cannot be removed: {error}");
-            Denied::from(Denial::new(Layer::Availability, "door.seal_stuck", reason, "remove the file and restart"))
-        })
+        let content = Handle::<Governance>::digest(&command).map_err(|error| error.denial())?;
+        fits(ask)?;
+        let pass = self.admit(ask, content).await?;
+        // A stop that was not recorded has no digest, and without one every digest would do.
+        self.record_stop().await.map_err(|why| {
+            let reason = format!("the stop in force is not recorded, and cannot be now: {why}");
+            let remedy = "see `sop status`; repeat once the journal can be written";
+            Denial::new(Layer::Availability, "door.stop_unrecorded", reason, remedy).retry_after(Millis(500))
+        })?;
+        self.carry_out(pass, &self.governance, command).await?;
+        match self.seal.open(digest) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let reason = "that stop has ended, and another one is in force";
+                let remedy = "see `sop status` for its digest, and resume with that under a new command id";
+                Err(Denial::new(Layer::Seal, "door.stopped_again", reason, remedy).rule("emergency stop").into())
+            }
+            Err(error) => {
+                let reason = format!("the resume is recorded, but the seal file cannot be removed: {error}");
+                Err(Denial::new(Layer::Availability, "door.seal_stuck", reason, "remove the file and restart").into())
+            }
+        }
     }
 
-    /// Records a stop that only the seal file knows, so that it can be resumed. Called when governance is up.
-    ///
-    /// # Errors
-    /// The host's, if it cannot be recorded now.
-    pub async fn record_stop(&self) -> Result<(), Error> {
-        let Some(Sealed { by, reason }) = self.seal.get() else { return Ok(()) };
-        let reason: String =
-            format!("{reason} (by {by}, found in the seal file)").chars().take(governance::REASON_MAX).collect();
+    /// Records the stop that only the seal knows, if there is one, so that it has a digest and can be resumed.
+    async fn record_stop(&self) -> Result<(), String> {
+        let Some((mark, Sealed { by, reason })) = self.seal.unrecorded() else { return Ok(()) };
+        let reason = format!("{reason} (by {by}, recorded later)").chars().take(governance::REASON_MAX).collect();
         let order = Order {
             command: governance::Command::Stop { reason },
             command_id: self.clock.command_id(),
@@ -203,7 +281,45 @@ impl Door {
             decision: Decision::default(),
             cause: None,
         };
-        self.governance.execute(order).await.map(|_| ())
+        let digest = self.put_on_record(order).await?;
+        self.seal.recorded(mark, digest);
+        Ok(())
+    }
+
+    /// Records a stop, and gives the digest of the one that is in force then.
+    async fn put_on_record(&self, order: Order<governance::Command>) -> Result<Digest, String> {
+        let mut answer = self.execute_somehow(&self.governance, order.clone()).await;
+        let in_force = || self.governance_view.read(|governance| governance.stop().is_some());
+        if answer.as_ref().is_ok_and(|(_, answer)| answer.repeated) && !in_force() {
+            // It was answered when it was sent first, and has been resumed since: sent again, it stops again.
+            answer =
+                self.execute_somehow(&self.governance, Order { command_id: self.clock.command_id(), ..order }).await;
+        }
+        match answer.map_err(|error| error.to_string())?.1.outcome {
+            Ok(governance::Reply::Stopped { digest, .. }) => Ok(digest),
+            Ok(reply) => unreachable!("a stop is answered as one, not with {reply:?}"),
+            Err(refusal) => Err(refusal.to_string()),
+        }
+    }
+
+    /// Runs a command under its id, or under a new one if that id cannot name it: a stop and a record of a decision must
+    /// not hang on the caller's clock.
+    async fn execute_somehow<M: Machine>(
+        &self,
+        machine: &Handle<M>,
+        order: Order<M::Command>,
+    ) -> Result<(CommandId, Answer<M>), Error>
+    where
+        M::Command: Clone,
+    {
+        let id = order.command_id;
+        match machine.execute(order.clone()).await {
+            Err(Error::IdTaken | Error::Stale { .. } | Error::Untimely { .. }) => {
+                let fresh = self.clock.command_id();
+                machine.execute(Order { command_id: fresh, ..order }).await.map(|answer| (fresh, answer))
+            }
+            answered => answered.map(|answer| (id, answer)),
+        }
     }
 
     /// Whether requests can be judged now.
@@ -211,22 +327,13 @@ impl Door {
     /// # Errors
     /// The denial that a request would get.
     pub fn ready(&self) -> Result<(), Denial> {
-        let parts = [
-            (Governance::NAME, self.governance.is_up()),
-            (Tokens::NAME, self.tokens.is_up()),
-            (Decisions::NAME, self.decisions.is_up()),
-        ];
-        match parts.into_iter().find(|(_, up)| !up) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let remedy = "see `sop tree`; repeat with the same command id once it runs";
-                let denial = Denial::new(Layer::Availability, "door.not_ready", format!("{name} is down"), remedy);
-                Err(denial.rule(name).retry_after(Millis(500)))
-            }
-        }
+        is_up(&self.governance)?;
+        is_up(&self.tokens)?;
+        is_up(&self.decisions)
     }
 
-    /// Denials of strangers since the process began: (source user id, code, count), in order.
+    /// Denials of strangers since the process began: (source user id, code, count), in order. Beyond [`SOURCES_MAX`] they
+    /// are counted together, under the last of all numbers.
     pub fn strangers(&self) -> Vec<(u32, String, u64)> {
         let count = |entry: dashmap::mapref::multiple::RefMulti<'_, (u32, String), u64>| {
             let (source, code) = entry.key();
@@ -237,42 +344,38 @@ impl Door {
         strangers
     }
 
-    /// The compiled policies of the active epoch.
-    ///
-    /// # Errors
-    /// A denial if the text, once validated, is not accepted by this release.
-    pub fn policies(&self) -> Result<Arc<Policies>, Denial> {
+    /// The compiled policies of the active epoch, and its number.
+    fn policies(&self) -> (u64, Compiled) {
         let epoch = self.governance_view.read(Governance::active_epoch);
-        if let Some((compiled, policies)) = &*self.compiled.read().unwrap_or_else(PoisonError::into_inner)
-            && *compiled == epoch
+        if let Some((known, compiled)) = &*self.compiled.read().unwrap_or_else(PoisonError::into_inner)
+            && *known == epoch
         {
-            return Ok(policies.clone());
+            return (epoch, compiled.clone());
         }
         let (epoch, text) = self.governance_view.read(|now| (now.active_epoch(), now.active_text().to_owned()));
-        match Policies::compile(&text) {
-            Ok(policies) => {
-                let policies = Arc::new(policies);
-                *self.compiled.write().unwrap_or_else(PoisonError::into_inner) = Some((epoch, policies.clone()));
-                Ok(policies)
-            }
-            Err(problems) => {
-                let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                let reason = format!("the policies of epoch {epoch} are not accepted by this release: {first}");
-                let remedy = "go back to the release that accepted them, and activate a policy that both accept";
-                Err(Denial::new(Layer::Policy, "policy.unreadable", reason, remedy).rule(format!("epoch {epoch}")))
-            }
-        }
+        let compiled = Policies::compile(&text).map(Arc::new).map_err(|problems| {
+            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+            let reason = format!("the policies of epoch {epoch} are not accepted by this release: {first}");
+            let remedy = "go back to the release that accepted them, and activate a policy that both accept";
+            Denial::new(Layer::Policy, "policy.unreadable", reason, remedy).rule(format!("epoch {epoch}"))
+        });
+        *self.compiled.write().unwrap_or_else(PoisonError::into_inner) = Some((epoch, compiled.clone()));
+        (epoch, compiled)
     }
 
     /// Judges, and spends the token that the request rests on.
     async fn admit(&self, ask: &Ask, content: Digest) -> Result<Pass, Denied> {
         self.ready()?;
-        let (bearer, mut decision) = match self.judge(ask)? {
+        let (bearer, mut decision) = match self.judge(ask) {
             Verdict::Allow { bearer, decision } => (bearer, decision),
-            Verdict::Deny { by, denial, policy_epoch } => return Err(self.deny(ask, by, denial, policy_epoch).await),
+            Verdict::Deny { by, denial, policy_epoch, generation } => {
+                let decision = Decision { policy_epoch, generation, ..Decision::default() };
+                return Err(self.deny(ask, by, denial, decision).await);
+            }
         };
         let principal = bearer.principal().clone();
         if let Bearer::Token { token, operation, todo, .. } = &bearer {
+            self.timely(ask.command_id)?;
             let secret = ask.credential.as_ref().map(Secret::digest).unwrap_or_default();
             let consume = Consume {
                 id: *token,
@@ -284,77 +387,88 @@ impl Door {
                 artefact: None,
             };
             let command = tokens::Command::Consume(consume);
-            let answer = self.tokens.execute(self.own("consume", ask.command_id, command)).await;
-            let consumption = match answer.map_err(|error| error.denial())?.outcome {
-                Ok(tokens::Reply::Consumed(consumption)) => consumption,
-                Ok(reply) => unreachable!("a consumption is answered as one, not with {reply:?}"),
-                Err(refusal) => {
-                    let denial = Denial { layer: Layer::Token, ..refusal.denial() }.rule(format!("token {token}"));
-                    return Err(self.deny(ask, Some(bearer), denial, decision.policy_epoch).await);
+            let answer = self.tokens.execute(own(&["consume"], ask.command_id, command)).await;
+            let denial = match answer.map_err(|error| error.denial())?.outcome {
+                Ok(tokens::Reply::Consumed(consumption)) if consumption.already => {
+                    let reason = "the token paid for this request before, and its outcome is no longer kept";
+                    let remedy = "look for the command id with `sop audit show`; new work is a new command id";
+                    Some(Denial::new(Layer::Token, "tokens.double_spend", reason, remedy))
                 }
+                Ok(tokens::Reply::Consumed(consumption)) => {
+                    decision.token = Some(consumption.spent);
+                    // Consuming took a sync: time enough for a stop. The use stays open, as after any unknown outcome.
+                    self.seal.get().and_then(|sealed| under(&sealed, ask.action).err())
+                }
+                Ok(reply) => unreachable!("a consumption is answered as one, not with {reply:?}"),
+                Err(refusal) => Some(Denial { layer: Layer::Token, ..refusal.denial() }),
             };
-            if consumption.already {
-                let reason = "the token already paid for this request, under another command id";
-                let remedy = "repeat with the first command id to get its outcome";
-                let denial =
-                    Denial::new(Layer::Token, "tokens.double_spend", reason, remedy).rule(format!("token {token}"));
-                return Err(self.deny(ask, Some(bearer), denial, decision.policy_epoch).await);
+            if let Some(denial) = denial {
+                let denial = if denial.rule.is_some() { denial } else { denial.rule(format!("token {token}")) };
+                let decision = Decision { policies: Vec::new(), ..decision };
+                return Err(self.deny(ask, Some(bearer), denial, decision).await);
             }
-            decision.token = Some(consumption.spent);
         }
         Ok(Pass { principal, decision, command_id: ask.command_id })
     }
 
-    fn judge(&self, ask: &Ask) -> Result<Verdict, Denial> {
-        let policies = self.policies()?;
-        let sealed = self.seal.get();
-        let generation = self.governance.durable().0 + self.tokens.durable().0;
+    /// A use is not spent on what the machine could not take up: a command id without a time, or one far ahead of ours.
+    fn timely(&self, id: CommandId) -> Result<(), Denial> {
         let now = self.clock.now();
-        Ok(self.governance_view.read(|governance| {
-            self.tokens_view.read(|tokens| {
-                judge(&Sight {
-                    now,
-                    governance,
-                    tokens,
-                    policies: &policies,
-                    sealed: sealed.as_ref(),
-                    generation,
-                    action: ask.action,
-                    resource: &ask.resource,
-                    context: &ask.context,
-                    credential: ask.credential.as_ref().map(Secret::digest),
-                })
-            })
-        }))
+        match id.made_at() {
+            None => Err(Error::Untimely { by: Millis(0) }.denial()),
+            Some(made) if now + AHEAD_MAX < made => Err(Error::Untimely { by: made - now }.denial()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn judge(&self, ask: &Ask) -> Verdict {
+        loop {
+            let (epoch, policies) = self.policies();
+            // Before the state, so that it is never ahead of what is seen.
+            let generation = self.governance.durable().0 + self.tokens.durable().0;
+            let (sealed, now) = (self.seal.get(), self.clock.now());
+            let verdict = self.governance_view.read(|governance| {
+                let look = |tokens: &Tokens| {
+                    judge(&Sight {
+                        now,
+                        governance,
+                        tokens,
+                        policies: policies.as_deref(),
+                        sealed: sealed.as_ref(),
+                        generation,
+                        action: ask.action,
+                        resource: &ask.resource,
+                        context: &ask.context,
+                        credential: ask.credential.as_ref().map(Secret::digest),
+                    })
+                };
+                (governance.active_epoch() == epoch).then(|| self.tokens_view.read(look))
+            });
+            // Another policy was activated since these were compiled: an epoch never decides by another's.
+            if let Some(verdict) = verdict {
+                return verdict;
+            }
+        }
     }
 
     /// Says what became of a consumed use. Lost in a crash, it is recorded as unknown by the clock.
     async fn settle(&self, pass: &Pass, outcome: Option<Settlement>) {
         let (Some(spent), Some(outcome)) = (pass.decision.token, outcome) else { return };
         let command = tokens::Command::Settle { id: spent.token, number: spent.number, outcome };
-        let settled = self.tokens.execute(self.own("settle", pass.command_id, command)).await;
+        let step = ["settle", &spent.number.to_string()];
+        let settled = self.tokens.execute(own(&step, pass.command_id, command)).await;
         if let Err(error) = settled {
             tracing::warn!(code = error.code(), token = %spent.token, "a use stays open until its deadline");
         }
     }
 
-    /// The door's own command, under an id derived from the request's: a repeat of the request repeats it too.
-    fn own(&self, step: &str, request: CommandId, command: tokens::Command) -> Order<tokens::Command> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(step.as_bytes()).update(&request.0.to_be_bytes());
-        Order {
-            command,
-            command_id: CommandId::derived(Digest(*hasher.finalize().as_bytes())),
-            principal: Principal::internal("door"),
-            decision: Decision::default(),
-            cause: None,
-        }
-    }
-
     /// Records the denial of somebody known; counts that of a stranger.
-    async fn deny(&self, ask: &Ask, by: Option<Bearer>, denial: Denial, policy_epoch: u64) -> Denied {
+    async fn deny(&self, ask: &Ask, by: Option<Bearer>, denial: Denial, decision: Decision) -> Denied {
         let Some(bearer) = by else {
-            let mut count = self.strangers.entry((ask.source, denial.code.clone())).or_default();
+            let key = (ask.source, denial.code.clone());
+            let counted = self.strangers.len() < SOURCES_MAX || self.strangers.contains_key(&key);
+            let key = if counted { key } else { (u32::MAX, key.1) };
+            let mut count = self.strangers.entry(key).or_default();
             *count += 1;
             // The first, the second, the fourth: a flood is seen, and does not fill the log.
             if count.is_power_of_two() {
@@ -362,7 +476,7 @@ impl Door {
             }
             return denial.into();
         };
-        let decision = Decision { policy_epoch, ..Decision::default() };
+        let policy_epoch = decision.policy_epoch;
         let command = decisions::Command::Deny { asked: asked(ask), denial: denial.clone(), policy_epoch };
         let recorded = self.record(ask.command_id, bearer.principal(), &decision, command).await;
         let decision = match recorded {
@@ -383,20 +497,22 @@ impl Door {
         decision: &Decision,
         command: decisions::Command,
     ) -> Result<CommandId, Error> {
-        let order = |command_id, command| Order {
-            command,
-            command_id,
-            principal: principal.clone(),
-            decision: decision.clone(),
-            cause: None,
-        };
-        match self.decisions.execute(order(id, command.clone())).await {
-            Err(Error::IdTaken | Error::Stale { .. } | Error::Untimely { .. }) => {
-                let fresh = self.clock.command_id();
-                self.decisions.execute(order(fresh, command)).await.map(|_| fresh)
-            }
-            answered => answered.map(|_| id),
-        }
+        let (principal, decision) = (principal.clone(), decision.clone());
+        let order = Order { command, command_id: id, principal, decision, cause: None };
+        self.execute_somehow(&self.decisions, order).await.map(|(id, _)| id)
+    }
+}
+
+/// The door's own command, under an id derived from the request's: a repeat of the request repeats it too.
+fn own(step: &[&str], request: CommandId, command: tokens::Command) -> Order<tokens::Command> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(step.join(" ").as_bytes()).update(&request.0.to_be_bytes());
+    Order {
+        command,
+        command_id: CommandId::derived(Digest(*hasher.finalize().as_bytes())),
+        principal: Principal::internal("door"),
+        decision: Decision::default(),
+        cause: None,
     }
 }
 
@@ -410,13 +526,39 @@ pub struct Stopped {
 /// A stop is answered within this, recorded or not.
 const STOP_RECORDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What the use that paid for a command becomes; `None` while nobody knows.
+/// How far a caller's clock may be ahead of ours: as far as the hosts let it.
+const AHEAD_MAX: Millis = Millis::seconds(60);
+
+/// Sources of strangers that are counted one by one.
+const SOURCES_MAX: usize = 1_024;
+
+/// What the use that paid for a command becomes; `None` while the command may yet be done.
+///
+/// A repeat of the request holds the same use. So it is given back only once nothing will ever be done under this command
+/// id: after an overload, a restart or a failed write the caller repeats, and what was given back would buy two effects.
 fn settlement<M: Machine>(answer: &Result<Answer<M>, Error>) -> Option<Settlement> {
     match answer {
         Ok(Answer { outcome: Ok(_), .. }) => Some(Settlement::Succeeded),
-        Err(Error::Unknown { .. } | Error::AnswerLost { .. }) => None,
-        Ok(Answer { outcome: Err(_), .. }) | Err(_) => Some(Settlement::Refused),
+        Ok(Answer { outcome: Err(_), .. }) | Err(Error::IdTaken | Error::Stale { .. }) => Some(Settlement::Refused),
+        Err(_) => None,
     }
+}
+
+fn is_up<M: Machine>(machine: &Handle<M>) -> Result<(), Denial> {
+    if machine.is_up() {
+        return Ok(());
+    }
+    let remedy = "see `sop tree`; repeat with the same command id once it runs";
+    let denial = Denial::new(Layer::Availability, "door.not_ready", format!("{} is down", M::NAME), remedy);
+    Err(denial.rule(M::NAME).retry_after(Millis(500)))
+}
+
+fn fits(ask: &Ask) -> Result<(), Denial> {
+    Asked::check(ask.action, &ask.resource, &ask.context)
+}
+
+fn sealed_by(stop: &governance::Stop) -> Sealed {
+    Sealed { by: stop.by.to_string(), reason: stop.reason.clone() }
 }
 
 fn asked(ask: &Ask) -> Asked {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use governance::Governance;
-use kernel::{Decision, Denial, Digest, Kin, Layer, Principal, Timestamp, TokenId};
+use kernel::{Decision, Denial, Digest, Layer, Principal, Timestamp, TokenId};
 use policy::{Policies, Question, Value};
 use tokens::{Grant, State, Token, Tokens};
 
@@ -14,13 +14,18 @@ const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.s
 /// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
 const BY_CAPABILITY: [&str; 2] = ["system.stop", "system.resume"];
 
+/// Policies that a denial names, and the characters of each name: an author may have chosen any.
+const RULES_SHOWN: usize = 5;
+const RULE_SHOWN: usize = 100;
+
 /// All that the judge sees: durable state, and the request.
 pub struct Sight<'a> {
     pub now: Timestamp,
     pub governance: &'a Governance,
     pub tokens: &'a Tokens,
-    /// The compiled policies of the active epoch.
-    pub policies: &'a Policies,
+    /// The compiled policies of the active epoch, or why there are none.
+    pub policies: Result<&'a Policies, &'a Denial>,
+    /// What the switch says; a stop that only governance knows is in force as well.
     pub sealed: Option<&'a Sealed>,
     /// Counts every durable change of authority.
     pub generation: u64,
@@ -60,30 +65,35 @@ pub enum Verdict {
         by: Option<Bearer>,
         denial: Denial,
         policy_epoch: u64,
+        generation: u64,
     },
 }
 
 /// Walks the layers in order; the first no is the answer.
 pub fn judge(sight: &Sight<'_>) -> Verdict {
-    let policy_epoch = sight.governance.active_epoch();
+    let (policy_epoch, generation) = (sight.governance.active_epoch(), sight.generation);
     let bearer = match authenticate(sight) {
         Ok(bearer) => bearer,
-        Err((by, denial)) => return Verdict::Deny { by, denial, policy_epoch },
+        Err(denial) => return Verdict::Deny { by: None, denial, policy_epoch, generation },
     };
-    let judged = sealed(sight).and_then(|()| admit(sight, &bearer)).and_then(|()| by_policy(sight, &bearer));
+    let judged = lives(sight, &bearer)
+        .and_then(|()| known(sight))
+        .and_then(|()| unsealed(sight))
+        .and_then(|()| admit(sight, &bearer))
+        .and_then(|()| by_policy(sight, &bearer));
     match judged {
         Ok(policies) => {
-            let decision = Decision { policy_epoch, policies, generation: sight.generation, token: None };
-            Verdict::Allow { bearer, decision }
+            Verdict::Allow { bearer, decision: Decision { policy_epoch, policies, generation, token: None } }
         }
-        Err(denial) => Verdict::Deny { by: Some(bearer), denial, policy_epoch },
+        Err(denial) => Verdict::Deny { by: Some(bearer), denial, policy_epoch, generation },
     }
 }
 
-fn authenticate(sight: &Sight<'_>) -> Result<Bearer, (Option<Bearer>, Denial)> {
+/// A denial here is that of a stranger.
+fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
     let stranger = |code, reason: &str| {
         let remedy = "give an operator's credential or a token's secret with --credential, SOP_CREDENTIAL or Authorization: Bearer";
-        (None, Denial::new(Layer::Authenticate, code, reason, remedy))
+        Denial::new(Layer::Authenticate, code, reason, remedy).rule("a credential for every request")
     };
     let Some(digest) = sight.credential else { return Err(stranger("door.no_credential", "no credential was shown")) };
     if let Some(operator) = sight.governance.authenticate(digest) {
@@ -91,23 +101,43 @@ fn authenticate(sight: &Sight<'_>) -> Result<Bearer, (Option<Bearer>, Denial)> {
     }
     let token = sight.tokens.by_secret(digest, sight.now);
     let token = token.ok_or_else(|| stranger("door.unknown_credential", "nobody holds this credential"))?;
-    let Token { id, subject, operation, grant, state, .. } = token;
-    let bearer = Bearer::Token { subject, token: id, operation, todo: grant.todo() };
-    let ended = match state {
-        // How many uses are left is for the consumption to say: a repeat of a paid request must still be answered.
-        State::Active | State::Exhausted => return Ok(bearer),
-        State::Expired => ("tokens.expired", "the token expired"),
-        State::Revoked => ("tokens.revoked", "the token was revoked"),
+    let Token { id, subject, operation, grant, .. } = token;
+    Ok(Bearer::Token { subject, token: id, operation, todo: grant.todo() })
+}
+
+/// Has the token ended?
+fn lives(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
+    let Bearer::Token { token, .. } = bearer else { return Ok(()) };
+    let (code, reason) = match sight.tokens.show(*token, sight.now) {
+        Some(Token { state: State::Revoked, .. }) => ("tokens.revoked", "the token was revoked"),
+        // Also of one that is exhausted, which its state says first. How many uses are left is for the consumption to say:
+        // a repeat of a paid request must still be answered.
+        Some(Token { expires_at, .. }) if expires_at <= sight.now => ("tokens.expired", "the token expired"),
+        Some(_) | None => return Ok(()),
     };
-    let denial = Denial::new(Layer::Token, ended.0, ended.1, "ask for a new token").rule(format!("token {id}"));
-    Err((Some(bearer), denial))
+    Err(Denial::new(Layer::Token, code, reason, "ask for a new token").rule(format!("token {token}")))
+}
+
+/// Is this something that can be asked for at all?
+fn known(sight: &Sight<'_>) -> Result<(), Denial> {
+    if policy::action(sight.action).is_some() || BY_CAPABILITY.contains(&sight.action) {
+        return Ok(());
+    }
+    let action: String = sight.action.chars().take(80).collect();
+    let reason = format!("there is no action {action:?}");
+    let remedy = "ask for one of the actions that are listed under GET /v1/actions";
+    Err(Denial::new(Layer::Request, "request.unknown_action", reason, remedy).rule("the catalogue of actions"))
+}
+
+fn unsealed(sight: &Sight<'_>) -> Result<(), Denial> {
+    let stop = || sight.governance.stop().map(|stop| Sealed { by: stop.by.to_string(), reason: stop.reason.clone() });
+    sight.sealed.cloned().or_else(stop).map_or(Ok(()), |sealed| under(&sealed, sight.action))
 }
 
 /// Under an emergency stop nothing changes any more; what is recorded can still be read.
-fn sealed(sight: &Sight<'_>) -> Result<(), Denial> {
-    let Some(Sealed { by, reason }) = sight.sealed else { return Ok(()) };
-    let reads = policy::action(sight.action).is_some_and(|action| action.reads_only);
-    if reads || BY_CAPABILITY.contains(&sight.action) {
+pub(crate) fn under(Sealed { by, reason }: &Sealed, action: &str) -> Result<(), Denial> {
+    let reads = policy::action(action).is_some_and(|action| action.reads_only);
+    if reads || BY_CAPABILITY.contains(&action) {
         return Ok(());
     }
     let reason = format!("{by} stopped everything: {reason}");
@@ -117,6 +147,16 @@ fn sealed(sight: &Sight<'_>) -> Result<(), Denial> {
 /// The capability: may this bearer ask for this at all?
 fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     let Bearer::Token { token, operation, todo, .. } = bearer else { return Ok(()) };
+    if BY_CAPABILITY.contains(&sight.action) {
+        // A stop consumes nothing, so that it needs nothing; a token would open it for ever.
+        let reason = format!(
+            "{} asks with a token, and {} takes an operator's own credential",
+            bearer.principal(),
+            sight.action
+        );
+        let denial = Denial::new(Layer::Admit, "door.operators_only", reason, "ask an operator");
+        return Err(denial.rule("capability:operator"));
+    }
     let shown = sight.tokens.show(*token, sight.now);
     let audience = shown.as_ref().map_or("nobody", |token| token.audience.as_str());
     let fits = audience == AUDIENCE
@@ -145,19 +185,13 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
 fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> {
     let principal = bearer.principal();
     if BY_CAPABILITY.contains(&sight.action) {
-        let remedy = "ask an operator";
-        let reason = format!("{principal} is no operator");
-        return match principal.kin {
-            Kin::Operator => Ok(vec!["capability:operator".to_owned()]),
-            Kin::Agent | Kin::Protocol | Kin::Internal => {
-                Err(Denial::new(Layer::Admit, "door.operators_only", reason, remedy).rule("capability:operator"))
-            }
-        };
+        return Ok(vec!["capability:operator".to_owned()]);
     }
+    let policies = sight.policies.map_err(Clone::clone)?;
     let mut context = sight.context.clone();
     context.insert("via_token".to_owned(), Value::Bool(matches!(bearer, Bearer::Token { .. })));
     let question = Question { principal, action: sight.action, resource: sight.resource, context };
-    let judgement = sight.policies.judge(&question);
+    let judgement = policies.judge(&question);
     if judgement.allowed {
         return Ok(judgement.determining);
     }
@@ -175,8 +209,18 @@ fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> 
             remedy,
         )
     } else {
-        let rule = format!("epoch {epoch}: {}", judgement.determining.join(", "));
+        let rule = format!("epoch {epoch}: {}", listed(&judgement.determining));
         ("policy.forbidden", format!("{what}: a policy forbids it"), rule, "see the rule with `sop policy show`")
     };
     Err(Denial::new(Layer::Policy, code, reason, remedy).rule(rule))
+}
+
+/// The first few of what may be hundreds.
+fn listed(policies: &[String]) -> String {
+    let shown = policies.iter().take(RULES_SHOWN).map(|id| id.chars().take(RULE_SHOWN).collect::<String>());
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match policies.len().saturating_sub(RULES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }

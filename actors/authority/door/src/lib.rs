@@ -1,7 +1,7 @@
 //! The one door: every request, from wherever, takes this path and no other.
 //!
 //! ```text
-//! authenticate -> seal -> admit (capability) -> policy -> token (consumed) -> decide, commit with audit -> settled
+//! authenticate -> seal -> admit (capability) -> policy -> token (consumed) -> seal -> decide, commit with audit -> settled
 //! ```
 //!
 //! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
@@ -12,10 +12,13 @@
 //! 2. The judge sees durable facts only, so a request judged after an acknowledged revocation never succeeds.
 //! 3. An allow lives in the envelope of its effect; a decision without an effect is one record in [`Decisions`]; an
 //!    unauthenticated denial is counted, so that strangers cannot fill the disk.
-//! 4. A token is consumed before the effect, under an id derived from the command's: one use, at most one effect.
-//! 5. The seal shuts in memory first: an emergency stop needs neither journal nor disk.
+//! 4. A token is consumed before the effect, under an id derived from the command's: one use, at most one effect. It is
+//!    given back only once nothing will ever be done under that command id.
+//! 5. The seal shuts in memory first: an emergency stop needs neither journal nor disk. It opens for the digest of the stop
+//!    that shut it, and for no other.
+//! 6. What decides and what is recorded as deciding are of one policy epoch.
 
-mod decisions;
+pub mod decisions;
 mod front;
 mod judge;
 mod seal;

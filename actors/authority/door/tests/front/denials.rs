@@ -1,0 +1,144 @@
+//! Who is denied, and what is kept of it.
+
+use door::Event;
+use kernel::{Layer, Millis};
+
+use crate::world::{OPEN, Setup, World, ask, bearing, by, told, with, word};
+
+#[tokio::test]
+async fn the_denial_of_somebody_known_is_one_record() {
+    let world = Setup::default().start().await;
+    world.bootstrap().await;
+    let request = with(ask(1, "todo.claim", "todo-7"), "holder", "agent/alpha");
+    for _ in 0..3 {
+        let denied = world.put(&request, 1).await.unwrap_err();
+        assert_eq!(denied.decision, Some(request.command_id));
+        let records = world.records("decisions");
+        assert_eq!(records.len(), 1, "a repeat adds nothing");
+        assert_eq!((records[0].principal.as_str(), records[0].command_id), ("operator/root", request.command_id));
+        assert_eq!(records[0].decision.generation, world.generation(), "what was in force can be told from it");
+        let Event::Denied(kept) = &world.decisions()[0] else { panic!("it was denied") };
+        assert_eq!((kept.action.as_str(), kept.resource.as_str()), ("todo.claim", "todo-7"));
+        let context: Vec<_> = kept.context.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
+        assert_eq!(context, [("holder", "agent/alpha")]);
+        assert_eq!((kept.policy_epoch, kept.denial()), (0, denied.denial));
+    }
+    // The same request is another decision under another policy.
+    world.activate("permit (principal, action == Action::\"policy.propose\", resource); permit (principal, action == Action::\"policy.activate\", resource);").await;
+    let denied = world.put(&request, 1).await.unwrap_err();
+    assert_ne!(denied.decision, Some(request.command_id));
+    assert_eq!(world.records("decisions").len(), 2);
+}
+
+#[tokio::test]
+async fn a_stranger_is_counted_and_leaves_no_record() {
+    let world = World::open().await;
+    let nobody = door::Ask { credential: None, ..ask(1, "todo.release", "todo-7") };
+    let guesser = by("a guess", ask(2, "todo.release", "todo-7"));
+    for (request, code) in
+        [(&nobody, "door.no_credential"), (&guesser, "door.unknown_credential"), (&guesser, "door.unknown_credential")]
+    {
+        let denied = world.put(request, 1).await.unwrap_err();
+        assert_eq!((denied.denial.code.as_str(), denied.decision), (code, None));
+        assert_eq!(word(world.door.witness(request).await), code);
+    }
+    let counted = [(1_000, "door.no_credential".to_owned(), 2), (1_000, "door.unknown_credential".to_owned(), 4)];
+    assert_eq!(world.door.strangers(), counted);
+    assert_eq!(world.decisions(), []);
+}
+
+#[tokio::test]
+async fn strangers_from_everywhere_fill_no_memory() {
+    let world = World::open().await;
+    for source in 0..3_000 {
+        let nobody = door::Ask { credential: None, source, ..ask(1, "todo.list", "*") };
+        assert_eq!(word(world.door.witness(&nobody).await), "door.no_credential");
+    }
+    let strangers = world.door.strangers();
+    assert!(strangers.len() <= 1_025, "{}", strangers.len());
+    assert_eq!(strangers.iter().map(|(_, _, count)| count).sum::<u64>(), 3_000, "each is counted all the same");
+    assert_eq!(strangers.last().unwrap().0, u32::MAX, "together, under a number that no user has");
+}
+
+#[tokio::test]
+async fn a_door_without_its_parts_says_which_one_is_missing() {
+    let world = World::open().await;
+    world.kill(&world.governance).await;
+    let denial = world.put(&ask(1, "todo.release", "todo-7"), 1).await.unwrap_err().denial;
+    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Availability, "door.not_ready"));
+    assert_eq!((denial.rule.as_deref(), denial.retry_after), (Some("governance"), Some(Millis(500))));
+    assert_eq!(world.door.ready(), Err(denial));
+    world.restart(&world.governance).await;
+    assert_eq!(world.door.ready(), Ok(()));
+    assert_eq!(told(world.put(&ask(1, "todo.release", "todo-7"), 1).await), "1");
+}
+
+/// Nobody can be told from a stranger yet: that is no reason to call him one.
+#[tokio::test]
+async fn before_governance_has_read_its_records_nobody_is_a_stranger() {
+    let world = Setup::default().start().await;
+    world.kill(&world.governance).await;
+    assert_eq!(word(world.door.stop(&ask(1, "system.stop", "*"), "fire").await), "door.not_ready");
+    assert_eq!(world.door.strangers(), []);
+}
+
+/// A record has a limit, and what is over it would end the machine that keeps the decisions.
+#[tokio::test]
+async fn long_texts_are_refused_before_anything_else() {
+    let world = Setup::default().start().await;
+    world.bootstrap().await;
+    world.activate(&format!("{OPEN} forbid (principal, action == Action::\"gap.scan\", resource);")).await;
+    let long = "é".repeat(100_000);
+    for (row, request) in [
+        ("resource", ask(1, "todo.show", &long)),
+        ("value", with(ask(2, "gap.scan", "*"), "root", long.as_str())),
+        ("name", with(ask(3, "gap.scan", "*"), &long, 1)),
+        ("many", (0..100).fold(ask(4, "gap.scan", "*"), |ask, number| with(ask, &number.to_string(), 1))),
+        ("by a stranger", by("a guess", ask(5, "todo.show", &long))),
+    ] {
+        let denied = world.door.witness(&request).await.unwrap_err();
+        assert_eq!((denied.denial.layer, denied.denial.code.as_str()), (Layer::Request, "request.too_long"), "{row}");
+        assert!(denied.denial.rule.is_some() && !denied.denial.remedy.is_empty(), "{row}");
+        assert_eq!(word(world.put(&request, 1).await), "request.too_long", "{row}");
+    }
+    // A stop is not kept from stopping, nor its denial from being recorded.
+    world.issue(1, "todo.list", 1).await;
+    assert_eq!(word(world.door.stop(&bearing(1, ask(6, "system.stop", &long)), "fire").await), "request.too_long");
+    assert_eq!(world.door.ready(), Ok(()), "nothing ended");
+    // What is just short enough is kept whole.
+    let longest = "r".repeat(4_096);
+    let request = with(ask(7, "gap.scan", &longest), "root", longest.as_str());
+    assert_eq!(word(world.put(&request, 1).await), "policy.forbidden");
+    let Some(Event::Denied(kept)) = world.decisions().pop() else { panic!("it is on record") };
+    assert_eq!((kept.resource.as_str(), kept.context[0].value.as_str()), (longest.as_str(), longest.as_str()));
+}
+
+/// A thousand policies that forbid are one denial that fits into its record.
+#[tokio::test]
+async fn the_rule_of_a_denial_is_of_bounded_length() {
+    let world = Setup::default().start().await;
+    world.bootstrap().await;
+    let forbids: String = (0..600)
+        .map(|number| {
+            format!("@id(\"forbidden-{number:040}\") forbid(principal,action==Action::\"todo.list\",resource);")
+        })
+        .take_while({
+            let mut bytes = OPEN.len();
+            move |text| {
+                bytes += text.len();
+                bytes < policy::Policies::TEXT_MAX
+            }
+        })
+        .collect();
+    world.activate(&format!("{OPEN}{forbids}")).await;
+    let denied = world.door.witness(&ask(1, "todo.list", "*")).await.unwrap_err();
+    assert_eq!((denied.denial.code.as_str(), denied.decision.is_some()), ("policy.forbidden", true));
+    let rule = denied.denial.rule.unwrap();
+    assert!(rule.len() < 1_000 && rule.contains("more"), "{rule}");
+}
+
+#[test]
+fn no_secret_shows() {
+    let shown = format!("{:?}", by("hunter2", ask(1, "todo.list", "*")));
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

@@ -1,0 +1,142 @@
+//! What is let in, and what its record says.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use kernel::{Decision, TokenUse};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::world::{HASTY, Mode, NOON, Setup, World, ask, bearing, id_at, told, word};
+
+#[tokio::test]
+async fn an_allow_lives_in_the_envelope_of_its_effect() {
+    let world = World::open().await;
+    let token = world.issue(1, "todo.release", 3).await;
+    let generation = world.generation();
+    let decision = Decision { policy_epoch: 1, policies: vec!["all".into()], generation, token: None };
+    for (row, ask, principal, spent) in [
+        ("the operator", ask(1, "todo.release", "todo-7"), "operator/root", None),
+        ("a bearer", bearing(1, ask(2, "todo.release", "todo-7")), "agent/alpha", Some(TokenUse { token, number: 1 })),
+    ] {
+        let done = world.put(&ask, 7).await.unwrap();
+        assert!(!done.repeated, "{row}");
+        let record = world.records("shelf").pop().unwrap();
+        assert_eq!((record.sequence, record.sequence), (done.first, done.last), "{row}");
+        assert_eq!((record.principal.as_str(), record.command_id), (principal, ask.command_id), "{row}");
+        assert_eq!(record.decision, Decision { token: spent, ..decision.clone() }, "{row}");
+    }
+    assert_eq!(world.decisions(), [], "there is no second record");
+}
+
+#[tokio::test]
+async fn an_answered_question_is_one_record() {
+    let world = World::open().await;
+    let question = ask(1, "todo.list", "*");
+    for _ in 0..2 {
+        let pass = world.door.witness(&question).await.unwrap();
+        assert_eq!((pass.principal.to_string(), pass.decision.policies), ("operator/root".into(), vec!["all".into()]));
+        let records = world.records("decisions");
+        assert_eq!(records.len(), 1);
+        assert_eq!((records[0].command_id, records[0].decision.policy_epoch), (question.command_id, 1));
+        let door::Event::Answered(answered) = &world.decisions()[0] else { panic!("it was allowed") };
+        assert_eq!((answered.action.as_str(), answered.resource.as_str()), ("todo.list", "*"));
+    }
+}
+
+/// What cannot be recorded is not shown, but for operators while the disk is full.
+#[tokio::test]
+async fn a_question_is_recorded_before_it_is_answered() {
+    let world = World::open().await;
+    world.setup.disk.set(Mode::Fail { written: false });
+    assert_eq!(word(world.door.witness(&ask(1, "todo.list", "*")).await), "host.outcome_unknown");
+}
+
+#[tokio::test]
+async fn with_a_full_disk_operators_read_on_and_nothing_changes() {
+    let world = World::open().await;
+    world.issue(1, "todo.list", 3).await;
+    let world = world.again_with(|setup| setup.reserve_bytes = u64::MAX).await;
+    assert_eq!(word(world.door.witness(&ask(1, "todo.list", "*")).await), "allowed");
+    assert_eq!(world.decisions(), []);
+    let full = world.put(&ask(2, "todo.release", "todo-7"), 7).await.unwrap_err().denial;
+    assert_eq!(full.code, "journal.disk_full");
+    assert!(full.retry_after.is_some());
+    assert_eq!(word(world.door.witness(&bearing(1, ask(3, "todo.list", "*"))).await), "journal.disk_full");
+    assert_eq!(
+        word(world.door.witness(&ask(4, "system.kill", "x")).await),
+        "journal.disk_full",
+        "it changes something"
+    );
+}
+
+/// The record must not name an epoch whose policies did not decide.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the race is between two threads")]
+async fn a_policy_that_changes_while_a_request_is_judged() {
+    let world = Arc::new(World::open().await);
+    let (asked, mut hear) = unbounded_channel();
+    let (answer, answered) = channel();
+    *world.setup.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        asked.send(()).unwrap();
+        answered.recv().unwrap();
+    }));
+    let judging = world.clone();
+    let hasty = std::thread::Builder::new().name(HASTY.into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime
+            .block_on(judging.put(&ask(1, "todo.release", "todo-7"), 7))
+            .map(|_| ())
+            .map_err(|denied| denied.denial.into())
+    });
+    hear.recv().await.unwrap();
+    let forbids = "@id(\"all\") permit (principal, action, resource);
+        @id(\"none\") forbid (principal, action == Action::\"todo.release\", resource);";
+    let epoch = world.activate(forbids).await;
+    answer.send(()).unwrap();
+    let hasty = hasty.unwrap();
+    while !hasty.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let denial: Box<kernel::Denial> = hasty.join().unwrap().unwrap_err();
+    assert_eq!((denial.code.as_str(), denial.rule), ("policy.forbidden", Some(format!("epoch {epoch}: none"))));
+}
+
+#[tokio::test]
+async fn a_request_judged_after_a_revocation_was_acknowledged_fails() {
+    let world = World::open().await;
+    let token = world.issue(1, "todo.release", 3).await;
+    assert_eq!(told(world.put(&bearing(1, ask(1, "todo.release", "todo-7")), 1).await), "1");
+    world.revoke(token).await;
+    for number in [1, 2] {
+        let denied = world.put(&bearing(1, ask(number, "todo.release", "todo-7")), 1).await.unwrap_err();
+        assert_eq!(denied.denial.code, "tokens.revoked", "{number}");
+    }
+    assert_eq!(world.on_shelf().await, 1);
+}
+
+/// What the operator asked for before the stop may still end up behind it; its record tells.
+#[tokio::test]
+async fn what_was_in_flight_when_everything_stopped_is_of_an_older_generation() {
+    let world = World::open().await;
+    world.setup.disk.set(Mode::Hold);
+    let put = ask(1, "todo.release", "todo-7");
+    let stop = ask(2, "system.stop", "*");
+    let (put, stopped, ()) =
+        tokio::join!(world.put(&put, 7), world.door.stop(&stop, "fire"), async { world.setup.disk.set(Mode::Pass) });
+    assert_eq!((told(put).as_str(), stopped.unwrap().recorded.is_ok()), ("7", true));
+    let generation = world.records("shelf").pop().unwrap().decision.generation;
+    assert!(generation < world.generation(), "{generation}");
+    assert_eq!(told(world.put(&ask(3, "todo.release", "todo-7"), 1).await), "door.sealed");
+}
+
+#[tokio::test]
+async fn a_command_id_names_one_command() {
+    let world = Setup::default().start().await;
+    world.bootstrap().await;
+    world.activate(crate::world::OPEN).await;
+    assert_eq!(told(world.put(&ask(1, "todo.release", "todo-7"), 7).await), "7");
+    assert_eq!(told(world.put(&ask(1, "todo.release", "todo-7"), 7).await), "7, again");
+    assert_eq!(told(world.put(&ask(1, "todo.release", "todo-7"), 8).await), "host.id_taken");
+    assert_eq!(world.records("shelf").len(), 1);
+    assert_eq!(world.records("shelf")[0].command_id, id_at(NOON, 1));
+}

@@ -1,0 +1,8 @@
+//! The front over real hosts: what is recorded, spent, sealed and answered, whatever fails.
+
+mod denials;
+mod effects;
+mod shelf;
+mod spending;
+mod stops;
+mod world;

@@ -1,0 +1,416 @@
+//! A door over real hosts in a tree, over a journal in a directory, with a clock that stands until it is moved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use door::{Ask, Decisions, Denied, Done, Door, Follower, Seal, Secret};
+use governance::Governance;
+use host::{Answer, Clock, Error, Handle, Limits, Order, View};
+use journal::envelope::Record;
+use journal::store::{Group, Log, StoreError};
+use journal::{Journal, Keeper};
+use kernel::{CommandId, Decision, Digest, Machine, Millis, Position, Principal, Recorded, Timestamp, TokenId};
+use policy::Value;
+use supervisors::{ChildRef, Exhausted, NodeState, Strategy, Supervisor, Tree};
+use tempfile::TempDir;
+use tokens::{Grant, Issue, Tokens, UseState};
+
+use crate::shelf::{Command, Shelf};
+
+pub const NOON: Timestamp = Timestamp(1_800_000_000_000);
+pub const LONG: Duration = Duration::from_hours(1);
+pub const ROOT: &str = "the operator's secret";
+pub const OPEN: &str = "@id(\"all\") permit (principal, action, resource);";
+
+/// How the disk answers a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Pass,
+    /// The sync does not come back until the mode changes.
+    Hold,
+    /// Fails; whether the group was `written` cannot be seen from outside.
+    Fail {
+        written: bool,
+    },
+}
+
+#[derive(Clone)]
+pub struct Disk(Arc<(Mutex<Switch>, Condvar)>);
+
+struct Switch {
+    mode: Mode,
+    /// Groups that pass before the mode holds.
+    first: u64,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self(Arc::new((Mutex::new(Switch { mode: Mode::Pass, first: 0 }), Condvar::new())))
+    }
+}
+
+impl Disk {
+    pub fn set(&self, mode: Mode) {
+        self.after(0, mode);
+    }
+
+    /// Lets `first` groups pass, then does as `mode` says.
+    pub fn after(&self, first: u64, mode: Mode) {
+        *self.0.0.lock().unwrap() = Switch { mode, first };
+        self.0.1.notify_all();
+    }
+}
+
+struct Told {
+    log: Box<dyn Log>,
+    disk: Disk,
+}
+
+impl Log for Told {
+    fn append_group(&mut self, group: &Group) -> Result<(), StoreError> {
+        let (switch, changed) = &*self.disk.0;
+        let mut held = switch.lock().unwrap();
+        if 0 < held.first {
+            held.first -= 1;
+            return self.log.append_group(group);
+        }
+        let mode = changed.wait_while(held, |switch| switch.mode == Mode::Hold).unwrap().mode;
+        match mode {
+            Mode::Pass | Mode::Hold => self.log.append_group(group),
+            Mode::Fail { written } => {
+                if written {
+                    self.log.append_group(group)?;
+                }
+                Err(StoreError::Io { why: "EIO".into() })
+            }
+        }
+    }
+}
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// What a world is made of; the defaults are those of a small, healthy one.
+#[derive(Clone)]
+pub struct Setup {
+    pub dir: Arc<TempDir>,
+    pub now: Arc<AtomicU64>,
+    /// Done once, when a thread of this name next looks at the clock.
+    pub meanwhile: Arc<Mutex<Option<Meanwhile>>>,
+    pub reserve_bytes: u64,
+    /// That the shelf keeps.
+    pub outcomes: usize,
+    pub disk: Disk,
+    pub seal: Option<PathBuf>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            dir: Arc::new(tempfile::tempdir().unwrap()),
+            now: Arc::new(AtomicU64::new(NOON.0)),
+            meanwhile: Arc::default(),
+            reserve_bytes: 0,
+            outcomes: 1_000,
+            disk: Disk::default(),
+            seal: None,
+        }
+    }
+}
+
+pub const HASTY: &str = "hasty";
+
+impl Setup {
+    pub fn seal_file(&self) -> PathBuf {
+        self.seal.clone().unwrap_or_else(|| self.dir.path().join("sealed"))
+    }
+
+    fn clock(&self) -> Clock {
+        let (now, meanwhile) = (self.now.clone(), self.meanwhile.clone());
+        Clock::from_fn(move || {
+            if std::thread::current().name() == Some(HASTY) {
+                let act = meanwhile.lock().unwrap().take();
+                if let Some(act) = act {
+                    act();
+                }
+            }
+            Timestamp(now.load(Ordering::SeqCst))
+        })
+    }
+
+    pub async fn start(self) -> World {
+        let disk = self.disk.clone();
+        let limits = journal::Limits { reserve_bytes: self.reserve_bytes, ..journal::Limits::default() };
+        let wrap = move |log| Box::new(Told { log, disk: disk.clone() }) as Box<dyn Log>;
+        let journal = Journal::with_log(&self.dir.path().join("journal"), limits, Box::new(wrap));
+        let (clock, limits) = (self.clock(), Limits::default());
+        let (governance_view, tokens_view) =
+            (Arc::new(Follower::<Governance>::default()), Arc::new(Follower::<Tokens>::default()));
+        let view: Arc<dyn View<Governance>> = governance_view.clone();
+        let governance = Handle::new(&journal, &clock, limits, Some(view));
+        let view: Arc<dyn View<Tokens>> = tokens_view.clone();
+        let tokens = Handle::new(&journal, &clock, limits, Some(view));
+        let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
+        let kept = Limits { outcomes: self.outcomes, ..limits };
+        let things = Handle::<Shelf>::new(&journal, &clock, kept, None);
+        let seal = Seal::new(&self.seal_file());
+        let door = Door::new(
+            clock.clone(),
+            (governance.clone(), governance_view.clone()),
+            (tokens.clone(), tokens_view.clone()),
+            decisions.clone(),
+            seal,
+        );
+        let kept = journal.clone();
+        let keeper = ChildRef::new("journal");
+        let root = Supervisor::new("root", Strategy::OneForOne)
+            .child(supervisors::Child::actor(&keeper, move || (Keeper, kept.clone())))
+            .child(governance.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(tokens.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(decisions.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(things.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine));
+        let tree = Tree::start(root, 1).await.unwrap();
+        World {
+            setup: self,
+            journal,
+            clock,
+            governance,
+            governance_view,
+            tokens,
+            tokens_view,
+            shelf: things,
+            door,
+            tree,
+        }
+    }
+}
+
+pub struct World {
+    pub setup: Setup,
+    pub journal: Journal,
+    clock: Clock,
+    pub governance: Handle<Governance>,
+    governance_view: Arc<Follower<Governance>>,
+    pub tokens: Handle<Tokens>,
+    tokens_view: Arc<Follower<Tokens>>,
+    pub shelf: Handle<Shelf>,
+    pub door: Door,
+    pub tree: Tree,
+}
+
+impl Drop for World {
+    /// A test that ends early must not leave the committer waiting.
+    fn drop(&mut self) {
+        self.setup.disk.set(Mode::Pass);
+    }
+}
+
+impl World {
+    /// With an operator, and a policy that permits everything to everybody.
+    pub async fn open() -> Self {
+        Self::with(Setup::default(), OPEN).await
+    }
+
+    pub async fn with(setup: Setup, policy: &str) -> Self {
+        let world = setup.start().await;
+        world.bootstrap().await;
+        world.activate(policy).await;
+        world
+    }
+
+    /// Ends the process, as far as the hosts can tell, and starts another over the same directory.
+    pub async fn again(self) -> Self {
+        self.again_with(|_| ()).await
+    }
+
+    pub async fn again_with(self, change: impl FnOnce(&mut Setup)) -> Self {
+        self.tree.shutdown(LONG).await;
+        self.journal.close();
+        let mut setup = Setup { disk: Disk::default(), ..self.setup.clone() };
+        change(&mut setup);
+        drop(self);
+        setup.start().await
+    }
+
+    pub async fn bootstrap(&self) {
+        let credential = Secret::of(ROOT).digest();
+        done(
+            self.governance
+                .execute(self.own(governance::Command::Bootstrap { operator: "root".into(), credential }))
+                .await,
+        );
+    }
+
+    /// Past the door, as the operator.
+    pub async fn activate(&self, text: &str) -> u64 {
+        let proposed = self.governance.execute(self.own(governance::Command::Propose { text: text.into() })).await;
+        let governance::Reply::Proposed { epoch, .. } = done(proposed) else { panic!("proposed") };
+        done(self.governance.execute(self.own(governance::Command::Activate { epoch, expected_active: None })).await);
+        epoch
+    }
+
+    /// Past the door, a token for `agent/alpha` with its number as its secret.
+    pub async fn issue(&self, number: u8, operation: &str, uses: u32) -> TokenId {
+        self.issue_to("agent/alpha", number, operation, uses, Grant::Operation).await
+    }
+
+    pub async fn issue_to(&self, who: &str, number: u8, operation: &str, uses: u32, grant: Grant) -> TokenId {
+        let id = TokenId(number.into());
+        let command = tokens::Command::Issue(Issue {
+            id,
+            secret: Secret::of(&secret(number)).digest(),
+            grant,
+            subject: who.parse().unwrap(),
+            audience: door::AUDIENCE.into(),
+            operation: operation.into(),
+            uses: Some(uses),
+            lifetime: None,
+        });
+        done(self.tokens.execute(self.own(command)).await);
+        id
+    }
+
+    pub async fn revoke(&self, id: TokenId) {
+        let command = tokens::Command::Revoke { id, reason: tokens::Reason::Withdrawn };
+        done(self.tokens.execute(self.own(command)).await);
+    }
+
+    fn own<C>(&self, command: C) -> Order<C> {
+        Order {
+            command,
+            command_id: self.clock.command_id(),
+            principal: "operator/root".parse::<Principal>().unwrap(),
+            decision: Decision::default(),
+            cause: None,
+        }
+    }
+
+    pub async fn put(&self, ask: &Ask, things: u64) -> Result<Done<Shelf>, Denied> {
+        self.door.perform(ask, &self.shelf, Command::Put { things }).await
+    }
+
+    pub async fn on_shelf(&self) -> u64 {
+        self.shelf.inspect(|shelf| shelf.0).await.unwrap()
+    }
+
+    pub fn later(&self, span: Millis) {
+        self.setup.now.fetch_add(span.0, Ordering::SeqCst);
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.setup.now.load(Ordering::SeqCst))
+    }
+
+    /// Ends a host for good: it is not restarted by itself.
+    pub async fn kill<M: Machine>(&self, handle: &Handle<M>) {
+        let path = format!("root/{}", M::NAME);
+        self.tree.kill(&path).await.unwrap();
+        let is_down = || matches!(self.tree.snapshot().find(&path).unwrap().state, NodeState::Quarantined { .. });
+        while handle.is_up() || !is_down() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub async fn restart<M: Machine>(&self, handle: &Handle<M>) {
+        self.tree.restart(&format!("root/{}", M::NAME)).await.unwrap();
+        handle.up().await;
+    }
+
+    /// The facts of a stream, and the refusals.
+    pub fn records(&self, stream: &str) -> Vec<Record> {
+        let all = self.journal.read_stream(stream, Position(1), Position(u64::MAX), usize::MAX).unwrap();
+        all.into_iter().filter(|record| 2 <= record.kind_id).collect()
+    }
+
+    pub fn decisions(&self) -> Vec<door::Event> {
+        let read = |record: &Record| journal::codec::read((record.kind_id, record.schema), &record.body).unwrap();
+        self.records("decisions").iter().map(read).collect()
+    }
+
+    pub fn kinds<E: Recorded>(&self, stream: &str) -> Vec<&'static str> {
+        let name = |record: &Record| {
+            E::KINDS.iter().find(|kind| kind.id == record.kind_id).map_or("concluded", |kind| kind.name)
+        };
+        self.records(stream).iter().map(name).collect()
+    }
+
+    /// The spent uses of a token and what is known of each.
+    pub fn uses(&self, id: TokenId) -> Vec<(u32, UseState)> {
+        let now = self.now();
+        let uses = self.tokens_view.read(|tokens| tokens.uses(id, now)).unwrap();
+        uses.into_iter().map(|spent| (spent.number, spent.state)).collect()
+    }
+
+    pub fn left(&self, id: TokenId) -> u32 {
+        let now = self.now();
+        self.tokens_view.read(|tokens| tokens.show(id, now)).unwrap().left
+    }
+
+    pub fn stop(&self) -> Option<governance::Stop> {
+        self.governance_view.read(|governance| governance.stop().cloned())
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.governance.durable().0 + self.tokens.durable().0
+    }
+}
+
+pub fn done<M: Machine>(answer: Result<Answer<M>, Error>) -> M::Reply {
+    match answer.unwrap().outcome {
+        Ok(reply) => reply,
+        Err(refusal) => panic!("{refusal}"),
+    }
+}
+
+pub fn secret(number: u8) -> String {
+    format!("the secret of token {number}")
+}
+
+/// The `number`-th command id made at `at`.
+pub fn id_at(at: Timestamp, number: u8) -> CommandId {
+    CommandId::new(at, [number; 10])
+}
+
+/// By the operator, at noon.
+pub fn ask(number: u8, action: &'static str, resource: &str) -> Ask {
+    Ask {
+        action,
+        resource: resource.into(),
+        context: BTreeMap::new(),
+        credential: Some(Secret::of(ROOT)),
+        command_id: id_at(NOON, number),
+        source: 1_000,
+    }
+}
+
+pub fn by(secret: &str, ask: Ask) -> Ask {
+    Ask { credential: Some(Secret::of(secret)), ..ask }
+}
+
+/// By the bearer of a token.
+pub fn bearing(token: u8, ask: Ask) -> Ask {
+    by(&secret(token), ask)
+}
+
+pub fn with(mut ask: Ask, name: &str, value: impl Into<Value>) -> Ask {
+    ask.context.insert(name.into(), value.into());
+    ask
+}
+
+/// An answer in a word or two: `7`, `7, again`, or the code of a denial.
+pub fn told(answer: Result<Done<Shelf>, Denied>) -> String {
+    match answer {
+        Ok(Done { reply, repeated: true, .. }) => format!("{reply}, again"),
+        Ok(Done { reply, .. }) => reply.to_string(),
+        Err(Denied { denial, .. }) => denial.code,
+    }
+}
+
+/// `allowed`, or the code of the denial.
+pub fn word<T>(answer: Result<T, Denied>) -> String {
+    answer.map_or_else(|denied| denied.denial.code, |_| "allowed".to_owned())
+}
+
+pub const NOBODYS: Digest = Digest([9; 32]);

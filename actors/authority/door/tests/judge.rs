@@ -1,0 +1,589 @@
+//! What the judge says: a row for each layer and failure, and what holds for every request.
+
+use std::collections::BTreeMap;
+
+use door::{AUDIENCE, Bearer, Sealed, Sight, Verdict, judge};
+use governance::Governance;
+use kernel::{
+    CommandId, Context, Decision, Denial, Digest, Layer, Machine, Millis, Position, Principal, Timestamp, TokenId,
+};
+use policy::{ACTIONS, Policies, Value};
+use proptest::prelude::*;
+use proptest::sample::select;
+use tokens::{Consume, Grant, Issue, Reason, Replacement, TODO_WORK, Tokens};
+
+const NOON: Timestamp = Timestamp(1_800_000_000_000);
+const ROOT: Digest = Digest([0xff; 32]);
+const OPEN: &str = "@id(\"all\") permit (principal, action, resource);";
+
+const RELEASE: u8 = 1;
+const REVOKED: u8 = 2;
+const SPENT: u8 = 3;
+const TODO: u8 = 4;
+const ELSEWHERE: u8 = 5;
+const INTEGRATION: u8 = 6;
+const TEST: u8 = 7;
+const STOP: u8 = 8;
+const OPERATORS_STOP: u8 = 9;
+const ISSUE: u8 = 10;
+
+fn after<M: Machine>(mut machine: M, by: &str, commands: Vec<M::Command>) -> M {
+    let by: Principal = by.parse().unwrap();
+    for command in commands {
+        let command_id = CommandId::new(NOON, [1; 10]);
+        let told = Context { now: NOON, command_id, principal: by.clone(), decision: Decision::default() };
+        let outcome = machine.decide(&command, &told).unwrap_or_else(|refusal| panic!("{refusal}"));
+        outcome.events.iter().for_each(|event| machine.evolve(event, Position(1)));
+    }
+    machine
+}
+
+fn governance() -> Governance {
+    let bootstrap = governance::Command::Bootstrap { operator: "root".into(), credential: ROOT };
+    after(Governance::default(), "internal/bootstrap", vec![bootstrap])
+}
+
+fn issue(number: u8, subject: &str, audience: &str, operation: &str, grant: Grant) -> tokens::Command {
+    tokens::Command::Issue(Issue {
+        id: TokenId(number.into()),
+        secret: Digest([number; 32]),
+        grant,
+        subject: subject.parse().unwrap(),
+        audience: audience.into(),
+        operation: operation.into(),
+        uses: None,
+        lifetime: None,
+    })
+}
+
+fn all_tokens() -> Tokens {
+    let (alpha, release) = ("agent/alpha", "todo.release");
+    let replaced = Replacement { old: Digest([1; 32]), new: Digest([2; 32]) };
+    let spend = Consume {
+        id: TokenId(SPENT.into()),
+        secret: Digest([SPENT; 32]),
+        audience: AUDIENCE.into(),
+        operation: release.into(),
+        request: Digest([1; 32]),
+        todo: None,
+        artefact: None,
+    };
+    let commands = vec![
+        issue(RELEASE, alpha, AUDIENCE, release, Grant::Operation),
+        issue(REVOKED, alpha, AUDIENCE, release, Grant::Operation),
+        issue(SPENT, alpha, AUDIENCE, release, Grant::Operation),
+        issue(TODO, alpha, AUDIENCE, TODO_WORK, Grant::Todo(7)),
+        issue(ELSEWHERE, alpha, "arp", release, Grant::Operation),
+        issue(INTEGRATION, alpha, AUDIENCE, release, Grant::Integration(replaced)),
+        issue(TEST, alpha, "test.sop", release, Grant::Test),
+        issue(STOP, alpha, AUDIENCE, "system.stop", Grant::Operation),
+        issue(OPERATORS_STOP, "operator/deputy", AUDIENCE, "system.stop", Grant::Operation),
+        issue(ISSUE, alpha, AUDIENCE, "token.issue", Grant::Operation),
+        tokens::Command::Revoke { id: TokenId(REVOKED.into()), reason: Reason::Withdrawn },
+        tokens::Command::Consume(spend),
+    ];
+    after(Tokens::default(), "operator/root", commands)
+}
+
+/// The attributes that the schema has for an action.
+fn context(action: &str, lifetime: i64) -> BTreeMap<String, Value> {
+    let attributes: Vec<(&str, Value)> = match action {
+        "token.issue" => vec![
+            ("kind", "operation".into()),
+            ("subject", "agent/alpha".into()),
+            ("audience", "arp".into()),
+            ("operation", "deploy".into()),
+            ("lifetime_ms", lifetime.into()),
+            ("uses", 1.into()),
+        ],
+        "token.validate" | "token.consume" => vec![("audience", "arp".into()), ("operation", "deploy".into())],
+        "gap.scan" => vec![("root", "/srv".into())],
+        "todo.claim" => vec![("holder", "agent/alpha".into())],
+        _ => vec![],
+    };
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+struct World {
+    governance: Governance,
+    tokens: Tokens,
+}
+
+/// A request; the defaults are the operator's, at noon, with nothing in its way.
+struct Asked<'a> {
+    credential: Option<Digest>,
+    action: &'a str,
+    resource: &'a str,
+    lifetime: i64,
+    now: Timestamp,
+    sealed: Option<&'a Sealed>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(credential: Option<Digest>, action: &'a str, resource: &'a str) -> Self {
+        Self { credential, action, resource, lifetime: 1, now: NOON, sealed: None }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as a request carries it")]
+fn by(token: u8) -> Option<Digest> {
+    Some(Digest([token; 32]))
+}
+
+impl World {
+    fn new() -> Self {
+        Self { governance: governance(), tokens: all_tokens() }
+    }
+
+    fn judge(&self, asked: &Asked<'_>, policies: Result<&Policies, &Denial>) -> Verdict {
+        judge(&Sight {
+            now: asked.now,
+            governance: &self.governance,
+            tokens: &self.tokens,
+            policies,
+            sealed: asked.sealed,
+            generation: 17,
+            action: asked.action,
+            resource: asked.resource,
+            context: &context(asked.action, asked.lifetime),
+            credential: asked.credential,
+        })
+    }
+
+    fn allows(&self, asked: &Asked<'_>, policies: &Policies) -> bool {
+        matches!(self.judge(asked, Ok(policies)), Verdict::Allow { .. })
+    }
+}
+
+#[test]
+fn denials() {
+    let world = World::new();
+    let closed = Policies::compile("").unwrap();
+    let open = Policies::compile(OPEN).unwrap();
+    let forbids = Policies::compile(&format!(
+        "{OPEN} @id(\"not-this\") forbid (principal, action == Action::\"todo.release\", resource);"
+    ))
+    .unwrap();
+    // Valid, and fails for a life of a thousand years and more.
+    let fails = Policies::compile(&format!(
+        "{OPEN} @id(\"long\") forbid (principal, action == Action::\"token.issue\", resource)
+            when {{ context.lifetime_ms * 1000000 > 1 }};"
+    ))
+    .unwrap();
+    let seal = Sealed { by: "operator/root".into(), reason: "fire".into() };
+    let operator = Some(ROOT);
+    let later = NOON + Millis::minutes(15);
+    let (release, own, other) = ("todo.release", "todo-7", "todo-8");
+    let asked = Asked::new;
+    for (row, asked, policies, layer, code, rule, remedy) in [
+        (
+            "no credential",
+            asked(None, release, own),
+            &open,
+            Layer::Authenticate,
+            "door.no_credential",
+            "a credential",
+            "--credential",
+        ),
+        (
+            "no credential for a stop",
+            asked(None, "system.stop", "*"),
+            &open,
+            Layer::Authenticate,
+            "door.no_credential",
+            "a credential",
+            "--credential",
+        ),
+        (
+            "an unknown credential",
+            asked(by(99), release, own),
+            &open,
+            Layer::Authenticate,
+            "door.unknown_credential",
+            "a credential",
+            "--credential",
+        ),
+        (
+            "an expired token",
+            Asked { now: later, ..asked(by(RELEASE), release, own) },
+            &open,
+            Layer::Token,
+            "tokens.expired",
+            "token 0000",
+            "new token",
+        ),
+        (
+            "a spent one that expired",
+            Asked { now: later, ..asked(by(SPENT), release, own) },
+            &open,
+            Layer::Token,
+            "tokens.expired",
+            "token 0000",
+            "new token",
+        ),
+        (
+            "a revoked token",
+            asked(by(REVOKED), release, own),
+            &open,
+            Layer::Token,
+            "tokens.revoked",
+            "token 0000",
+            "new token",
+        ),
+        (
+            "a revoked token that expired",
+            Asked { now: later, ..asked(by(REVOKED), release, own) },
+            &open,
+            Layer::Token,
+            "tokens.revoked",
+            "token 0000",
+            "new token",
+        ),
+        (
+            "an unknown action",
+            asked(operator, "gap.close", "*"),
+            &open,
+            Layer::Request,
+            "request.unknown_action",
+            "catalogue",
+            "/v1/actions",
+        ),
+        (
+            "an unknown action by a bearer",
+            asked(by(RELEASE), "gap.close", "*"),
+            &open,
+            Layer::Request,
+            "request.unknown_action",
+            "catalogue",
+            "/v1/actions",
+        ),
+        (
+            "sealed",
+            Asked { sealed: Some(&seal), ..asked(operator, release, own) },
+            &open,
+            Layer::Seal,
+            "door.sealed",
+            "emergency stop",
+            "sop resume",
+        ),
+        (
+            "sealed, a bearer",
+            Asked { sealed: Some(&seal), ..asked(by(RELEASE), release, own) },
+            &open,
+            Layer::Seal,
+            "door.sealed",
+            "emergency stop",
+            "sop resume",
+        ),
+        (
+            "another operation",
+            asked(by(RELEASE), "todo.submit", own),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            "todo.submit",
+        ),
+        (
+            "another audience",
+            asked(by(ELSEWHERE), release, own),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            release,
+        ),
+        (
+            "a todo token, another todo",
+            asked(by(TODO), release, other),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            release,
+        ),
+        (
+            "a todo token, no todo",
+            asked(by(TODO), "todo.show", "*"),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            "todo.show",
+        ),
+        (
+            "a todo token, the list",
+            asked(by(TODO), "todo.list", "*"),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            "todo.list",
+        ),
+        (
+            "a todo token, a claim",
+            asked(by(TODO), "todo.claim", own),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            "todo.claim",
+        ),
+        (
+            "a todo token, the policy",
+            asked(by(TODO), "policy.propose", "*"),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            "policy.propose",
+        ),
+        (
+            "an integration token",
+            asked(by(INTEGRATION), release, own),
+            &open,
+            Layer::Admit,
+            "door.not_capable",
+            "token 0000",
+            release,
+        ),
+        ("a test token", asked(by(TEST), release, own), &open, Layer::Admit, "door.not_capable", "token 0000", release),
+        (
+            "an agent's stop",
+            asked(by(STOP), "system.stop", "*"),
+            &open,
+            Layer::Admit,
+            "door.operators_only",
+            "capability:operator",
+            "operator",
+        ),
+        (
+            "an operator's stop by token",
+            asked(by(OPERATORS_STOP), "system.stop", "*"),
+            &open,
+            Layer::Admit,
+            "door.operators_only",
+            "capability:operator",
+            "operator",
+        ),
+        (
+            "an agent's resume",
+            asked(by(RELEASE), "system.resume", "*"),
+            &open,
+            Layer::Admit,
+            "door.operators_only",
+            "capability:operator",
+            "operator",
+        ),
+        (
+            "no policy",
+            asked(operator, release, own),
+            &closed,
+            Layer::Policy,
+            "policy.not_permitted",
+            "epoch 0: default deny",
+            "policy",
+        ),
+        (
+            "no policy, a bearer",
+            asked(by(RELEASE), release, own),
+            &closed,
+            Layer::Policy,
+            "policy.not_permitted",
+            "epoch 0: default deny",
+            "policy",
+        ),
+        (
+            "a forbid",
+            asked(operator, release, own),
+            &forbids,
+            Layer::Policy,
+            "policy.forbidden",
+            "epoch 0: not-this",
+            "policy show",
+        ),
+        (
+            "an error",
+            Asked { lifetime: i64::MAX / 10, ..asked(operator, "token.issue", "*") },
+            &fails,
+            Layer::Policy,
+            "policy.error",
+            "epoch 0",
+            "mends",
+        ),
+    ] {
+        let verdict = world.judge(&asked, Ok(policies));
+        let Verdict::Deny { by, denial, policy_epoch, generation } = verdict else { panic!("{row}: allowed") };
+        assert_eq!((denial.layer, denial.code.as_str()), (layer, code), "{row}");
+        let said = denial.rule.clone().unwrap_or_default();
+        assert!(said.contains(rule), "{row}: the rule is {said:?}");
+        assert!(denial.remedy.contains(remedy), "{row}: the remedy is {:?}", denial.remedy);
+        assert!(!denial.reason.is_empty(), "{row}");
+        assert_eq!((by.is_none(), policy_epoch, generation), (layer == Layer::Authenticate, 0, 17), "{row}");
+    }
+}
+
+#[test]
+fn allows() {
+    let world = World::new();
+    let open = Policies::compile(OPEN).unwrap();
+    let seal = Sealed { by: "operator/root".into(), reason: "fire".into() };
+    let (operator, all, capable) = (Some(ROOT), "all", "capability:operator");
+    let sealed = |asked| Asked { sealed: Some(&seal), ..asked };
+    let asked = Asked::new;
+    for (row, asked, principal, policy) in [
+        ("an operator", asked(operator, "todo.release", "todo-7"), "operator/root", all),
+        ("a bearer", asked(by(RELEASE), "todo.release", "todo-8"), "agent/alpha", all),
+        (
+            "a bearer of a spent token, for it may be a repeat",
+            asked(by(SPENT), "todo.release", "todo-7"),
+            "agent/alpha",
+            all,
+        ),
+        ("a todo token shows", asked(by(TODO), "todo.show", "todo-7"), "agent/alpha", all),
+        ("a todo token submits", asked(by(TODO), "todo.submit", "todo-7"), "agent/alpha", all),
+        ("a todo token releases", asked(by(TODO), "todo.release", "todo-7"), "agent/alpha", all),
+        ("a todo token scans", asked(by(TODO), "gap.scan", "*"), "agent/alpha", all),
+        ("under the seal one reads", sealed(asked(operator, "audit.list", "*")), "operator/root", all),
+        ("also by token", sealed(asked(by(TODO), "todo.show", "todo-7")), "agent/alpha", all),
+        ("under the seal one stops", sealed(asked(operator, "system.stop", "*")), "operator/root", capable),
+        ("under the seal one resumes", sealed(asked(operator, "system.resume", "*")), "operator/root", capable),
+        ("nothing overflows", asked(by(ISSUE), "token.issue", "*"), "agent/alpha", all),
+    ] {
+        match world.judge(&asked, Ok(&open)) {
+            Verdict::Allow { bearer, decision } => {
+                assert_eq!(bearer.principal().to_string(), principal, "{row}");
+                let by_token = matches!(bearer, Bearer::Token { .. });
+                assert_eq!(by_token, principal == "agent/alpha", "{row}");
+                let policies = vec![policy.to_owned()];
+                assert_eq!(decision, Decision { policy_epoch: 0, policies, generation: 17, token: None }, "{row}");
+            }
+            Verdict::Deny { denial, .. } => panic!("{row}: {denial:?}"),
+        }
+    }
+}
+
+/// A stop that the switch does not know of yet, because the process has just begun.
+#[test]
+fn a_recorded_stop_is_in_force_without_the_switch() {
+    let stop = governance::Command::Stop { reason: "fire".into() };
+    let world = World { governance: after(governance(), "operator/root", vec![stop]), ..World::new() };
+    let open = Policies::compile(OPEN).unwrap();
+    let denied = world.judge(&Asked::new(Some(ROOT), "todo.release", "todo-7"), Ok(&open));
+    let Verdict::Deny { denial, .. } = denied else { panic!("it was let in") };
+    assert_eq!(
+        (denial.code.as_str(), denial.reason.as_str()),
+        ("door.sealed", "operator/root stopped everything: fire")
+    );
+    for action in ["todo.show", "system.stop", "system.resume"] {
+        assert!(world.allows(&Asked::new(Some(ROOT), action, "todo-7"), &open), "{action}");
+    }
+}
+
+/// Policies that this release cannot read decide nothing; who asks is known all the same, and may stop.
+#[test]
+fn unreadable_policies_deny_and_do_not_keep_from_stopping() {
+    let world = World::new();
+    let unreadable = Denial::new(Layer::Policy, "policy.unreadable", "not accepted", "go back").rule("epoch 3");
+    for (row, credential, action, code) in [
+        ("an operator", Some(ROOT), "todo.release", "policy.unreadable"),
+        ("a bearer", by(RELEASE), "todo.release", "policy.unreadable"),
+        ("a stranger", None, "todo.release", "door.no_credential"),
+        ("a stop", Some(ROOT), "system.stop", "allowed"),
+        ("a resume", Some(ROOT), "system.resume", "allowed"),
+    ] {
+        let verdict = world.judge(&Asked::new(credential, action, "todo-7"), Err(&unreadable));
+        let answer = match verdict {
+            Verdict::Allow { .. } => "allowed".to_owned(),
+            Verdict::Deny { denial, .. } => denial.code,
+        };
+        assert_eq!(answer, code, "{row}");
+    }
+}
+
+const PERMITS: [&str; 6] = [
+    OPEN,
+    "permit (principal is Operator, action, resource);",
+    "permit (principal is Agent, action, resource) when { context.via_token };",
+    "permit (principal, action in [Action::\"todo.release\", Action::\"todo.submit\", Action::\"gap.scan\"], resource);",
+    "permit (principal, action == Action::\"token.issue\", resource) when { context.lifetime_ms * 1000000 > 1 };",
+    "permit (principal == Agent::\"alpha\", action, resource == Todo::\"todo-7\");",
+];
+
+const FORBIDS: [&str; 6] = [
+    "forbid (principal, action, resource);",
+    "forbid (principal is Agent, action, resource);",
+    "forbid (principal, action, resource) when { context.via_token };",
+    "forbid (principal, action == Action::\"todo.release\", resource);",
+    "forbid (principal, action == Action::\"token.issue\", resource) when { context.lifetime_ms * 1000000 > 1 };",
+    "forbid (principal, action, resource == Todo::\"todo-7\");",
+];
+
+fn credential() -> impl Strategy<Value = Option<Digest>> {
+    prop_oneof![Just(None), Just(Some(ROOT)), (0..=ISSUE + 1).prop_map(by)]
+}
+
+fn action() -> impl Strategy<Value = &'static str> {
+    let others = ["system.stop", "system.resume", "system.status", "gap.close", ""];
+    select(ACTIONS.iter().map(|action| action.name).chain(others).collect::<Vec<_>>())
+}
+
+fn asked() -> impl Strategy<Value = Asked<'static>> {
+    let lifetime = prop_oneof![Just(1), Just(i64::MAX / 10)];
+    let now = prop_oneof![Just(NOON), Just(NOON + Millis::minutes(15)), Just(NOON + Millis::hours(48))];
+    (credential(), action(), select(vec!["*", "todo-7", "todo-8", ""]), lifetime, now).prop_map(
+        |(credential, action, resource, lifetime, now)| Asked {
+            lifetime,
+            now,
+            ..Asked::new(credential, action, resource)
+        },
+    )
+}
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {} {} {} {:?}", self.credential, self.action, self.resource, self.lifetime, self.now)
+    }
+}
+
+proptest! {
+    #[test]
+    fn without_a_policy_only_capabilities_of_operators_are_allowed(asked in asked()) {
+        let world = World::new();
+        let expected = asked.credential == Some(ROOT) && ["system.stop", "system.resume"].contains(&asked.action);
+        prop_assert_eq!(world.allows(&asked, &Policies::compile("").unwrap()), expected);
+    }
+
+    #[test]
+    fn a_forbid_never_adds_an_allow(asked in asked(), permits in proptest::sample::subsequence(&PERMITS[..], 0..=6), forbid in select(&FORBIDS[..])) {
+        let world = World::new();
+        let before = Policies::compile(&permits.concat()).unwrap();
+        let after = Policies::compile(&format!("{}{forbid}", permits.concat())).unwrap();
+        prop_assert!(!world.allows(&asked, &after) || world.allows(&asked, &before));
+    }
+
+    #[test]
+    fn what_a_seal_lets_through_would_go_through_without_it(asked in asked()) {
+        let world = World::new();
+        let open = Policies::compile(OPEN).unwrap();
+        let seal = Sealed { by: "operator/root".into(), reason: "fire".into() };
+        let sealed = Asked { sealed: Some(&seal), ..Asked { ..asked } };
+        let let_in = world.allows(&sealed, &open);
+        let reads = policy::action(sealed.action).is_some_and(|action| action.reads_only);
+        let capable = ["system.stop", "system.resume"].contains(&sealed.action);
+        prop_assert!(!let_in || reads || capable);
+        let unsealed = Asked { sealed: None, ..sealed };
+        prop_assert!(!let_in || world.allows(&unsealed, &open));
+        prop_assert!(let_in || !(reads || capable) || !world.allows(&unsealed, &open), "it lets reads through");
+    }
+
+    /// Every denial tells its reader which rule it was and what to do.
+    #[test]
+    fn every_denial_can_be_acted_on(asked in asked(), text in select(vec!["", PERMITS[1], PERMITS[4], FORBIDS[0]])) {
+        let world = World::new();
+        if let Verdict::Deny { denial, .. } = world.judge(&asked, Ok(&Policies::compile(text).unwrap())) {
+            prop_assert!(denial.code.contains('.') && !denial.reason.is_empty() && !denial.remedy.is_empty());
+            prop_assert!(denial.rule.is_some(), "{denial:?}");
+        }
+    }
+}
