@@ -7,7 +7,7 @@
 //! oneshot. Both have the same closed-loop callers on the same runtime, and a fresh store on the same disk for each run.
 //!
 //! The figure is the median over pairs of (ours / peer), the two of a pair back to back and in alternating order, so that
-//! what else the machine does falls on both. `--quick` takes fewer pairs.
+//! what else the machine does falls on both. `--quick` takes fewer pairs; `--ours 256` runs our side alone, for a profiler.
 
 use std::fs;
 use std::path::Path;
@@ -35,14 +35,28 @@ const MEASURED: Duration = Duration::from_secs(1);
 const GROUP_MAX: usize = 4_096;
 
 fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if let Some(callers) = std::env::args().skip_while(|argument| argument != "--ours").nth(1) {
+        let callers = callers.parse().expect("--ours takes a number of callers");
+        for _ in 0..5 {
+            println!("{:.0}/s", runtime.block_on(ours(callers)).per_second);
+        }
+        return;
+    }
     let quick = std::env::args().any(|argument| argument == "--quick");
     let pairs = if quick { 3 } else { 9 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     println!("durable commands per second of {FACT_BYTES} bytes; ours: governed, peer: fjall batch with SyncData");
     println!("{pairs} interleaved pairs of {MEASURED:?}; {}", conditions());
     println!(
-        "{:>7}  {:>21}  {:>9} {:>9}  {:>15}  {:>15}  {:>13}",
-        "callers", "ratio (min..max)", "ours/s", "peer/s", "ours p50/p99 ms", "peer p50/p99 ms", "per sync o/p"
+        "{:>7}  {:>21}  {:>9} {:>9}  {:>15}  {:>15}  {:>12}  {:>10}",
+        "callers",
+        "ratio (min..max)",
+        "ours/s",
+        "peer/s",
+        "ours p50/p99 ms",
+        "peer p50/p99 ms",
+        "per sync o/p",
+        "cpu µs o/p"
     );
     for callers in CALLERS {
         let pairs: Vec<_> = (0..pairs).map(|pair| runtime.block_on(measure(callers, pair % 2 == 0))).collect();
@@ -57,6 +71,8 @@ struct Run {
     p50: Duration,
     p99: Duration,
     per_sync: f64,
+    /// Of the whole process, per command: what is left of a figure when the machine is shared.
+    cpu_micros: f64,
 }
 
 async fn measure(callers: usize, ours_first: bool) -> (Run, Run) {
@@ -77,13 +93,14 @@ fn row(callers: usize, pairs: &[(Run, Run)]) -> String {
         format!("{:.2}/{:.2}", ms(p50), ms(p99))
     };
     format!(
-        "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>13}",
+        "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>12}  {:>10}",
         format!("{:.2} ({:.2}..{:.2})", middle(&ratios), ratios[0], ratios[ratios.len() - 1]),
         median(&|(ours, _)| ours.per_second),
         median(&|(_, peer)| peer.per_second),
         ms(&|(ours, _)| ours.p50, &|(ours, _)| ours.p99),
         ms(&|(_, peer)| peer.p50, &|(_, peer)| peer.p99),
         format!("{:.0}/{:.0}", median(&|(ours, _)| ours.per_sync), median(&|(_, peer)| peer.per_sync)),
+        format!("{:.1}/{:.1}", median(&|(ours, _)| ours.cpu_micros), median(&|(_, peer)| peer.cpu_micros)),
     )
 }
 
@@ -105,6 +122,7 @@ where
 {
     let from = Instant::now() + WARM_UP;
     let until = from + MEASURED;
+    let cpu = cpu_micros();
     let mut asking = JoinSet::new();
     for _ in 0..callers {
         let ask = ask.clone();
@@ -124,15 +142,17 @@ where
         });
     }
     let mut waits = asking.join_all().await.concat();
+    let cpu = cpu_micros() - cpu;
     waits.sort_unstable();
     let (commands, syncs) = counted();
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let (answered, per_sync) = (waits.len() as f64, commands as f64 / syncs as f64);
+    let (answered, answered_in_all, per_sync) = (waits.len() as f64, commands as f64, commands as f64 / syncs as f64);
     Run {
         per_second: answered / MEASURED.as_secs_f64(),
         p50: waits[waits.len() / 2],
         p99: waits[waits.len() * 99 / 100],
         per_sync,
+        cpu_micros: cpu / answered_in_all,
     }
 }
 
@@ -224,22 +244,34 @@ fn commit(path: &Path, jobs: &Receiver<Job>, (records, groups): &(AtomicU64, Ato
     }
 }
 
+/// What the kernel says of this process, field by field as proc(5) counts them, from 1.
+fn stat(field: usize) -> i64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second is a name in brackets that may hold anything.
+    let rest = stat.rsplit(") ").next().unwrap_or_default();
+    rest.split(' ').nth(field - 3).and_then(|number| number.parse().ok()).unwrap_or(-1)
+}
+
+/// Processor time spent so far, in user and kernel; the kernel counts in hundredths of a second.
+fn cpu_micros() -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let ticks = (stat(14) + stat(15)) as f64;
+    ticks * 10_000.0
+}
+
 /// Load average and scheduling class: what the figures depend on besides the code.
 fn conditions() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name in brackets come the fields from the third on: the 19th is nice, the 41st the policy.
-    let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let class = match fields.get(38) {
-        Some(&"0") => "other",
-        Some(&"1") => "fifo",
-        Some(&"2") => "rr",
-        Some(&"3") => "batch",
-        Some(&"5") => "idle",
+    let class = match stat(41) {
+        0 => "other",
+        1 => "fifo",
+        2 => "rr",
+        3 => "batch",
+        5 => "idle",
         _ => "unknown",
     };
-    let nice = fields.get(16).unwrap_or(&"?");
+    let nice = stat(19);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!("{cores} cores, load {load}, scheduling class {class}, nice {nice}")
 }

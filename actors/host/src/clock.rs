@@ -1,5 +1,6 @@
 //! The one place that reads the wall clock and the system's randomness, so that everything else can be told.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,8 +33,21 @@ impl Clock {
     /// # Panics
     /// If the system has no randomness to give: nothing can be authorised safely then.
     pub fn command_id(&self) -> CommandId {
-        let mut entropy = [0; 10];
-        getrandom::fill(&mut entropy).expect("the system gives randomness");
-        CommandId::new(self.now(), entropy)
+        CommandId::new(self.now(), entropy())
     }
+}
+
+/// Ten bytes that nobody had before. Asking the system costs as much for many as for ten.
+fn entropy() -> [u8; 10] {
+    const AT_ONCE: usize = 64;
+    thread_local! {
+        static LEFT: RefCell<Vec<[u8; 10]>> = const { RefCell::new(Vec::new()) };
+    }
+    LEFT.with_borrow_mut(|left| {
+        if left.is_empty() {
+            left.resize(AT_ONCE, [0; 10]);
+            getrandom::fill(left.as_flattened_mut()).expect("the system gives randomness");
+        }
+        left.pop().expect("some were just filled")
+    })
 }

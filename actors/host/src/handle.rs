@@ -130,11 +130,7 @@ impl<M: Machine> Handle<M> {
     /// # Errors
     /// [`Error::Fault`] for a command that cannot be written down.
     pub fn digest(command: &M::Command) -> Result<Digest, Error> {
-        let bytes =
-            codec::canonical(command).map_err(|error| Error::Fault { name: M::NAME, why: error.to_string() })?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(M::NAME.as_bytes()).update(&[0]).update(&bytes);
-        Ok(Digest(*hasher.finalize().as_bytes()))
+        codec::digest(M::NAME, command).map_err(|error| Error::Fault { name: M::NAME, why: error.to_string() })
     }
 
     /// Runs a command, once for its id, and answers when the outcome is durable.

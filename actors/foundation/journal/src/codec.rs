@@ -7,7 +7,7 @@
 //! 1. A body is under [`BODY_BYTES_MAX`] when written and when read.
 //! 2. Reading consumes every byte, or it is an error: what was written by a newer struct never passes for an older one.
 
-use kernel::{Kind, Reader, Recorded, Writer};
+use kernel::{Digest, Kind, Reader, Recorded, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,7 +49,45 @@ pub fn read<E: Recorded>(kind: (u32, u16), body: &[u8]) -> Result<E, CodecError>
 /// # Errors
 /// [`CodecError::Malformed`] if serde refuses, as it does for a sequence of unknown length.
 pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    bincode::serde::encode_to_vec(value, bincode::config::standard())
+    let mut room = Room(Vec::with_capacity(USUAL_BYTES));
+    encode(value, &mut room)?;
+    Ok(room.0)
+}
+
+/// The blake3 of `domain`, a zero and the canonical bytes of `value`.
+///
+/// # Errors
+/// As [`canonical`].
+pub fn digest<T: Serialize>(domain: &str, value: &T) -> Result<Digest, CodecError> {
+    let mut hashed = Hashed(blake3::Hasher::new());
+    hashed.0.update(domain.as_bytes()).update(&[0]);
+    encode(value, &mut hashed)?;
+    Ok(Digest(*hashed.0.finalize().as_bytes()))
+}
+
+/// Most bodies fit, so that most are written without moving.
+const USUAL_BYTES: usize = 512;
+
+struct Room(Vec<u8>);
+
+impl bincode::enc::write::Writer for Room {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+struct Hashed(blake3::Hasher);
+
+impl bincode::enc::write::Writer for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.update(bytes);
+        Ok(())
+    }
+}
+
+fn encode<T: Serialize>(value: &T, to: &mut impl bincode::enc::write::Writer) -> Result<(), CodecError> {
+    bincode::serde::encode_into_writer(value, to, bincode::config::standard())
         .map_err(|error| CodecError::Malformed { why: error.to_string() })
 }
 

@@ -75,9 +75,30 @@ pub(crate) struct Committer {
     pub head: Head,
     pub streams: BTreeMap<String, StreamHead>,
     pub limits: Limits,
+    /// The record being written: its texts keep their room from one to the next.
+    pub scratch: Record,
 }
 
-type Completion = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+/// Whom to tell once the group is stored, and what.
+enum Completion {
+    Appended(Then<Durable>, Durable),
+    Opened(Then<Opened>, Opened),
+    Reached(Then<()>),
+    FencedAppend(Then<Durable>),
+    FencedBarrier(Then<()>),
+}
+
+impl Completion {
+    fn tell(self, stored: Result<(), AppendError>) {
+        match self {
+            Self::Appended(then, durable) => then(stored.map(|()| durable)),
+            Self::Opened(then, opened) => then(stored.map(|()| opened)),
+            Self::Reached(then) => then(stored),
+            Self::FencedAppend(then) => then(Err(AppendError::Fenced)),
+            Self::FencedBarrier(then) => then(Err(AppendError::Fenced)),
+        }
+    }
+}
 
 impl Committer {
     /// Runs until every sender is gone, or a group fails. `Ok` if all that was queued is durable.
@@ -102,7 +123,7 @@ impl Committer {
                 self.shared.fail(why);
             }
             for completion in completions {
-                completion(answer.clone());
+                completion.tell(answer.clone());
             }
             stored?;
             self.shared.durable.send_replace(self.head.sequence);
@@ -131,18 +152,18 @@ impl Committer {
                 let epoch = head.epoch;
                 // The clock may have gone back between two incarnations; a stream's time never does.
                 let time = time.max(head.time);
-                let mut record = blank(stream, time, &principal);
+                let mut record = self.blank(stream, time, &principal);
                 (record.kind_id, record.schema) = (OPENED.id, OPENED.version);
                 (record.index, record.count) = (0, 1);
                 record.command_id = CommandId::derived(link(format!("{stream} {epoch}").as_bytes()));
-                self.push(record, group);
+                self.scratch = self.push(record, group);
                 let version = self.stream(stream).version;
-                completions.push(Box::new(move |stored| then(stored.map(|()| Opened { epoch, version, time }))));
+                completions.push(Completion::Opened(then, Opened { epoch, version, time }));
             }
             Entry::Barrier { stream, epoch, version, then } => {
                 let head = *self.stream(stream);
                 let known = head.epoch == epoch && version <= head.version;
-                completions.push(Box::new(move |stored| then(if known { stored } else { Err(AppendError::Fenced) })));
+                completions.push(if known { Completion::Reached(then) } else { Completion::FencedBarrier(then) });
             }
         }
     }
@@ -151,11 +172,11 @@ impl Committer {
         let Append { stream, epoch, expected, time, principal, decision, then, bodies, .. } = append;
         let head = *self.stream(stream);
         if head.epoch != epoch || head.version != expected {
-            completions.push(Box::new(move |_| then(Err(AppendError::Fenced))));
+            completions.push(Completion::FencedAppend(then));
             return;
         }
         let count = u16::try_from(bodies.len()).expect("the host bounds the facts of one command");
-        let mut record = blank(stream, time, &principal);
+        let mut record = self.blank(stream, time, &principal);
         record.decision = decision;
         record.command_id = append.command_id;
         record.command_digest = append.command_digest;
@@ -165,7 +186,7 @@ impl Committer {
         let first = Sequence(self.head.sequence.0 + 1);
         if bodies.is_empty() {
             (record.kind_id, record.schema) = (CONCLUDED.id, CONCLUDED.version);
-            self.push(record, group);
+            record = self.push(record, group);
         } else {
             for (index, body) in (0..).zip(bodies) {
                 (record.kind_id, record.schema) = (body.kind.id, body.kind.version);
@@ -175,8 +196,9 @@ impl Committer {
                 record.answer = Answer::None;
             }
         }
+        self.scratch = record;
         let durable = Durable { first, last: self.head.sequence, version: self.stream(stream).version };
-        completions.push(Box::new(move |stored| then(stored.map(|()| durable))));
+        completions.push(Completion::Appended(then, durable));
     }
 
     /// Gives the record its place and link, and hands it back for the next of its command.
@@ -192,6 +214,16 @@ impl Committer {
         record
     }
 
+    /// A record with nothing in it but who and when; to be given back as `scratch`.
+    fn blank(&mut self, stream: &str, time: Timestamp, principal: &Principal) -> Record {
+        let Record { stream: mut name, principal: mut by, .. } = std::mem::replace(&mut self.scratch, nothing());
+        name.clear();
+        name.push_str(stream);
+        by.clear();
+        by.extend([principal.kin.as_str(), "/", principal.name()]);
+        Record { stream: name, principal: by, time, ..nothing() }
+    }
+
     fn stream(&mut self, stream: &str) -> &mut StreamHead {
         if !self.streams.contains_key(stream) {
             self.streams.insert(stream.to_owned(), StreamHead::default());
@@ -200,18 +232,19 @@ impl Committer {
     }
 }
 
-fn blank(stream: &str, time: Timestamp, principal: &Principal) -> Record {
+/// A record of nothing yet.
+pub(crate) fn nothing() -> Record {
     Record {
         kind_id: 0,
         schema: 0,
         index: 0,
         count: 0,
         sequence: Sequence(0),
-        stream: stream.to_owned(),
+        stream: String::new(),
         version: Position(0),
         epoch: Epoch(0),
-        time,
-        principal: principal.to_string(),
+        time: Timestamp(0),
+        principal: String::new(),
         decision: Decision::default(),
         command_id: CommandId(0),
         command_digest: Digest::default(),

@@ -201,6 +201,7 @@ impl Journal {
             head: store.head()?,
             streams: store.stream_heads()?,
             limits: self.shared.limits.clone(),
+            scratch: committer::nothing(),
         };
         self.shared.durable.send_replace(committer.head.sequence);
         let (queue, entries): (Sender<Entry>, Receiver<Entry>) = channel();
