@@ -259,7 +259,9 @@ fn line(record: &Record) -> Value {
 /// A few words on what a record is about.
 fn about(record: &Record) -> Value {
     let body = body(record);
-    let field = |name: &str| body.get(name).filter(|value| !value.is_null());
+    // A digest says nothing to the eye; `audit show` has it.
+    let digest = |value: &Value| value.as_str().is_some_and(|text| text.len() == 64);
+    let field = |name: &str| body.get(name).filter(|value| !value.is_null() && !digest(value));
     let words = ["action", "todo", "gap", "scan", "epoch", "number", "id", "root", "resource"];
     let told = words.into_iter().filter_map(|name| field(name).map(|value| (name.to_owned(), value.clone())));
     Value::Object(told.take(3).collect())
