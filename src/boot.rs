@@ -90,6 +90,8 @@ pub struct Places {
     pub seal: PathBuf,
     pub credential: PathBuf,
     pub log: PathBuf,
+    /// The process id of the daemon, while one runs.
+    pub pid: PathBuf,
 }
 
 impl Places {
@@ -100,6 +102,7 @@ impl Places {
             seal: data.join("sealed"),
             credential: data.join("credentials/operator"),
             log: data.join("logs/sop_operations.log"),
+            pid: data.join("pid"),
         }
     }
 
@@ -200,6 +203,10 @@ impl Parts {
         };
         let seed = self.clock.now().0;
         let started = Tree::start(tree(groups, &config.supervision), seed).await?;
+        // For whoever sends signals; nothing rests on it, as the store has its own lock.
+        if let Err(error) = std::fs::write(&self.places.pid, format!("{}\n", std::process::id())) {
+            tracing::warn!(code = "boot.pid_file", %error, "the process id could not be written down");
+        }
         self.tree.send_replace(Some(started));
         self.door.take_up_stop().await;
         Ok(())
@@ -271,6 +278,8 @@ impl Parts {
             None => Report::default(),
         };
         self.journal.close();
+        // Gone already, perhaps.
+        let _ = std::fs::remove_file(&self.places.pid);
         report
     }
 
