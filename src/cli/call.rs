@@ -9,7 +9,7 @@ use config::{Config, Sources};
 use door::Secret;
 use host::Clock;
 use http::{Client, ClientError, Problem};
-use kernel::CommandId;
+use kernel::{CommandId, Layer};
 use serde_json::Value;
 use sop::boot::Places;
 
@@ -19,6 +19,15 @@ use super::output::{Format, complain, problem_line};
 /// How often a request without an answer is repeated, and after which pause.
 const REPEATS: u32 = 5;
 const REPEAT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What asks to be asked again within this is worth waiting for.
+const SOON_MS: u64 = 1_000;
+
+/// How often a daemon is looked for. Its server may be restarting, which takes no longer than this.
+const LOOKS: u32 = 3;
+
+/// Over the daemon's own timeout, so that its words arrive.
+const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 
 /// A status comes from memory; a daemon that does not give it within this is as good as gone.
 const STATUS_WITHIN: Duration = Duration::from_secs(5);
@@ -35,8 +44,7 @@ pub struct Globals {
     /// Configuration file. Also $SOP_CONFIG; else sop.toml in the data directory
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub config: Option<PathBuf>,
-    /// File with the credential or token secret to act by. Also $SOP_CREDENTIAL; else credentials/operator in the data
-    /// directory
+    /// File with the secret to act by. Also $SOP_CREDENTIAL; else the operator's in the data directory
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub credential: Option<PathBuf>,
     /// How answers are written
@@ -113,7 +121,8 @@ impl Globals {
             None if !usual.exists() => (None, Some(usual)),
             None => (Some(read_secret(&usual)?), None),
         };
-        Ok(Remote { client: Client::new(&config.http.socket), credential, looked_at })
+        let client = Client::new(&config.http.socket).timeout(config.http.request_timeout + ANSWER_MARGIN);
+        Ok(Remote { client, credential, looked_at })
     }
 
     /// The status page, for which no credential is needed.
@@ -179,7 +188,7 @@ pub fn secret_of(text: &str) -> Result<Secret, &'static str> {
 /// The daemon at the other end of the socket.
 pub struct Remote {
     client: Client,
-    pub credential: Option<Secret>,
+    credential: Option<Secret>,
     /// Where a credential was looked for and not found.
     looked_at: Option<PathBuf>,
 }
@@ -225,16 +234,23 @@ impl Remote {
             }
             match self.client.call(action, arguments, bearer, Some(id)).await {
                 Ok(answer) => return Ok(answer),
-                Err(error @ (ClientError::TimedOut(_) | ClientError::Protocol(_))) => lost = Some(error.to_string()),
+                Err(error @ ClientError::Protocol(_)) => lost = Some(error.to_string()),
+                // It had longer than it gives itself: it will not answer the next one either.
+                Err(error @ ClientError::TimedOut(_)) => return Err(Lost::Unanswered(error.to_string())),
                 Err(ClientError::Refused(problem)) if is_open(&problem) => lost = Some(problem.detail),
-                // Nothing was sent before: there is nothing to repeat.
-                Err(error) if lost.is_none() => return Err(Lost::Refused(Box::new(self.failed(error)))),
-                // It went away with the first request, and may come back.
-                Err(ClientError::Unreachable { .. }) => {}
+                // What is needed is restarting, and nothing was done.
+                Err(ClientError::Refused(problem)) if is_soon_back(&problem) && attempt != REPEATS => {}
+                // If it went away with an earlier request, it may come back.
+                Err(ClientError::Unreachable { .. }) if lost.is_some() || attempt + 1 < LOOKS => {}
                 Err(error) => return Err(Lost::Refused(Box::new(self.failed(error)))),
             }
         }
         Err(Lost::Unanswered(lost.unwrap_or_default()))
+    }
+
+    /// Whether this acts by a token, which is good for little.
+    pub fn by_token(&self) -> bool {
+        self.credential.as_ref().is_some_and(|credential| credential.expose().starts_with("sop_tk_"))
     }
 
     fn failed(&self, error: ClientError) -> Failure {
@@ -258,6 +274,12 @@ enum Lost {
 /// The daemon does not know whether the request was carried out; a repeat with the same id learns it.
 fn is_open(problem: &Problem) -> bool {
     ["host.outcome_unknown", "http.timeout"].contains(&problem.code.as_str())
+}
+
+/// A part is down or full, and says to ask again in a moment.
+fn is_soon_back(problem: &Problem) -> bool {
+    matches!(problem.layer, Layer::Availability | Layer::Limit)
+        && problem.retry_after_ms.is_some_and(|wait| wait <= SOON_MS)
 }
 
 fn local(error: ClientError) -> Failure {

@@ -30,6 +30,9 @@ const STARTER: &str = include_str!("../../config/policies/starter.cedar");
 /// Tasks that do not end by themselves, such as reading for an audit, are left behind after this.
 const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(1);
 
+/// A second Ctrl-C means it if it comes this much after the first.
+const INSISTED_AFTER: Duration = Duration::from_millis(500);
+
 /// For the answers to requests in flight, where the supervisor gives more.
 const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
@@ -127,7 +130,7 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
     let started = tokio::select! {
         started = parts.start(config, vec![edge(config, &desk)]) => started,
         name = signals.next() => {
-            parts.shutdown(deadline).await;
+            parts.journal.close();
             print(&format!("{name}: stopped before everything was up.\n"))?;
             return Ok(Exit::Ok);
         }
@@ -143,6 +146,7 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, pid = std::process::id(), dev = manner.dev, "everything is up");
     print(&welcome(config, parts, &manner, &first))?;
+    logging::speak();
 
     let stopped = tokio::select! {
         stopped = parts.stopped() => Err(stopped),
@@ -183,9 +187,9 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
             complain(&farewell);
             Ok(exit)
         }
-        name = signals.next() => {
-            tracing::warn!(signal = name, "not waiting for the stop");
-            complain(&format!("{name} again: not waiting any longer.\n"));
+        () = signals.insisted() => {
+            tracing::warn!("told not to wait for the stop");
+            complain("Ctrl-C again: not waiting any longer.\n");
             Ok(if exit == Exit::Ok { Exit::Failed } else { exit })
         }
     }
@@ -391,6 +395,17 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = hangup => "SIGHUP",
         }
+    }
+
+    /// Somebody at the terminal will not wait. One who presses Ctrl-C, or a shell, may send the first signal twice.
+    async fn insisted(&mut self) {
+        let first = tokio::time::Instant::now();
+        while self.interrupt.recv().await.is_some() {
+            if INSISTED_AFTER <= first.elapsed() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 }
 

@@ -49,8 +49,7 @@ Exit codes:
 
 /// The operations authority: supervises, authorises, records and heals systems of several protocols or agents
 #[derive(Parser, Debug)]
-#[command(name = "sop", version, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 110)]
-#[command(infer_long_args = false, disable_help_subcommand = true)]
+#[command(name = "sop", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,

@@ -178,18 +178,20 @@ fn shown(status: &Value) -> String {
     known.push(("version", cell(&status["version"])));
     known.push(("redundancy", cell(&status["redundancy"])));
     known.push(("policy", format!("epoch {}", cell(&status["policy_epoch"]))));
-    let head = format!("head {}", cell(&status["head"]));
-    known.push(("journal", std::iter::once(head).chain(figures(&status["journal"])).collect::<Vec<_>>().join(", ")));
+    known.push(("journal", format!("head {}", cell(&status["head"]))));
+    known.push(("since the start", figures(&status["journal"])));
     known.push(("disk", format!("{} free", status["disk_free_bytes"].as_u64().map_or("-".to_owned(), bytes))));
-    known.push(("quarantined", cell(&status["quarantined"])));
+    let quarantined = status["quarantined"].as_array().filter(|paths| !paths.is_empty());
+    known.push(("quarantined", quarantined.map_or("nothing".to_owned(), |paths| cell(&json!(paths)))));
     known.push(("strangers", count(status["strangers_denied"].as_u64().unwrap_or_default(), "request") + " denied"));
     fields(known)
 }
 
-/// The journal's own figures, whatever they are called.
-fn figures(journal: &Value) -> impl Iterator<Item = String> {
-    let figures = journal.as_object().into_iter().flatten();
-    figures.map(|(name, figure)| format!("{} {}", name.replace('_', " "), cell(figure)))
+fn figures(journal: &Value) -> String {
+    let figure = |name: &str| journal[name].as_u64().unwrap_or_default();
+    let (records, groups) = (count(figure("records"), "record"), count(figure("groups"), "group"));
+    let (last, longest) = (figure("sync_micros_last"), figure("sync_micros_max"));
+    format!("{records} in {groups}, last sync {last} µs, longest {longest} µs")
 }
 
 /// The tree, drawn.
@@ -266,13 +268,14 @@ mod tests {
     fn a_status_is_one_screen() {
         let status = json!({ "state": "sealed", "reasons": ["tokens is down"], "version": "0.1.0", "redundancy": "one node",
             "head": 7, "policy_epoch": 1, "sealed": { "by": "operator/root", "reason": "fire", "at": null, "digest": null },
-            "quarantined": [], "strangers_denied": 1, "journal": { "groups_synced": 3, "records": 7 },
-            "disk_free_bytes": 1_073_741_824_u64 });
+            "quarantined": [], "strangers_denied": 1, "disk_free_bytes": 1_073_741_824_u64,
+            "journal": { "groups": 1, "records": 7, "sync_micros_last": 400, "sync_micros_max": 900 } });
         assert_eq!(
             shown(&status),
-            "state        sealed\n             tokens is down\nstopped by   operator/root at -: fire\nresume       sop resume\n\
-             version      0.1.0\nredundancy   one node\npolicy       epoch 1\njournal      head 7, groups synced 3, records \
-             7\ndisk         1.0 GiB free\nquarantined  -\nstrangers    1 request denied"
+            "state            sealed\n                 tokens is down\nstopped by       operator/root at -: fire\nresume           \
+             sop resume\nversion          0.1.0\nredundancy       one node\npolicy           epoch 1\njournal          head \
+             7\nsince the start  7 records in 1 group, last sync 400 µs, longest 900 µs\ndisk             1.0 GiB \
+             free\nquarantined      nothing\nstrangers        1 request denied"
         );
     }
 }

@@ -89,10 +89,9 @@ pub async fn run(globals: &Globals, command: Todo) -> Run {
 }
 
 async fn claim(globals: &Globals, remote: &Remote, asked: Claim) -> Result<(), Failure> {
-    let by_token = remote.credential.as_ref().is_some_and(|credential| credential.expose().starts_with("sop_tk_"));
     let holder = match asked.holder {
         Some(holder) => holder.to_string(),
-        None if by_token => {
+        None if remote.by_token() => {
             let detail = "the credential is a token, and does not say who holds it";
             return Err(Failure::new("cli.holder", detail, "say who is to hold the todo: --for agent/NAME"));
         }
@@ -126,16 +125,9 @@ fn listed(listed: &Value) -> String {
         return "No todos.".to_owned();
     }
     let row = |todo: &Value| {
-        [
-            cell(&todo["id"]),
-            cell(&todo["state"]),
-            cell(&todo["holder"]),
-            cell(&todo["gap"]),
-            cell(&todo["title"]),
-            cell(&todo["place"]),
-        ]
+        [cell(&todo["id"]), cell(&todo["state"]), cell(&todo["holder"]), cell(&todo["title"]), cell(&todo["place"])]
     };
-    table(["TODO", "STATE", "HOLDER", "GAP", "TITLE", "PLACE"], todos.iter().map(row))
+    table(["TODO", "STATE", "HOLDER", "TITLE", "PLACE"], todos.iter().map(row))
 }
 
 fn shown(todo: &Value) -> String {

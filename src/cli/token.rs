@@ -9,7 +9,7 @@ use todos::TodoId;
 
 use super::call::{Globals, Mutation, Remote};
 use super::exit::{Exit, Failure, Run};
-use super::output::{answer, cell, count, fields, problem_line, table};
+use super::output::{answer, cell, count, fields, table};
 use super::secret::{Given, Keep, NewSecret};
 
 const KINDS: [&str; 4] = ["operation", "todo", "integration", "test"];
@@ -331,8 +331,8 @@ fn verdict(validated: &Value) -> String {
         let left = count(token["left"].as_u64().unwrap_or_default(), "use");
         return format!("Valid: {left} left, until {}.", cell(&token["expires_at"]));
     }
-    let line = problem_line("not valid", &cell(&validated["code"]), &cell(&validated["reason"]));
-    format!("{line}\n  remedy: {}", cell(&validated["remedy"]))
+    let (reason, code) = (cell(&validated["reason"]), cell(&validated["code"]));
+    format!("Not valid: {reason} ({code}).\n  remedy: {}", cell(&validated["remedy"]))
 }
 
 #[cfg(test)]
