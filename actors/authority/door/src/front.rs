@@ -232,8 +232,7 @@ impl Door {
         tracing::warn!(code = "door.stopped", by = %principal, reason = reason.as_str(), "emergency stop: everything is sealed");
         let command = governance::Command::Stop { reason };
         let order = Order { command, command_id: ask.command_id, principal, decision, cause: None };
-        let recorded = tokio::time::timeout(STOP_RECORDED_WITHIN, self.put_on_record(order)).await;
-        let recorded = recorded.unwrap_or_else(|_| Err("the journal did not answer in time".to_owned()));
+        let recorded = self.put_on_record_in_time(order).await;
         if let Ok(digest) = recorded {
             self.seal.recorded(mark, digest);
         }
@@ -253,7 +252,8 @@ impl Door {
         self.record_stop().await.map_err(|why| {
             let reason = format!("the stop in force is not recorded, and cannot be now: {why}");
             let remedy = "see `sop status`; repeat once the journal can be written";
-            Denial::new(Layer::Availability, "door.stop_unrecorded", reason, remedy).retry_after(Millis(500))
+            let denial = Denial::new(Layer::Availability, "door.stop_unrecorded", reason, remedy);
+            denial.rule("emergency stop").retry_after(Millis(500))
         })?;
         self.carry_out(pass, &self.governance, command).await?;
         match self.seal.open(digest) {
@@ -265,7 +265,8 @@ impl Door {
             }
             Err(error) => {
                 let reason = format!("the resume is recorded, but the seal file cannot be removed: {error}");
-                Err(Denial::new(Layer::Availability, "door.seal_stuck", reason, "remove the file and restart").into())
+                let denial = Denial::new(Layer::Availability, "door.seal_stuck", reason, "remove the file and restart");
+                Err(denial.rule("emergency stop").into())
             }
         }
     }
@@ -281,19 +282,31 @@ impl Door {
             decision: Decision::default(),
             cause: None,
         };
-        let digest = self.put_on_record(order).await?;
+        let digest = self.put_on_record_in_time(order).await?;
         self.seal.recorded(mark, digest);
         Ok(())
+    }
+
+    async fn put_on_record_in_time(&self, order: Order<governance::Command>) -> Result<Digest, String> {
+        let recorded = tokio::time::timeout(STOP_RECORDED_WITHIN, self.put_on_record(order)).await;
+        recorded.unwrap_or_else(|_| Err("the journal did not answer in time".to_owned()))
     }
 
     /// Records a stop, and gives the digest of the one that is in force then.
     async fn put_on_record(&self, order: Order<governance::Command>) -> Result<Digest, String> {
         let mut answer = self.execute_somehow(&self.governance, order.clone()).await;
-        let in_force = || self.governance_view.read(|governance| governance.stop().is_some());
-        if answer.as_ref().is_ok_and(|(_, answer)| answer.repeated) && !in_force() {
-            // It was answered when it was sent first, and has been resumed since: sent again, it stops again.
-            answer =
-                self.execute_somehow(&self.governance, Order { command_id: self.clock.command_id(), ..order }).await;
+        while let Err(Error::Overloaded { .. }) = answer {
+            // Behind the seal nothing new is asked of governance, so there is room soon.
+            tokio::time::sleep(STOP_AGAIN_AFTER).await;
+            answer = self.execute_somehow(&self.governance, order.clone()).await;
+        }
+        if answer.as_ref().is_ok_and(|(_, answer)| answer.repeated) {
+            // The answer is of when it was sent first, and that stop may have been resumed since: then it stops again.
+            if let Some(digest) = self.governance_view.read(|governance| governance.stop().map(|stop| stop.digest)) {
+                return Ok(digest);
+            }
+            let anew = Order { command_id: self.clock.command_id(), ..order };
+            answer = self.execute_somehow(&self.governance, anew).await;
         }
         match answer.map_err(|error| error.to_string())?.1.outcome {
             Ok(governance::Reply::Stopped { digest, .. }) => Ok(digest),
@@ -522,6 +535,9 @@ pub struct Stopped {
     pub recorded: Result<Digest, String>,
     pub kept: Result<(), String>,
 }
+
+/// A stop for which governance has no room is asked for again after this, as long as its caller waits.
+const STOP_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// A stop is answered within this, recorded or not.
 const STOP_RECORDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);

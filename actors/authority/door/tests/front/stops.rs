@@ -187,6 +187,12 @@ async fn an_old_stop_is_a_new_one() {
     assert!(world.is_sealed().await);
     assert_eq!(world.resumed(3, second).await, "allowed");
     assert!(!world.is_sealed().await);
+
+    // While another is in force it is that one.
+    let third = world.stopped(4).await.recorded.unwrap();
+    assert_eq!(world.stopped(1).await.recorded, Ok(third));
+    assert_eq!(world.resumed(5, third).await, "allowed");
+    assert!(!world.is_sealed().await);
 }
 
 #[tokio::test]
@@ -254,4 +260,40 @@ async fn a_reason_that_is_too_long_keeps_nobody_from_stopping() {
     let world = World::open().await;
     assert!(world.door.stop(&stop(1), &"é".repeat(10_000)).await.unwrap().recorded.is_ok());
     assert_eq!(world.stop().unwrap().reason.chars().count(), governance::REASON_MAX);
+}
+
+/// The disk neither writes nor fails: nobody who stops waits for it.
+#[tokio::test]
+async fn with_a_journal_that_hangs_it_still_stops() {
+    let world = World::open().await;
+    world.setup.disk.set(Mode::Hold);
+    // From here on a timer ends as soon as nothing else is left to do.
+    tokio::time::pause();
+    let Stopped { recorded, kept } = world.stopped(1).await;
+    assert_eq!((recorded, kept), (Err("the journal did not answer in time".into()), Ok(())));
+    let hasty = word(world.door.resume(&resume(2), NOBODYS).await);
+    assert_eq!(hasty, "door.stop_unrecorded", "nor is it resumed before it has a digest");
+    tokio::time::resume();
+    world.setup.disk.set(Mode::Pass);
+    assert!(world.is_sealed().await);
+    assert_eq!(world.resumed(3, NOBODYS).await, "governance.digest_mismatch");
+    let stop = world.stop().unwrap();
+    assert_eq!((stop.number, stop.by.to_string()), (1, "operator/root".into()), "it came through after all, once");
+    assert_eq!(world.resumed(4, stop.digest).await, "allowed");
+    assert!(!world.is_sealed().await);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_its_turn() {
+    let world = World::with(Setup { permits: 1, ..Setup::default() }, OPEN).await;
+    world.setup.disk.set(Mode::Hold);
+    let busy = ask(1, "policy.propose", "*");
+    let command = governance::Command::Propose { text: format!("{OPEN} // once more") };
+    let (proposed, stopped, ()) =
+        tokio::join!(world.door.perform(&busy, &world.governance, command), world.stopped(2), async {
+            assert!(world.door.sealed().is_some());
+            world.setup.disk.set(Mode::Pass);
+        });
+    assert!(proposed.is_ok() && stopped.recorded.is_ok());
+    assert_eq!(world.stop().map(|stop| stop.digest), stopped.recorded.ok());
 }

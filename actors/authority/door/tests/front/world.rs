@@ -102,6 +102,8 @@ pub struct Setup {
     pub reserve_bytes: u64,
     /// That the shelf keeps.
     pub outcomes: usize,
+    /// Commands that governance takes at once.
+    pub permits: usize,
     pub disk: Disk,
     pub seal: Option<PathBuf>,
 }
@@ -114,6 +116,7 @@ impl Default for Setup {
             meanwhile: Arc::default(),
             reserve_bytes: 0,
             outcomes: 1_000,
+            permits: 1_000,
             disk: Disk::default(),
             seal: None,
         }
@@ -149,7 +152,7 @@ impl Setup {
         let (governance_view, tokens_view) =
             (Arc::new(Follower::<Governance>::default()), Arc::new(Follower::<Tokens>::default()));
         let view: Arc<dyn View<Governance>> = governance_view.clone();
-        let governance = Handle::new(&journal, &clock, limits, Some(view));
+        let governance = Handle::new(&journal, &clock, Limits { permits: self.permits, ..limits }, Some(view));
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
