@@ -8,6 +8,7 @@
 //! 1. Every fact that translates is asked exactly once, in order, however often the route is killed.
 //! 2. A refusal is an answer: it is recorded by the target, and the route goes on.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -102,7 +103,10 @@ struct Follow<S, T>(PhantomData<fn() -> (S, T)>);
 
 struct Following<S: Machine, T: Machine> {
     route: Route<S, T>,
+    /// The source version up to which everything was asked.
     cursor: Position,
+    /// What was read and comes next, in order.
+    ahead: VecDeque<Record>,
     waker: Waker,
 }
 
@@ -118,34 +122,48 @@ impl<S: Machine, T: Machine> Actor for Follow<S, T> {
     ) -> Result<Following<S, T>, ActorProcessingErr> {
         let cursor = route.cursor()?;
         let waker = Waker::new(&route.journal, myself);
-        Ok(Following { route, cursor, waker })
+        Ok(Following { route, cursor, ahead: VecDeque::new(), waker })
     }
 
+    /// Asks one thing and comes back for the next: a route that is behind must still hear that it is to stop.
     async fn handle(
         &self,
         myself: ActorRef<Wake>,
         _: Wake,
         following: &mut Following<S, T>,
     ) -> Result<(), ActorProcessingErr> {
-        let Following { route, cursor, waker } = following;
+        let Following { route, cursor, ahead, waker } = following;
         waker.heard();
-        loop {
+        if ahead.is_empty() {
             let next = Position(cursor.0 + 1);
-            let records = route.journal.read_stream(S::NAME, next, Position(u64::MAX), CHUNK)?;
-            if records.is_empty() {
-                return Ok(());
-            }
-            for record in records {
-                if let Some(command) = route.translate(&record)?
-                    && let Err(error) = route.ask(command, record.sequence).await
-                {
-                    tracing::debug!(code = error.code(), route = route.name, at = %record.sequence, "will ask again");
+            match route.journal.read_stream(S::NAME, next, Position(u64::MAX), CHUNK) {
+                Ok(records) => ahead.extend(records),
+                // Everything is about to be restarted; nobody is to be charged for having noticed first.
+                Err(StoreError::Closed) => {
                     myself.send_after(AGAIN_AFTER, || Wake);
                     return Ok(());
                 }
-                *cursor = record.version;
+                Err(error) => return Err(error.into()),
             }
         }
+        while let Some(record) = ahead.front() {
+            let command = route.translate(record)?;
+            let asks = command.is_some();
+            if let Some(command) = command
+                && let Err(error) = route.ask(command, record.sequence).await
+            {
+                tracing::debug!(code = error.code(), route = route.name, at = %record.sequence, "will ask again");
+                myself.send_after(AGAIN_AFTER, || Wake);
+                return Ok(());
+            }
+            *cursor = record.version;
+            ahead.pop_front();
+            if asks || ahead.is_empty() {
+                myself.send_message(Wake)?;
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 }
 
