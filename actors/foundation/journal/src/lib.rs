@@ -121,7 +121,8 @@ pub(crate) struct Shared {
     wrap: WrapLog,
 }
 
-type WrapLog = Box<dyn Fn(Box<dyn Log>) -> Box<dyn Log> + Send + Sync>;
+/// Puts something between the committer and its log.
+pub type WrapLog = Box<dyn Fn(Box<dyn Log>) -> Box<dyn Log> + Send + Sync>;
 
 /// Often enough to answer "disk full" within a second, rarely enough to cost nothing.
 const SPACE_MEASURED_EVERY: Duration = Duration::from_millis(250);
