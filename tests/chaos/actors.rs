@@ -1,0 +1,344 @@
+//! Everything below the root is killed, again and again, while clients work; nothing that was acknowledged is lost, and
+//! nothing is done twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use door::Secret;
+use gaps::Gaps;
+use governance::Governance;
+use journal::envelope::Record;
+use journal::store::{Group, Log, StoreError};
+use kernel::{CommandId, Sequence};
+use kit::judge::{Judgement, judge, replay};
+use kit::work::{Pool, Worker};
+use kit::{Answer, Authority, Client, Dice, Ledger, Line, Lost, seed};
+use serde_json::Value;
+use supervisors::{Decision, Events, Heard, Node, NodeState, Tree, What};
+use tempfile::TempDir;
+use todos::Todos;
+use tokens::Tokens;
+use tokio::task::JoinSet;
+
+const CLIENTS: usize = 32;
+/// Each path is killed at least so often.
+const ROUNDS: usize = 3;
+const KILLS: usize = 150;
+/// What is scanned.
+const ROOTS: usize = 4;
+
+/// Budgets that no test spends, and pauses that it does not wait for.
+const GENEROUS: &str = r#"
+[supervision]
+restarts = 1000
+within = "1s"
+backoff_first = "1ms"
+backoff_max = "2ms"
+shutdown_deadline = "60s"
+
+[store]
+reserve = "1MiB"
+"#;
+
+/// Against a test that hangs; nothing is measured by it.
+const NEVER: Duration = Duration::from_mins(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice() {
+    let seed = seed();
+    let home = TempDir::new().unwrap();
+    let authority = Authority::start(&home.path().join("data"), GENEROUS).await;
+    let mut setup = operator(&authority).await;
+    let tree = authority.parts.tree().unwrap();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut crew = Crew::start(&authority, home.path(), seed, &stop);
+    let killed = tokio::time::timeout(NEVER, kill_everything(&tree, Dice::new(seed, u64::MAX))).await;
+    stop.store(true, Ordering::Relaxed);
+    let killed = killed.expect("everything comes up again");
+    let mut ledgers = crew.ledgers(seed).await;
+    ledgers.push(std::mem::replace(&mut setup.ledger, Ledger::new("")));
+
+    let (records, judgement) = settled(&authority, &ledgers).await;
+    report(seed, killed.values().sum(), &judgement);
+    assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
+    assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
+    assert!(killed.values().all(|times| 2 <= *times), "{killed:?}");
+    let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
+    assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
+    living_as_recorded(&authority, &records).await;
+    assert!(authority.stop().await.is_graceful());
+    a_judge_who_sees(&records, &ledgers);
+}
+
+/// An operator who has put the starter policy into force.
+async fn operator(authority: &Authority) -> Client {
+    let mut operator = Client::new("setup", Arc::new(authority.clone()));
+    authority.adopt_starter(&mut operator).await;
+    operator
+}
+
+/// The clients at their work.
+struct Crew(JoinSet<Ledger>);
+
+impl Crew {
+    fn start(authority: &Authority, home: &Path, seed: u64, stop: &Arc<AtomicBool>) -> Self {
+        let line: Arc<dyn Line> = Arc::new(authority.clone());
+        let (pool, mut crew) = (Arc::<Pool>::default(), JoinSet::new());
+        for number in 0..CLIENTS {
+            let root = scanned(home, number % ROOTS);
+            let mut worker = worker(number, &line, &authority.root, seed, &pool, &root);
+            let stop = stop.clone();
+            crew.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    worker.turn().await;
+                }
+                worker.client.ledger
+            });
+        }
+        Self(crew)
+    }
+
+    async fn ledgers(&mut self, seed: u64) -> Vec<Ledger> {
+        let mut ledgers = Vec::new();
+        while let Some(ended) = tokio::time::timeout(NEVER, self.0.join_next()).await.expect("all are answered") {
+            ledgers.push(ended.unwrap_or_else(|error| panic!("SOP_SEED={seed}: {error}")));
+        }
+        ledgers
+    }
+}
+
+fn scanned(home: &Path, number: usize) -> PathBuf {
+    let root = home.join(format!("root{number}"));
+    std::fs::create_dir_all(&root).unwrap();
+    root.canonicalize().unwrap()
+}
+
+fn worker(number: usize, line: &Arc<dyn Line>, root: &Secret, seed: u64, pool: &Arc<Pool>, scanned: &Path) -> Worker {
+    let client = Client::new(&format!("c{number}"), line.clone());
+    Worker::new(number, client, root.clone(), Dice::new(seed, number as u64), pool.clone(), scanned)
+}
+
+/// Kills each path below the root in a random order, several times, alone or with others, and waits until all is up.
+/// Answers how often each was killed.
+async fn kill_everything(tree: &Tree, mut dice: Dice) -> BTreeMap<String, usize> {
+    let mut events = tree.subscribe();
+    let mut paths = Vec::new();
+    below(&tree.snapshot(), &mut paths);
+    let mut killed: BTreeMap<String, usize> = paths.iter().map(|path| (path.clone(), 0)).collect();
+    let mut left: Vec<String> = (0..ROUNDS).flat_map(|_| paths.iter().cloned()).collect();
+    while left.len() < KILLS {
+        left.push(dice.pick(&paths).clone());
+    }
+    while !left.is_empty() {
+        let mut before = Vec::new();
+        for _ in 0..=dice.below(3).min(left.len() - 1) {
+            let path = left.swap_remove(dice.below(left.len()));
+            before.push((path.clone(), tree.snapshot().find(&path).unwrap().epoch));
+            tree.kill(&path).await.unwrap();
+            *killed.get_mut(&path).unwrap() += 1;
+        }
+        up_again(tree, &mut events, &before).await;
+    }
+    killed
+}
+
+fn below(node: &Node, paths: &mut Vec<String>) {
+    for child in &node.children {
+        paths.push(child.path.clone());
+        below(child, paths);
+    }
+}
+
+/// Waits until everything runs, and what was killed in a later incarnation than before.
+async fn up_again(tree: &Tree, events: &mut Events, before: &[(String, u64)]) {
+    loop {
+        let root = tree.snapshot();
+        let later = before.iter().all(|(path, epoch)| *epoch < root.find(path).unwrap().epoch);
+        if later && runs(&root) {
+            return;
+        }
+        let Some(heard) = events.next().await else { panic!("the tree ended") };
+        if let Heard::Decision(Decision { path, what: What::Killing, .. }) = heard {
+            panic!("{path} did not stop in order");
+        }
+    }
+}
+
+fn runs(node: &Node) -> bool {
+    if let NodeState::Quarantined { reason } = &node.state {
+        panic!("{} was given up: {reason}", node.path);
+    }
+    node.state == NodeState::Running && node.children.iter().all(runs)
+}
+
+/// Waits until the routes and the scanner have nothing left to do, or nothing happens any more.
+async fn settled(authority: &Authority, ledgers: &[Ledger]) -> (Vec<Record>, Judgement) {
+    let mut durable = authority.parts.journal.durable();
+    loop {
+        durable.borrow_and_update();
+        let records = authority.records();
+        let judgement = judge(&records, ledgers);
+        if judgement.complaints.is_empty() {
+            return (records, judgement);
+        }
+        // What the clients left behind is worked off within seconds; what is not, never will be.
+        match tokio::time::timeout(Duration::from_secs(10), durable.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return (records, judgement),
+        }
+    }
+}
+
+/// The machines that run are what the records make.
+async fn living_as_recorded(authority: &Authority, records: &[Record]) {
+    let parts = &authority.parts;
+    assert_eq!(parts.todos.inspect(Todos::clone).await.unwrap(), replay(records));
+    assert_eq!(parts.gaps.inspect(Gaps::clone).await.unwrap(), replay(records));
+    assert_eq!(parts.door.tokens().inspect(Tokens::clone).await.unwrap(), replay(records));
+    assert_eq!(parts.door.tokens_view().read(Tokens::clone), replay(records));
+    assert_eq!(parts.door.governance_view().read(Governance::clone), replay(records));
+}
+
+fn report(seed: u64, killed: usize, judgement: &Judgement) {
+    let Judgement { records, acknowledged, denied, unrecorded, repeated, routed, paid, .. } = judgement;
+    println!(
+        "SOP_SEED={seed}: {killed} kills, {records} records; {acknowledged} acknowledged, {denied} denied ({unrecorded} of \
+         them while nothing could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token"
+    );
+}
+
+/// The judge is not to be trusted unless it sees what is wrong with a record that was right.
+fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
+    let told = ledgers.iter().flat_map(|ledger| &ledger.notes).filter_map(|note| match note.answer {
+        Answer::Done { first, .. } if note.action == "token.issue" => Some(first),
+        _ => None,
+    });
+    let told = told.max().expect("tokens were issued");
+    let at = usize::try_from(told.0 - 1).unwrap();
+    let renumbered = |mut records: Vec<Record>| {
+        for (sequence, record) in (1..).zip(&mut records) {
+            record.sequence = Sequence(sequence);
+        }
+        records
+    };
+    let mut lost = records.to_vec();
+    lost.remove(at);
+    let mut twice = records.to_vec();
+    twice.push(records[at].clone());
+    let mut stolen = records.to_vec();
+    "agent/thief".clone_into(&mut stolen[at].principal);
+    let mut unasked = records.to_vec();
+    unasked[at].command_id.0 ^= 1;
+    for (what, tampered) in [("lost", lost), ("twice", twice), ("stolen", stolen), ("unasked", unasked)] {
+        assert_ne!(judge(&renumbered(tampered), ledgers).complaints, [""; 0], "{what} is not seen");
+    }
+}
+
+/// Once it is to, fails after some groups, before or after the last came to the disk: whoever asked cannot know which.
+struct Breaking {
+    log: Box<dyn Log>,
+    /// Groups that are still taken.
+    left: Arc<AtomicU64>,
+    written: bool,
+}
+
+/// Not to fail yet.
+const WHOLE: u64 = u64::MAX / 2;
+
+impl Log for Breaking {
+    fn append_group(&mut self, group: &Group) -> Result<(), StoreError> {
+        let broken = || StoreError::Io { why: "the disk was made to fail".into() };
+        if self.left.fetch_sub(1, Ordering::Relaxed) != 0 {
+            return self.log.append_group(group);
+        }
+        if self.written {
+            self.log.append_group(group)?;
+        }
+        Err(broken())
+    }
+}
+
+/// A line that leads to whichever authority is the present one.
+#[derive(Clone)]
+struct Present(Arc<RwLock<Authority>>);
+
+impl Line for Present {
+    fn ask<'a>(
+        &'a self,
+        action: &'static str,
+        arguments: &'a Value,
+        bearer: &'a str,
+        id: CommandId,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, Lost>> + Send + 'a>> {
+        let present = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                answer = present.ask(action, arguments, bearer, id) => answer,
+                // A process would end now, and with it every connection.
+                stopped = present.parts.stopped() => Err(Lost::Silence { why: format!("{stopped:?}") }),
+            }
+        })
+    }
+
+    fn again(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(2)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_was_left_open() {
+    const FAILURES: u64 = 8;
+    let seed = seed();
+    let mut dice = Dice::new(seed, u64::MAX);
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data");
+    let authority = Authority::start(&data, GENEROUS).await;
+    let mut setup = operator(&authority).await;
+    let present = Present(Arc::new(RwLock::new(authority.clone())));
+    let line: Arc<dyn Line> = Arc::new(present.clone());
+    let (root, pool) = (authority.root.clone(), Arc::<Pool>::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut crew = JoinSet::new();
+    for number in 0..CLIENTS {
+        let mut worker = worker(number, &line, &root, seed, &pool, &scanned(home.path(), number % ROOTS));
+        let stop = stop.clone();
+        crew.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                worker.turn().await;
+            }
+            worker.client.ledger
+        });
+    }
+    let mut crew = Crew(crew);
+    authority.stop().await;
+
+    for failure in 0..FAILURES {
+        let (left, written) = (Arc::new(AtomicU64::new(WHOLE)), failure % 2 == 0);
+        let breaking = left.clone();
+        let wrap = move |log| Box::new(Breaking { log, left: breaking.clone(), written }) as Box<dyn Log>;
+        let authority = Authority::start_over(&data, GENEROUS, Box::new(wrap)).await;
+        left.store(dice.below(120) as u64, Ordering::Relaxed);
+        *present.0.write().unwrap() = authority.clone();
+        let stopped = tokio::time::timeout(NEVER, authority.parts.stopped()).await.expect("the disk fails");
+        assert!(matches!(stopped, sop::boot::Stopped::Journal { .. }), "SOP_SEED={seed}: {stopped:?}");
+        authority.stop().await;
+    }
+    let authority = Authority::start(&data, GENEROUS).await;
+    *present.0.write().unwrap() = authority.clone();
+    stop.store(true, Ordering::Relaxed);
+    let mut ledgers = crew.ledgers(seed).await;
+    ledgers.push(std::mem::replace(&mut setup.ledger, Ledger::new("")));
+    let (records, judgement) = settled(&authority, &ledgers).await;
+    report(seed, 0, &judgement);
+    assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
+    assert!(judgement.repeated > 0, "{judgement:?}");
+    assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
+    living_as_recorded(&authority, &records).await;
+    assert!(authority.stop().await.is_graceful());
+}

@@ -1,0 +1,363 @@
+//! Holds what clients were told against what is recorded.
+//!
+//! What it looks for, each a complaint when it is not so:
+//! 1. every command is recorded once, whole, at one place;
+//! 2. what a client was told is what is recorded, at the place it was told; a denial that names a decision has it;
+//! 3. a client's acknowledgements lie in the record in the order in which it heard them;
+//! 4. nothing is recorded that no client asked, in its own name, or that is not the work of a known part;
+//! 5. a use of a token is spent once, before the one effect that rests on it, and is not given back after;
+//! 6. every fact that a route carries was carried once, in order, and has come to what it is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gaps::Gaps;
+use journal::codec;
+use journal::envelope::{self, Record};
+use kernel::{CommandId, Kin, Machine, Principal, Sequence, TokenId};
+use serde_json::Value;
+use sop::routes::ROUTES;
+use todos::{TodoId, Todos};
+use tokens::Tokens;
+
+use crate::{Answer, Ledger, Note};
+
+/// The parts that act for the authority itself; its routes come on top.
+const PARTS: [&str; 6] = ["bootstrap", "clock", "door", "host", "scanner", "watch"];
+
+/// What was found wanting, and what there was to look at.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    pub complaints: Vec<String>,
+    pub records: usize,
+    pub acknowledged: usize,
+    pub denied: usize,
+    /// Denials of somebody known that could not be recorded: right while something is down, and at no other time.
+    pub unrecorded: usize,
+    /// Commands that were repeated because nothing was heard of them.
+    pub repeated: usize,
+    pub routed: usize,
+    /// Effects that rest on a token.
+    pub paid: usize,
+}
+
+/// The records of one command in one stream.
+struct Command<'a> {
+    records: Vec<&'a Record>,
+}
+
+impl Command<'_> {
+    fn first(&self) -> &Record {
+        self.records[0]
+    }
+}
+
+/// Judges `records`, which are all there are, in order.
+pub fn judge(records: &[Record], ledgers: &[Ledger]) -> Judgement {
+    let mut judgement = Judgement { records: records.len(), ..Judgement::default() };
+    let mut commands: BTreeMap<(CommandId, &str), Command<'_>> = BTreeMap::new();
+    for (sequence, record) in (1..).zip(records) {
+        if record.sequence.0 != sequence {
+            judgement.complain(format!("record {sequence} is missing"));
+            return judgement;
+        }
+        let command = commands.entry((record.command_id, record.stream.as_str()));
+        command.or_insert_with(|| Command { records: Vec::new() }).records.push(record);
+    }
+    judgement.each_once(&commands);
+    judgement.as_told(&commands, ledgers);
+    judgement.as_asked(records, ledgers);
+    judgement.uses(records);
+    judgement.routes(records, &commands);
+    // Records that contradict each other make no state to look at.
+    if judgement.complaints.is_empty() {
+        judgement.ends(records);
+    }
+    judgement
+}
+
+/// The state that the records of one stream make.
+///
+/// # Panics
+/// If they make none.
+pub fn replay<M: Machine>(records: &[Record]) -> M {
+    let mut machine = M::default();
+    facts::<M>(records).for_each(|(record, event)| machine.evolve(&event, record.version));
+    machine
+}
+
+/// The facts of one machine.
+fn facts<M: Machine>(records: &[Record]) -> impl Iterator<Item = (&Record, M::Event)> {
+    let own = records.iter().filter(|record| record.stream == M::NAME && 100 <= record.kind_id);
+    own.map(|record| {
+        let event = codec::read((record.kind_id, record.schema), &record.body);
+        (record, event.unwrap_or_else(|error| panic!("record {}: {error}", record.sequence)))
+    })
+}
+
+impl Judgement {
+    fn complain(&mut self, what: String) {
+        self.complaints.push(what);
+    }
+
+    fn each_once(&mut self, commands: &BTreeMap<(CommandId, &str), Command<'_>>) {
+        for ((id, stream), command) in commands {
+            let (first, records) = (command.first(), &command.records);
+            let one_place = (first.sequence.0..).zip(records).all(|(sequence, record)| record.sequence.0 == sequence);
+            let in_order = (0..).zip(records).all(|(index, record)| record.index == index);
+            let whole = records.len() == usize::from(first.count.max(1));
+            if !(one_place && in_order && whole) {
+                let places: Vec<_> = records.iter().map(|record| record.sequence.0).collect();
+                self.complain(format!("{id} in {stream} is not recorded once and whole: {places:?}"));
+            }
+        }
+    }
+
+    fn as_told(&mut self, commands: &BTreeMap<(CommandId, &str), Command<'_>>, ledgers: &[Ledger]) {
+        for ledger in ledgers {
+            let mut before = Sequence(0);
+            for note in &ledger.notes {
+                self.repeated += usize::from(0 < note.unheard);
+                let effect = commands.get(&(note.id, stream(note.action)));
+                let who = format!("{}: {} {}", ledger.client, note.action, note.id);
+                match &note.answer {
+                    Answer::Unknown => {}
+                    Answer::Done { first, told } => {
+                        self.acknowledged += 1;
+                        match effect {
+                            None => self.complain(format!("{who} was acknowledged at {first} and is not recorded")),
+                            Some(effect) if effect.first().sequence != *first => {
+                                let lies = effect.first().sequence;
+                                self.complain(format!("{who} was acknowledged at {first} and lies at {lies}"));
+                            }
+                            Some(effect) => self.same_answer(&who, effect.first(), told),
+                        }
+                        if *first <= before {
+                            self.complain(format!("{who} was heard after {before} and lies before it, at {first}"));
+                        }
+                        before = *first;
+                    }
+                    Answer::Shown if reads(note.action) => {}
+                    Answer::Shown => match effect.map(|effect| &effect.first().answer) {
+                        Some(envelope::Answer::Reply(_)) => self.acknowledged += 1,
+                        _ => self.complain(format!("{who} was acknowledged and is not recorded")),
+                    },
+                    Answer::Denied { code, decision } => {
+                        self.denied += 1;
+                        self.is_denied(commands, note, &who, code, *decision);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What has one name in both has one value in both.
+    fn same_answer(&mut self, who: &str, record: &Record, told: &Value) {
+        let envelope::Answer::Reply(json) = &record.answer else {
+            return self.complain(format!("{who} was told a yes, and a no is recorded"));
+        };
+        let recorded: Value = serde_json::from_slice(json).expect("an answer is JSON");
+        // {"issued": {…}}: the name of the reply, then what is in it.
+        let Some(recorded) = recorded.as_object().and_then(|reply| reply.values().next()) else { return };
+        for (name, value) in recorded.as_object().into_iter().flatten() {
+            let other = told.get(name).filter(|other| other.is_string() == value.is_string());
+            if let Some(other) = other.filter(|other| *other != value) {
+                self.complain(format!("{who} was told {name} {other}, and {value} is recorded"));
+            }
+        }
+    }
+
+    fn is_denied(
+        &mut self,
+        commands: &BTreeMap<(CommandId, &str), Command<'_>>,
+        note: &Note,
+        who: &str,
+        code: &str,
+        decision: Option<CommandId>,
+    ) {
+        let recorded = |id: CommandId, stream: &'static str| commands.get(&(id, stream)).map(Command::first);
+        let effect = recorded(note.id, stream(note.action)).map(|record| &record.answer);
+        match (effect, decision) {
+            (Some(envelope::Answer::Refusal(_)), Some(id)) if id == note.id => return,
+            // Asked again because nothing was heard, it was denied by what it had done itself, or by what came between.
+            (Some(_), _) if 0 < note.unheard => {}
+            (Some(_), _) if !reads(note.action) => self.complain(format!("{who} was denied ({code}) and done")),
+            _ => {}
+        }
+        match decision {
+            None => self.unrecorded += usize::from(note.by.is_some()),
+            Some(id) if recorded(id, "decisions").is_none_or(|record| record.kind_id != 500) => {
+                self.complain(format!("{who} was denied ({code}) by {id}, which is not recorded"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn as_asked(&mut self, records: &[Record], ledgers: &[Ledger]) {
+        let notes = ledgers.iter().flat_map(|ledger| &ledger.notes);
+        let asked: BTreeMap<CommandId, &Note> = notes.map(|note| (note.id, note)).collect();
+        for record in records {
+            let principal: Principal = record.principal.parse().expect("a principal is recorded");
+            let place = format!("record {} of {} in {}", record.sequence, principal, record.stream);
+            if principal.kin == Kin::Internal {
+                let name = principal.name();
+                let route = ROUTES.iter().any(|(_, target, route)| {
+                    name.strip_prefix("route.") == Some(*route) && record.stream == *target && record.cause.is_some()
+                });
+                if !route && !PARTS.contains(&name) {
+                    self.complain(format!("{place}: no such part"));
+                }
+                continue;
+            }
+            let Some(note) = asked.get(&record.command_id) else {
+                // A denial under the id of a command that was done is recorded under a new one.
+                if record.stream != "decisions" {
+                    self.complain(format!("{place}: nobody asked"));
+                }
+                continue;
+            };
+            if note.by.as_ref() != Some(&principal) {
+                self.complain(format!("{place}: asked by {:?}", note.by));
+            }
+            if record.stream != stream(note.action) && record.stream != "decisions" {
+                self.complain(format!("{place}: it was asked for {}", note.action));
+            }
+        }
+    }
+
+    fn uses(&mut self, records: &[Record]) {
+        let mut spent = BTreeMap::new();
+        let mut given_back = BTreeSet::new();
+        for (record, event) in facts::<Tokens>(records) {
+            match event {
+                tokens::Event::Consumed(consumed) => {
+                    let earlier = spent.insert((consumed.id, consumed.number), record.sequence);
+                    if earlier.is_some() {
+                        self.complain(format!("use {} of {} is spent twice", consumed.number, consumed.id));
+                    }
+                }
+                tokens::Event::Released(released) => drop(given_back.insert((released.id, released.number))),
+                _ => {}
+            }
+        }
+        let mut effects: BTreeMap<(TokenId, u32), CommandId> = BTreeMap::new();
+        for record in records {
+            let Some(spent_use) = record.decision.token else { continue };
+            let key = (spent_use.token, spent_use.number);
+            let what = format!("record {} rests on use {} of {}", record.sequence, key.1, key.0);
+            if spent.get(&key).is_none_or(|at| record.sequence < *at) {
+                self.complain(format!("{what}, which was not spent before"));
+            }
+            if matches!(record.answer, envelope::Answer::Refusal(_)) {
+                continue;
+            }
+            self.paid += 1;
+            if given_back.contains(&key) {
+                self.complain(format!("{what}, which was given back"));
+            }
+            if *effects.entry(key).or_insert(record.command_id) != record.command_id {
+                self.complain(format!("{what}, as another effect does"));
+            }
+        }
+    }
+
+    fn routes(&mut self, records: &[Record], commands: &BTreeMap<(CommandId, &str), Command<'_>>) {
+        let mut carried: BTreeMap<(&str, Sequence), &Command<'_>> = BTreeMap::new();
+        for (_, target, route) in ROUTES {
+            let principal = format!("internal/route.{route}");
+            let mut own: Vec<_> = commands
+                .iter()
+                .filter(|((_, stream), c)| *stream == target && c.first().principal == principal)
+                .collect();
+            own.sort_by_key(|(_, command)| command.first().sequence);
+            let mut before = Sequence(0);
+            for (_, command) in own {
+                self.routed += 1;
+                let Some(cause) = command.first().cause else { continue };
+                if cause <= before {
+                    self.complain(format!("{route} carried {cause} after {before}"));
+                }
+                before = cause;
+                carried.insert((route, cause), command);
+            }
+        }
+        for (record, event) in facts::<Gaps>(records) {
+            let at = record.sequence;
+            let opens = matches!(event, gaps::Event::GapOpened(_) | gaps::Event::GapReopened(_));
+            if !opens && !matches!(event, gaps::Event::GapClosed(_)) {
+                continue;
+            }
+            match carried.get(&("gaps-todos", at)).map(|command| command.first()) {
+                None => self.complain(format!("the gap of record {at} has not come to a todo")),
+                Some(todo) if !matches!(todo.answer, envelope::Answer::Reply(_)) => {
+                    self.complain(format!("the todo of record {at} was refused, at {}", todo.sequence));
+                }
+                Some(_) => {}
+            }
+        }
+        for (record, event) in facts::<Todos>(records) {
+            let at = record.sequence;
+            let calls = event.grants().is_some() || event.ends_authority().is_some();
+            match carried.get(&("todos-tokens", at)).map(|command| command.first()) {
+                None if calls => self.complain(format!("record {at} of the todos has not come to the tokens")),
+                Some(token) if !matches!(token.answer, envelope::Answer::Reply(_)) => {
+                    self.complain(format!("the tokens refused what record {at} calls for, at {}", token.sequence));
+                }
+                None | Some(_) => {}
+            }
+        }
+    }
+
+    /// What is left: no token for a todo but that of the claim that holds it, one for each claim, no scan on its way.
+    fn ends(&mut self, records: &[Record]) {
+        let (todos, tokens): (Todos, Tokens) = (replay(records), replay(records));
+        let now = records.iter().map(|record| record.time).max().unwrap_or_default();
+        let mut holding: BTreeMap<TodoId, TokenId> = BTreeMap::new();
+        let mut claimed = BTreeSet::new();
+        for (_, event) in facts::<Todos>(records) {
+            if let Some(todo) = event.ends_authority() {
+                holding.remove(&todo);
+            }
+            if let Some(claim) = event.grants() {
+                holding.insert(TodoId(claim.todo), claim.token);
+                claimed.insert(claim.token);
+            }
+        }
+        let by_todo = tokens::Filter { kind: Some(tokens::Kind::Todo), ..tokens::Filter::default() };
+        let issued: Vec<_> = tokens.list(&by_todo, now).collect();
+        for token in &issued {
+            let todo = TodoId(token.grant.todo().expect("the filter asked for them"));
+            let holds = holding.get(&todo) == Some(&token.id);
+            if holds != (token.state == tokens::State::Active) && token.state != tokens::State::Exhausted {
+                let state = token.state;
+                self.complain(format!("{todo} is held by {:?}, and {} is {state:?}", holding.get(&todo), token.id));
+            }
+            if todos.show(todo, now).is_none() {
+                self.complain(format!("{} is for {todo}, which there is not", token.id));
+            }
+        }
+        let issued: BTreeSet<_> = issued.iter().map(|token| token.id).collect();
+        if issued != claimed {
+            self.complain(format!("claims and tokens differ: {:?}", issued.symmetric_difference(&claimed)));
+        }
+        let gaps: Gaps = replay(records);
+        for running in gaps.outstanding() {
+            self.complain(format!("{} has not finished", running.scan));
+        }
+    }
+}
+
+fn reads(action: &str) -> bool {
+    policy::action(action).is_some_and(|action| action.reads_only)
+}
+
+/// The stream in which an action has its effect.
+fn stream(action: &str) -> &'static str {
+    match action.split_once('.').map_or(action, |(noun, _)| noun) {
+        _ if reads(action) => "decisions",
+        "token" => Tokens::NAME,
+        "todo" => Todos::NAME,
+        "gap" => Gaps::NAME,
+        "policy" => "governance",
+        noun => panic!("no client asks for {noun}"),
+    }
+}
