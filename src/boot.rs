@@ -62,6 +62,10 @@ impl BootError {
                     "another daemon runs: use it, stop it, or choose another --data and --socket".into()
                 }
                 "journal.format" => "start the release that wrote this store".into(),
+                "journal.damaged" => "restore the data directory from a copy; nothing was changed".into(),
+                "http.socket_path" | "http.socket_directory" => {
+                    "name another place with --socket or $SOP_SOCKET".into()
+                }
                 _ => "see the log; the data directory is as it was".into(),
             },
             Self::Bootstrapped { .. } => {
@@ -75,11 +79,18 @@ impl BootError {
     }
 }
 
-/// The reason of a failed start is a chain of texts by the time it gets here; the codes in it are stable.
+/// The reason of a failed start is a chain of texts by the time it gets here; a test compares these with their sources.
 fn start_code(text: &str) -> &'static str {
-    const CODES: [&str; 5] =
-        ["journal.locked", "journal.format", "journal.damaged", "http.socket_in_use", "http.socket_directory"];
-    CODES.into_iter().find(|code| text.contains(code)).unwrap_or("boot.start")
+    const CODES: [(&str, &str); 7] = [
+        ("another process holds the store", "journal.locked"),
+        ("the store is of format", "journal.format"),
+        ("the store is damaged", "journal.damaged"),
+        ("another daemon answers on", "http.socket_in_use"),
+        ("is in the way and is no socket", "http.socket_path"),
+        ("the socket's path", "http.socket_path"),
+        ("the socket's directory", "http.socket_directory"),
+    ];
+    CODES.into_iter().find(|(words, _)| text.contains(words)).map_or("boot.start", |(_, code)| code)
 }
 
 /// What lies where in a data directory.
@@ -304,4 +315,34 @@ fn write_secret(path: &Path, secret: &Secret) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{}", secret.expose())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::store::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_start_has_the_code_of_its_cause() {
+        let damaged = StoreError::Damaged { what: "a".into() };
+        for (error, code) in [
+            (StoreError::Locked, "journal.locked"),
+            (StoreError::Format { found: 9 }, "journal.format"),
+            (damaged, "journal.damaged"),
+            (StoreError::Closed, "boot.start"),
+        ] {
+            assert_eq!(start_code(&format!("the tree did not start: {error}")), code);
+        }
+        #[cfg(feature = "http")]
+        for (error, code) in [
+            (http::BindError::InUse { socket: "/s".into() }, "http.socket_in_use"),
+            (http::BindError::NotASocket { socket: "/s".into() }, "http.socket_path"),
+            (http::BindError::PathTooLong { socket: "/s".into() }, "http.socket_path"),
+            (http::BindError::ForeignDirectory { directory: "/d".into(), owner: 1 }, "http.socket_directory"),
+            (http::BindError::OpenDirectory { directory: "/d".into(), mode: 0o777 }, "http.socket_directory"),
+        ] {
+            assert_eq!(start_code(&format!("the tree did not start: {error}")), code);
+        }
+    }
 }
