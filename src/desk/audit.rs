@@ -57,9 +57,9 @@ struct Explain {
 pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     match request.ask.action {
         "audit.list" => {
-            let list = request.arguments()?;
+            let asked = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
-            listed(desk, list).await
+            listed(desk, asked).await
         }
         "audit.show" => {
             let Show { record } = request.arguments()?;
@@ -82,8 +82,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     }
 }
 
-async fn listed(desk: &Desk, list: List) -> Given {
-    let List { from, limit, stream, principal } = list;
+async fn listed(desk: &Desk, asked: List) -> Given {
+    let List { from, limit, stream, principal } = asked;
     let limit = limit.unwrap_or(LIST_DEFAULT);
     if limit == 0 || LIST_MAX < limit {
         return Err(malformed(&format!("limit is 1 to {LIST_MAX}")).into());
@@ -94,29 +94,26 @@ async fn listed(desk: &Desk, list: List) -> Given {
             && principal.as_ref().is_none_or(|principal| record.principal == *principal)
     };
     let mut found = Vec::new();
-    match from {
-        Some(from) => {
-            let mut next = from.max(1);
-            while found.len() < limit {
-                let records = read(desk, next)?;
-                let Some(last) = records.last() else { break };
-                next = last.sequence.0 + 1;
-                found.extend(records.into_iter().filter(wanted));
-                tokio::task::yield_now().await;
-            }
-            found.truncate(limit);
+    if let Some(from) = from {
+        let mut next = from.max(1);
+        while found.len() < limit {
+            let records = read(desk, next)?;
+            let Some(newest) = records.last() else { break };
+            next = newest.sequence.0 + 1;
+            found.extend(records.into_iter().filter(wanted));
+            tokio::task::yield_now().await;
         }
-        None => {
-            let mut backwards = Backwards::new(desk);
-            while let Some(records) = backwards.next(desk).await? {
-                found.extend(records.into_iter().rev().filter(wanted));
-                if limit <= found.len() {
-                    break;
-                }
+        found.truncate(limit);
+    } else {
+        let mut backwards = Backwards::new(desk);
+        while let Some(records) = backwards.next(desk).await? {
+            found.extend(records.into_iter().rev().filter(wanted));
+            if limit <= found.len() {
+                break;
             }
-            found.truncate(limit);
-            found.reverse();
         }
+        found.truncate(limit);
+        found.reverse();
     }
     Ok(json!({ "records": found.iter().map(line).collect::<Vec<_>>() }))
 }

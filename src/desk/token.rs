@@ -144,9 +144,8 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
             );
         }
     };
-    let uses = match asked.uses.map(u32::try_from).transpose() {
-        Ok(uses) => uses,
-        Err(_) => return Err(malformed(&"uses is at most 4294967295").into()),
+    let Ok(uses) = asked.uses.map(u32::try_from).transpose() else {
+        return Err(malformed(&"uses is at most 4294967295").into());
     };
     let limits = asked.kind.limits();
     let lifetime = asked.lifetime_ms.map_or(limits.lifetime, Millis);

@@ -181,6 +181,7 @@ impl Session {
             lines.push(std::mem::take(&mut line).trim_end().to_owned());
         }
         // The daemon must not meet a closed pipe when it prints on.
+        #[expect(clippy::disallowed_methods, reason = "ends when the daemon does")]
         std::thread::spawn(move || printed.read_to_string(&mut String::new()));
         lines
     }
