@@ -41,8 +41,9 @@ fn check<E: Recorded + PartialEq + Debug>(events: &[E]) {
         let kind = (body.kind.id, body.kind.version);
         told.insert(kind);
         let Some((name, bytes)) = written.get(&kind) else {
-            let hex: String = body.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(missing, "{} {} {} {hex}", kind.0, kind.1, body.kind.name).unwrap();
+            write!(missing, "{} {} {} ", kind.0, kind.1, body.kind.name).unwrap();
+            body.bytes.iter().for_each(|byte| write!(missing, "{byte:02x}").unwrap());
+            missing.push('\n');
             continue;
         };
         assert_eq!(body.kind.name, name, "a kind keeps its name");
