@@ -13,12 +13,16 @@
 //! # Invariants
 //! 1. What [`Log::append_group`] has returned `Ok` for is on stable storage; what it returned an error for is unknown.
 //! 2. Readers see durable records only: fjall publishes a batch after its sync.
+//! 3. A store is there whole or not at all, whenever the process that makes it dies.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kernel::{Digest, Epoch, Position, Sequence, Timestamp};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::envelope::{Record, link};
 
@@ -171,21 +175,21 @@ impl Store {
     /// # Errors
     /// [`StoreError`], with nothing changed.
     pub fn open(path: &Path, group_records_max: usize) -> Result<Self, StoreError> {
-        let database = Database::builder(path).open()?;
-        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let store =
-            Self { records: keyspace("records")?, streams: keyspace("streams")?, meta: keyspace("meta")?, database };
-        match store.meta.get("format")? {
-            None => store.meta.insert("format", FORMAT.to_le_bytes())?,
-            Some(bytes) => {
-                let found = bytes.as_ref().try_into().map_or(0, u32::from_le_bytes);
-                if found != FORMAT {
-                    return Err(StoreError::Format { found });
-                }
-            }
+        create(path)?;
+        let store = Self::open_whole(path)?;
+        let format = store.meta.get("format")?;
+        let found = format.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u32::from_le_bytes);
+        if found != FORMAT {
+            return Err(StoreError::Format { found });
         }
         store.rewrite_tail(group_records_max)?;
         Ok(store)
+    }
+
+    fn open_whole(path: &Path) -> Result<Self, StoreError> {
+        let database = Database::builder(path).open()?;
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        Ok(Self { records: keyspace("records")?, streams: keyspace("streams")?, meta: keyspace("meta")?, database })
     }
 
     fn rewrite_tail(&self, group_records_max: usize) -> Result<(), StoreError> {
@@ -345,6 +349,37 @@ impl Store {
             }
         }
     }
+}
+
+/// Makes a store where there is none: beside its place, and moved there when it is whole. What a process leaves behind that
+/// dies while it makes one, fjall takes neither for a database nor for none.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let is_there = || Ok::<_, std::io::Error>(path.try_exists()? && path.read_dir()?.next().is_some());
+    if is_there()? {
+        return Ok(());
+    }
+    let making = path.with_extension("making");
+    std::fs::create_dir_all(&making)?;
+    // Held until the file is closed: two who make the same store would take it away from each other.
+    let lock = File::open(&making).map_err(|_| StoreError::Locked)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Locked)?;
+    if is_there()? {
+        return Ok(());
+    }
+    let whole = making.join("whole");
+    match std::fs::remove_dir_all(&whole) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let store = Store::open_whole(&whole)?;
+    let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
+    batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
+    batch.commit()?;
+    drop(store);
+    std::fs::rename(&whole, path)?;
+    std::fs::remove_dir(&making)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(File::open(parent)?.sync_all()?)
 }
 
 impl Log for std::sync::Arc<Store> {

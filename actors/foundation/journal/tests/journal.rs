@@ -49,6 +49,26 @@ fn append(
     told
 }
 
+/// As a process leaves it that was killed while it made its first store.
+#[test]
+fn a_store_that_was_never_finished_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    open(&path).close();
+    // All that fjall writes before it calls a directory its own.
+    let half = dir.path().join("journal.making/whole");
+    std::fs::create_dir_all(&half).unwrap();
+    for file in ["lock", "0.jnl"] {
+        std::fs::copy(path.join(file), half.join(file)).unwrap();
+    }
+    std::fs::remove_dir_all(&path).unwrap();
+    let journal = open(&path);
+    assert_eq!(stream(&journal, "notes").epoch, Epoch(1));
+    journal.close();
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["journal"]);
+}
+
 #[test]
 fn what_was_acknowledged_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
