@@ -9,19 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use door::Secret;
-use gaps::Gaps;
-use governance::Governance;
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
 use kernel::{CommandId, Sequence};
-use kit::judge::{Judgement, judge, replay};
+use kit::judge::judge;
 use kit::work::{Pool, Worker};
-use kit::{Answer, Authority, Client, Dice, Ledger, Line, Lost, seed};
+use kit::{Answer, Authority, Client, Dice, Ledger, Line, Lost, adopt_starter, seed};
 use serde_json::Value;
 use supervisors::{Decision, Events, Heard, Node, NodeState, Tree, What};
 use tempfile::TempDir;
-use todos::Todos;
-use tokens::Tokens;
 use tokio::task::JoinSet;
 
 const CLIENTS: usize = 32;
@@ -52,7 +48,8 @@ async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice
     let seed = seed();
     let home = TempDir::new().unwrap();
     let authority = Authority::start(&home.path().join("data"), GENEROUS).await;
-    let mut setup = operator(&authority).await;
+    let mut setup = Client::new("setup", Arc::new(authority.clone()));
+    adopt_starter(&mut setup, &authority.root).await;
     let tree = authority.parts.tree().unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -61,25 +58,18 @@ async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice
     stop.store(true, Ordering::Relaxed);
     let killed = killed.expect("everything comes up again");
     let mut ledgers = crew.ledgers(seed).await;
-    ledgers.push(std::mem::replace(&mut setup.ledger, Ledger::new("")));
+    ledgers.push(setup.ledger);
 
-    let (records, judgement) = settled(&authority, &ledgers).await;
-    report(seed, killed.values().sum(), &judgement);
+    let (records, judgement) = authority.settled(&ledgers).await;
+    println!("SOP_SEED={seed}: {} kills, {judgement}", killed.values().sum::<usize>());
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
     assert!(killed.values().all(|times| 2 <= *times), "{killed:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
     assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
-    living_as_recorded(&authority, &records).await;
+    authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());
     a_judge_who_sees(&records, &ledgers);
-}
-
-/// An operator who has put the starter policy into force.
-async fn operator(authority: &Authority) -> Client {
-    let mut operator = Client::new("setup", Arc::new(authority.clone()));
-    authority.adopt_starter(&mut operator).await;
-    operator
 }
 
 /// The clients at their work.
@@ -176,42 +166,6 @@ fn runs(node: &Node) -> bool {
     node.state == NodeState::Running && node.children.iter().all(runs)
 }
 
-/// Waits until the routes and the scanner have nothing left to do, or nothing happens any more.
-async fn settled(authority: &Authority, ledgers: &[Ledger]) -> (Vec<Record>, Judgement) {
-    let mut durable = authority.parts.journal.durable();
-    loop {
-        durable.borrow_and_update();
-        let records = authority.records();
-        let judgement = judge(&records, ledgers);
-        if judgement.complaints.is_empty() {
-            return (records, judgement);
-        }
-        // What the clients left behind is worked off within seconds; what is not, never will be.
-        match tokio::time::timeout(Duration::from_secs(10), durable.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return (records, judgement),
-        }
-    }
-}
-
-/// The machines that run are what the records make.
-async fn living_as_recorded(authority: &Authority, records: &[Record]) {
-    let parts = &authority.parts;
-    assert_eq!(parts.todos.inspect(Todos::clone).await.unwrap(), replay(records));
-    assert_eq!(parts.gaps.inspect(Gaps::clone).await.unwrap(), replay(records));
-    assert_eq!(parts.door.tokens().inspect(Tokens::clone).await.unwrap(), replay(records));
-    assert_eq!(parts.door.tokens_view().read(Tokens::clone), replay(records));
-    assert_eq!(parts.door.governance_view().read(Governance::clone), replay(records));
-}
-
-fn report(seed: u64, killed: usize, judgement: &Judgement) {
-    let Judgement { records, acknowledged, denied, unrecorded, repeated, routed, paid, .. } = judgement;
-    println!(
-        "SOP_SEED={seed}: {killed} kills, {records} records; {acknowledged} acknowledged, {denied} denied ({unrecorded} of \
-         them while nothing could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token"
-    );
-}
-
 /// The judge is not to be trusted unless it sees what is wrong with a record that was right.
 fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
     let told = ledgers.iter().flat_map(|ledger| &ledger.notes).filter_map(|note| match note.answer {
@@ -299,7 +253,8 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     let home = TempDir::new().unwrap();
     let data = home.path().join("data");
     let authority = Authority::start(&data, GENEROUS).await;
-    let mut setup = operator(&authority).await;
+    let mut setup = Client::new("setup", Arc::new(authority.clone()));
+    adopt_starter(&mut setup, &authority.root).await;
     let present = Present(Arc::new(RwLock::new(authority.clone())));
     let line: Arc<dyn Line> = Arc::new(present.clone());
     let (root, pool) = (authority.root.clone(), Arc::<Pool>::default());
@@ -333,12 +288,12 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     *present.0.write().unwrap() = authority.clone();
     stop.store(true, Ordering::Relaxed);
     let mut ledgers = crew.ledgers(seed).await;
-    ledgers.push(std::mem::replace(&mut setup.ledger, Ledger::new("")));
-    let (records, judgement) = settled(&authority, &ledgers).await;
-    report(seed, 0, &judgement);
+    ledgers.push(setup.ledger);
+    let (records, judgement) = authority.settled(&ledgers).await;
+    println!("SOP_SEED={seed}: {FAILURES} failures, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.repeated > 0, "{judgement:?}");
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
-    living_as_recorded(&authority, &records).await;
+    authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use config::{Config, Sources};
 use door::Secret;
+use gaps::Gaps;
+use governance::Governance;
 use host::Clock;
 use http::{Api, Call, HttpActor, Refused, Source};
 use journal::WrapLog;
@@ -16,14 +18,20 @@ use serde_json::{Value, json};
 use sop::boot::Parts;
 use sop::desk::Desk;
 use supervisors::{Child, ChildRef, Report};
+use todos::Todos;
+use tokens::Tokens;
 
-use crate::{Client, Line, Lost};
+use crate::judge::{Judgement, judge, replay};
+use crate::{Client, Ledger, Line, Lost};
 
 /// The policy that the first operator activates.
 pub const STARTER: &str = include_str!("../../../config/policies/starter.cedar");
 
 /// Pause of a client before it asks again: shorter than the remedies ask for, to be in the way.
 const AGAIN_AFTER: Duration = Duration::from_millis(2);
+
+/// What clients left behind is worked off well within; what is not by then, never will be.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A running authority, and its operator.
 #[derive(Clone)]
@@ -63,11 +71,6 @@ impl Authority {
         Self { parts, root, desk }
     }
 
-    /// Lets `operator` put the starter policy into force.
-    pub async fn adopt_starter(&self, operator: &mut Client) {
-        adopt_starter(operator, self.root.expose()).await;
-    }
-
     /// All that is durable.
     ///
     /// # Panics
@@ -76,17 +79,46 @@ impl Authority {
         self.parts.journal.read(Sequence(1), usize::MAX).expect("the journal is open")
     }
 
+    /// Judges once the routes and the scanner have nothing left to do, or nothing happens any more.
+    pub async fn settled(&self, ledgers: &[Ledger]) -> (Vec<Record>, Judgement) {
+        let mut durable = self.parts.journal.durable();
+        loop {
+            durable.borrow_and_update();
+            let records = self.records();
+            let judgement = judge(&records, ledgers);
+            if judgement.complaints.is_empty() {
+                return (records, judgement);
+            }
+            match tokio::time::timeout(IDLE, durable.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return (records, judgement),
+            }
+        }
+    }
+
+    /// # Panics
+    /// If a machine that runs, or a view of one, is not what the records make.
+    pub async fn lives_as_recorded(&self, records: &[Record]) {
+        let Parts { todos, gaps, door, .. } = &*self.parts;
+        assert_eq!(todos.inspect(Todos::clone).await.expect("it is up"), replay(records));
+        assert_eq!(gaps.inspect(Gaps::clone).await.expect("it is up"), replay(records));
+        assert_eq!(door.tokens().inspect(Tokens::clone).await.expect("it is up"), replay(records));
+        assert_eq!(door.tokens_view().read(Tokens::clone), replay(records));
+        assert_eq!(door.governance_view().read(Governance::clone), replay(records));
+    }
+
     pub async fn stop(&self) -> Report {
         self.parts.shutdown(Duration::from_secs(30)).await
     }
 }
 
 /// Proposes and activates the starter policy.
-pub async fn adopt_starter(operator: &mut Client, credential: &str) {
+pub async fn adopt_starter(operator: &mut Client, credential: &Secret) {
     let by = root();
-    let proposed = operator.ask(Some(&by), credential, "policy.propose", json!({ "text": STARTER })).await.yes();
+    let proposed =
+        operator.ask(Some(&by), credential.expose(), "policy.propose", json!({ "text": STARTER })).await.yes();
     let epoch = json!({ "epoch": proposed["epoch"] });
-    operator.ask(Some(&by), credential, "policy.activate", epoch).await.yes();
+    operator.ask(Some(&by), credential.expose(), "policy.activate", epoch).await.yes();
 }
 
 /// The first operator's name.

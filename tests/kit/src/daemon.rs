@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use door::Secret;
 use http::{ClientError, Problem};
 use kernel::CommandId;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Line, Lost};
 
@@ -75,12 +76,18 @@ impl Daemon {
         self.ready().await;
     }
 
-    /// Waits until the process takes commands.
+    /// Waits until the process takes commands, also from its operator, who is made when all else is up.
     ///
     /// # Panics
     /// If it ends before that, or takes very long.
     pub async fn ready(&mut self) {
         self.until("is ready", async |client| client.get("/v1/health/ready").await.is_ok()).await;
+        let path = self.data.join("credentials/operator");
+        let known = async |client: &http::Client| {
+            let Ok(secret) = std::fs::read_to_string(&path) else { return false };
+            client.call("policy.list", &json!({}), Some(secret.trim_end()), None).await.is_ok()
+        };
+        self.until("knows its operator", known).await;
     }
 
     /// Waits until the process answers at all.
@@ -165,9 +172,9 @@ impl Daemon {
     ///
     /// # Panics
     /// If it is not there.
-    pub fn credential(&self) -> String {
+    pub fn credential(&self) -> Secret {
         let text = std::fs::read_to_string(self.data.join("credentials/operator"));
-        text.expect("bootstrap wrote it").trim_end().to_owned()
+        Secret::of(text.expect("bootstrap wrote it").trim_end())
     }
 
     /// All that every start so far has said.

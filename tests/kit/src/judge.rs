@@ -9,6 +9,7 @@
 //! 6. every fact that a route carries was carried once, in order, and has come to what it is for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use gaps::Gaps;
 use journal::codec;
@@ -38,6 +39,17 @@ pub struct Judgement {
     pub routed: usize,
     /// Effects that rest on a token.
     pub paid: usize,
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, acknowledged, denied, unrecorded, repeated, routed, paid, .. } = self;
+        write!(
+            f,
+            "{records} records; {acknowledged} acknowledged, {denied} denied ({unrecorded} of them while nothing "
+        )?;
+        write!(f, "could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token")
+    }
 }
 
 /// The records of one command in one stream.

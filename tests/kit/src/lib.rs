@@ -12,7 +12,7 @@ pub mod judge;
 mod ledger;
 pub mod work;
 
-pub use authority::Authority;
+pub use authority::{Authority, adopt_starter, root};
 pub use client::{Client, Line, Lost, Told};
 pub use daemon::{Daemon, Output};
 pub use dice::{Dice, seed};
