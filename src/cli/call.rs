@@ -128,12 +128,14 @@ impl Globals {
     /// The status page, for which no credential is needed.
     pub async fn status(&self) -> Result<Value, Failure> {
         let client = Client::new(self.load_anyhow()?.http.socket).timeout(STATUS_WITHIN);
-        client.get("/v1/status").await.map_err(|error| match error {
-            ClientError::TimedOut(_) | ClientError::Protocol(_) => {
-                let remedy = "try again; if it stays so, look at the log with `sop logs` and restart the daemon";
-                Failure::unreachable("cli.no_answer", format!("the daemon does not say its status: {error}"), remedy)
-            }
-            error => local(error),
+        client.get("/v1/status").await.map_err(|error| {
+            let why = match error {
+                ClientError::TimedOut(limit) => waited(limit),
+                ClientError::Protocol(why) => why,
+                error => return local(error),
+            };
+            let remedy = "try again; if it stays so, look at the log with `sop logs` and restart the daemon";
+            Failure::unreachable("cli.no_answer", format!("the daemon does not say its status: {why}"), remedy)
         })
     }
 }
@@ -236,7 +238,7 @@ impl Remote {
                 Ok(answer) => return Ok(answer),
                 Err(error @ ClientError::Protocol(_)) => lost = Some(error.to_string()),
                 // It had longer than it gives itself: it will not answer the next one either.
-                Err(error @ ClientError::TimedOut(_)) => return Err(Lost::Unanswered(error.to_string())),
+                Err(ClientError::TimedOut(limit)) => return Err(Lost::Unanswered(waited(limit))),
                 Err(ClientError::Refused(problem)) if is_open(&problem) => lost = Some(problem.detail),
                 // What is needed is restarting, and nothing was done.
                 Err(ClientError::Refused(problem)) if is_soon_back(&problem) && attempt != REPEATS => {}
@@ -280,6 +282,10 @@ fn is_open(problem: &Problem) -> bool {
 fn is_soon_back(problem: &Problem) -> bool {
     matches!(problem.layer, Layer::Availability | Layer::Limit)
         && problem.retry_after_ms.is_some_and(|wait| wait <= SOON_MS)
+}
+
+fn waited(limit: Duration) -> String {
+    format!("no answer within {}", humantime::format_duration(limit))
 }
 
 fn local(error: ClientError) -> Failure {

@@ -15,7 +15,7 @@ use policy::Policies;
 use serde_json::{Value, json};
 use sop::boot::{BootError, Parts, Places, Stopped};
 use sop::desk::Desk;
-use supervisors::{Child, ChildRef, Outcome, Report};
+use supervisors::{Child, ChildRef, Outcome, Report, StartError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -152,6 +152,8 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
         stopped = parts.stopped() => Err(stopped),
         name = signals.next() => Ok(name),
     };
+    // The last words are said once.
+    logging::hush();
     let (exit, sentence) = match stopped {
         Ok(name) => {
             tracing::info!(signal = name, "stopping");
@@ -340,6 +342,9 @@ fn absolute(places: &Places) -> Places {
 
 /// How the children took the stop.
 fn farewell(report: &Report) -> String {
+    if report.farewells.is_empty() {
+        return "Stopped: nothing was left to end.\n".to_owned();
+    }
     let ended = count(report.farewells.len() as u64, "part");
     if report.is_graceful() {
         return format!("Stopped: {ended} ended in peace.\n");
@@ -358,8 +363,20 @@ fn farewell(report: &Report) -> String {
 }
 
 fn boot(error: BootError) -> Failure {
-    let denial = Denial::new(Layer::Availability, error.code(), error.to_string(), error.remedy());
-    Failure::of(denial.into())
+    let layer = if matches!(error, BootError::Bootstrapped { .. }) { Layer::Decide } else { Layer::Availability };
+    let failure = |detail: String| Failure::of(Denial::new(layer, error.code(), detail, error.remedy()).into());
+    let innermost = match &error {
+        BootError::Start(StartError::Start { exit }) => exit.chain().last().copied(),
+        _ => None,
+    };
+    // Everything above it did not start because it did not.
+    let Some((path, exit)) = innermost.and_then(|cause| Some((&cause.path, cause.exits.last()?))) else {
+        return failure(error.to_string());
+    };
+    let why = exit.to_string();
+    let why = why.strip_prefix("did not start: ").unwrap_or(&why);
+    let why = why.strip_prefix(&format!("{}: ", error.code())).unwrap_or(why);
+    failure(why.to_owned()).note(format!("it kept {path} from starting"))
 }
 
 /// What tells the daemon to stop.

@@ -22,6 +22,11 @@ pub fn speak() {
     SPEAKS.store(true, Ordering::Relaxed);
 }
 
+/// And from now on no more.
+pub fn hush() {
+    SPEAKS.store(false, Ordering::Relaxed);
+}
+
 /// Sends all events of this process to `file`, as far as `level` lets them, and once it [speaks](speak), those from
 /// `serious` on to standard error. Panics become events.
 pub fn start(file: &Path, level: &str, serious: LevelFilter) -> Result<(), Failure> {

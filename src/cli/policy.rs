@@ -113,8 +113,7 @@ pub fn read(file: &Path) -> Result<String, Failure> {
 pub fn invalid(file: &Path, problems: &Value) -> Failure {
     let remedy = "mend the text; with a running daemon, `sop policy validate` checks it again";
     let detail = format!("{} holds no valid policies", file.display());
-    let failure = Failure { exit: Exit::Findings, ..Failure::new("policy.invalid", detail, remedy) };
-    lines(file, problems).into_iter().fold(failure, Failure::note)
+    lines(file, problems).into_iter().fold(Failure::new("policy.invalid", detail, remedy), Failure::note)
 }
 
 /// One line a problem, as compilers say it.
