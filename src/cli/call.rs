@@ -47,7 +47,7 @@ pub struct Globals {
     /// File with the secret to act by. Also $SOP_CREDENTIAL; else the operator's in the data directory
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub credential: Option<PathBuf>,
-    /// How answers are written
+    /// For people, or for programs: the API's answer as it is
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = "Global options")]
     pub output: Format,
 }

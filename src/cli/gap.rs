@@ -18,6 +18,7 @@ const KINDS: [&str; 5] = ["missing_document", "invalid_document", "broken_link",
 pub enum Gap {
     /// Scan a directory for gaps, and list those that are open (exit code 2: there are some)
     Scan {
+        /// The directory
         path: PathBuf,
         #[command(flatten)]
         mutation: Mutation,
@@ -25,7 +26,10 @@ pub enum Gap {
     /// List gaps
     List(List),
     /// Show a gap and its evidence
-    Show { gap: GapId },
+    Show {
+        /// gap-3, or 3
+        gap: GapId,
+    },
 }
 
 #[derive(Args, Debug)]

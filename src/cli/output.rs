@@ -8,13 +8,11 @@ use serde_json::Value;
 
 use super::exit::Failure;
 
-/// How answers are written.
+/// How answers are written. Not documented one by one, or clap would stretch every help text over three screens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
     #[default]
     Table,
-    /// For programs: the API's answer.
     Json,
 }
 

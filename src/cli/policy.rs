@@ -26,6 +26,7 @@ pub enum Policy {
     },
     /// Make a proposed epoch the one that decides
     Activate {
+        /// Its number, as in `sop policy list`
         epoch: u64,
         /// Refuse if another epoch than this one is active by now
         #[arg(long, value_name = "EPOCH")]
@@ -44,7 +45,10 @@ pub enum Policy {
     /// List the policy epochs
     List,
     /// Show the text of an epoch; of the active one, if none is named
-    Show { epoch: Option<u64> },
+    Show {
+        /// Its number, as in `sop policy list`
+        epoch: Option<u64>,
+    },
 }
 
 pub async fn run(globals: &Globals, command: Policy) -> Run {

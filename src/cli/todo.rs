@@ -21,17 +21,22 @@ pub enum Todo {
     /// List todos
     List(List),
     /// Show a todo
-    Show { todo: TodoId },
+    Show {
+        /// todo-3, or 3
+        todo: TodoId,
+    },
     /// Take a todo; the secret of the claim's token is made here and shown once
     Claim(Claim),
     /// Give a claimed todo back
     Release {
+        /// todo-3, or 3
         todo: TodoId,
         #[command(flatten)]
         mutation: Mutation,
     },
     /// Hand in a claimed todo as done; the next scan that does not find its gap closes it
     Submit {
+        /// todo-3, or 3
         todo: TodoId,
         /// What was done
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -52,6 +57,7 @@ pub struct List {
 
 #[derive(Args, Debug)]
 pub struct Claim {
+    /// todo-3, or 3
     todo: TodoId,
     /// Who is to hold it, such as agent/alpha; else the operator
     #[arg(long = "for", value_name = "PRINCIPAL")]

@@ -20,7 +20,10 @@ pub enum Token {
     /// Issue a token; its secret is made here and shown once
     Issue(Issue),
     /// Show a token and its uses, without its secret
-    Show { id: TokenId },
+    Show {
+        /// Id of the token
+        id: TokenId,
+    },
     /// List tokens
     List(List),
     /// Ask whether a token would be accepted, without using it (exit code 2: it would not)
@@ -33,6 +36,7 @@ pub enum Token {
 
 #[derive(Args, Debug)]
 pub struct Issue {
+    /// What it is for
     #[arg(long, value_parser = KINDS)]
     kind: String,
     /// Who may use it, such as agent/alpha
@@ -79,6 +83,7 @@ pub struct List {
 
 #[derive(Args, Debug)]
 pub struct Validate {
+    /// Id of the token
     id: TokenId,
     /// Where it is to be good
     #[arg(long)]
@@ -92,6 +97,7 @@ pub struct Validate {
 
 #[derive(Args, Debug)]
 pub struct Consume {
+    /// Id of the token
     id: TokenId,
     /// Where it is used
     #[arg(long)]
@@ -142,6 +148,7 @@ pub struct Revoke {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub struct Which {
+    /// Id of the token
     id: Option<TokenId>,
     /// All tokens of this subject
     #[arg(long)]
