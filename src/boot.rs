@@ -17,7 +17,7 @@ use gaps::Gaps;
 use governance::Governance;
 use host::{Clock, Handle, Order, View};
 use journal::{Journal, Keeper, WrapLog};
-use kernel::{Decision, Principal, Refuse as _};
+use kernel::{Decision, Denial, Principal, Refuse as _};
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
@@ -38,7 +38,7 @@ pub enum BootError {
     #[error("the store at {path} has its first operator already")]
     Bootstrapped { path: PathBuf },
     #[error("the first operator could not be created: {why}")]
-    Bootstrap { why: String },
+    Bootstrap { why: String, remedy: String },
     #[error("the credential could not be written to {path}: {why}")]
     Credential { path: PathBuf, why: std::io::Error },
 }
@@ -71,7 +71,7 @@ impl BootError {
             Self::Bootstrapped { .. } => {
                 "use the credential that was made then; without it, see docs/operating.md".into()
             }
-            Self::Bootstrap { .. } => "see the log, mend the cause and start again".into(),
+            Self::Bootstrap { remedy, .. } => format!("{remedy}; then start again"),
             Self::Credential { .. } => {
                 "make the directory writable and start again over an empty data directory".into()
             }
@@ -254,12 +254,12 @@ impl Parts {
             decision: Decision::default(),
             cause: None,
         };
-        let failed = |why: String| BootError::Bootstrap { why };
-        let answer = self.door.governance().execute(order).await.map_err(|error| failed(error.to_string()))?;
-        match answer.outcome {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(failed(format!("{} ({})", refusal, refusal.code()))),
-        }
+        let failed = |denial: Denial| BootError::Bootstrap {
+            why: format!("{} ({})", denial.reason, denial.code),
+            remedy: denial.remedy,
+        };
+        let answer = self.door.governance().execute(order).await.map_err(|error| failed(error.denial()))?;
+        answer.outcome.map(drop).map_err(|refusal| failed(refusal.denial()))
     }
 
     /// Whether the store has an operator.

@@ -226,7 +226,8 @@ impl Config {
 fn read(file: &Path, named: bool) -> Result<Option<String>, Vec<Problem>> {
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
+        // What is in the way of the data directory is for whoever makes it to say.
+        Err(error) if is_absent(error.kind()) && !named => return Ok(None),
         Err(error) => return Err(vec![unreadable(file, &error)]),
     };
     String::from_utf8(bytes).map(Some).map_err(|error| {
@@ -236,6 +237,10 @@ fn read(file: &Path, named: bool) -> Result<Option<String>, Vec<Problem>> {
         let problem = Problem::new("config.not_utf8", "the file is not UTF-8 text", "save it as UTF-8");
         vec![Problem { file: Some(file.to_owned()), place, ..problem }]
     })
+}
+
+fn is_absent(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Problem {
