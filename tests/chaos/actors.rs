@@ -15,7 +15,7 @@ use kernel::{CommandId, Sequence};
 use kit::judge::judge;
 use kit::work::{Pool, Worker};
 use kit::{Answer, Authority, Client, Dice, Ledger, Line, Lost, adopt_starter, seed};
-use serde_json::Value;
+use serde_json::{Value, json};
 use supervisors::{Decision, Events, Heard, Node, NodeState, Tree, What};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -296,4 +296,34 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
     authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_works_when_the_journal_has_failed_and_is_ended_after_the_next_start() {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("data");
+    let left = Arc::new(AtomicU64::new(WHOLE));
+    let breaking = left.clone();
+    let wrap = move |log| Box::new(Breaking { log, left: breaking.clone(), written: false }) as Box<dyn Log>;
+    let authority = Authority::start_over(&data, GENEROUS, Box::new(wrap)).await;
+    left.store(0, Ordering::Relaxed);
+    let ask = async |authority: &Authority, action, arguments: Value| {
+        authority.ask(action, &arguments, authority.root.expose(), authority.parts.clock.command_id()).await
+    };
+    ask(&authority, "policy.propose", json!({ "text": "" })).await.unwrap_err();
+    assert!(authority.parts.journal.failure().is_some());
+    let stopped = ask(&authority, "system.stop", json!({ "reason": "fire" })).await.unwrap();
+    assert_eq!(
+        (&stopped["sealed"], &stopped["recorded"], &stopped["kept_in_file"]),
+        (&true.into(), &false.into(), &true.into())
+    );
+    authority.stop().await;
+
+    let authority = Authority::start(&data, GENEROUS).await;
+    let sealed = ask(&authority, "policy.propose", json!({ "text": "" })).await.unwrap_err();
+    assert!(matches!(&sealed, Lost::Denied { denial, .. } if denial.code == "door.sealed"), "{sealed:?}");
+    let stop = authority.parts.door.governance_view().read(|governance| governance.stop().cloned()).unwrap();
+    ask(&authority, "system.resume", json!({ "digest": stop.digest })).await.unwrap();
+    assert_eq!(authority.parts.door.sealed(), None);
+    authority.stop().await;
 }

@@ -1,0 +1,40 @@
+//! The real binary, as its users meet it: started, misused, stopped, and with its disk taken away.
+
+mod disk;
+mod input;
+mod quarantine;
+mod secrets;
+mod seeds;
+mod start;
+mod stops;
+
+use kit::{Daemon, Output};
+use tempfile::TempDir;
+
+/// A daemon over a directory of its own.
+struct Place {
+    daemon: Daemon,
+    home: TempDir,
+}
+
+impl Place {
+    /// Nothing runs yet.
+    fn new() -> Self {
+        let home = TempDir::new().unwrap();
+        Self { daemon: Daemon::new(env!("CARGO_BIN_EXE_sop"), home.path()), home }
+    }
+
+    async fn started() -> Self {
+        let mut place = Self::new();
+        place.daemon.start().await;
+        place
+    }
+}
+
+/// That it failed so, in these words.
+fn failed(output: &Output, code: i32, words: &[&str]) {
+    assert_eq!(output.code, Some(code), "{output:?}");
+    for word in words {
+        assert!(output.stderr.contains(word), "{word:?} is not said: {output:?}");
+    }
+}
