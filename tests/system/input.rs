@@ -28,7 +28,9 @@ fn an_option_that_does_not_exist_is_answered_with_the_one_that_does() {
 fn posted(socket: &Path, action: &str, headers: &[&str], body: &[u8]) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(stream, "POST /v1/{action} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n").unwrap();
-    headers.iter().for_each(|header| write!(stream, "{header}\r\n").unwrap());
+    for header in headers {
+        write!(stream, "{header}\r\n").unwrap();
+    }
     write!(stream, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
     stream.write_all(body).unwrap();
     let mut answer = String::new();
