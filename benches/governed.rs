@@ -27,6 +27,10 @@ use supervisors::{Child, ChildRef, Strategy, Supervisor, Tree};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+/// The daemon's own; the peer gets it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CALLERS: [usize; 4] = [1, 64, 256, 1_024];
 const FACT_BYTES: usize = 256;
 const WARM_UP: Duration = Duration::from_millis(200);

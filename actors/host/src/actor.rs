@@ -31,6 +31,12 @@ type Look<M> = Box<dyn FnOnce(&M) -> Box<dyn FnOnce() + Send> + Send>;
 pub(crate) enum Msg<M: Machine> {
     Execute(Box<Request<M>>),
     Inspect(Look<M>),
+    /// Where the answer to a command lies, if one was given; runs nothing.
+    Recall {
+        id: CommandId,
+        digest: Digest,
+        reply: oneshot::Sender<Option<Position>>,
+    },
     /// The machine's deadline has come.
     Due,
     /// An append of this incarnation failed.
@@ -111,6 +117,15 @@ impl<M: Machine> Actor for Host<M> {
                         release();
                     }
                 });
+            }
+            Msg::Recall { id, digest, reply } => {
+                let seen = running.outcomes.get(id).filter(|seen| seen.digest == digest).map(|seen| seen.version);
+                running.when_durable(seen.unwrap_or_default(), move |durable| {
+                    if durable.is_ok() {
+                        let _ = reply.send(seen);
+                    }
+                });
+                return Ok(());
             }
             Msg::Due => {
                 running.timer = None;

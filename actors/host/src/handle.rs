@@ -149,8 +149,27 @@ impl<M: Machine> Handle<M> {
             Given::First { outcome, at: Durable { first, last, .. } } => {
                 Ok(Answer { outcome, first, last, repeated: false })
             }
-            Given::Repeat { version } => self.recall(version),
+            Given::Repeat { version } => self.recall(version).map(|(_, answer)| answer),
         }
+    }
+
+    /// The first outcome of a command that was run under `id`, if it was `principal` who had it run; runs nothing.
+    ///
+    /// # Errors
+    /// [`Error`], if it cannot be known now.
+    pub async fn recall_first(
+        &self,
+        id: CommandId,
+        digest: Digest,
+        principal: &Principal,
+    ) -> Result<Option<Answer<M>>, Error> {
+        let (reply, answer) = oneshot::channel();
+        let recall = Msg::Recall { id, digest, reply };
+        self.reference.cast(recall).map_err(|_| Error::Down { name: M::NAME })?;
+        let version = answer.await.map_err(|_| Error::Unknown { name: M::NAME, why: "it was restarted".into() })?;
+        let Some(version) = version else { return Ok(None) };
+        let (by, answer) = self.recall(version)?;
+        Ok((by == principal.to_string()).then_some(answer))
     }
 
     /// Looks at the state between two commands; answers when what was seen is durable.
@@ -177,8 +196,8 @@ impl<M: Machine> Handle<M> {
         if before < limit { Ok(permit) } else { Err(Error::Overloaded { name: M::NAME, limit }) }
     }
 
-    /// The answer that lies beside the record at `version`.
-    fn recall(&self, version: Position) -> Result<Answer<M>, Error> {
+    /// The answer that lies beside the record at `version`, and whose command it was.
+    fn recall(&self, version: Position) -> Result<(String, Answer<M>), Error> {
         let unreadable = |why: String| Error::AnswerLost { why };
         let records = self.ports.journal.read_stream(M::NAME, version, version, 1);
         let records = records.map_err(|error| match error {
@@ -194,6 +213,6 @@ impl<M: Machine> Handle<M> {
         };
         let outcome = outcome.map_err(|error| unreadable(error.to_string()))?;
         let last = Sequence(record.sequence.0 + u64::from(record.count.max(1)) - 1);
-        Ok(Answer { outcome, first: record.sequence, last, repeated: true })
+        Ok((record.principal, Answer { outcome, first: record.sequence, last, repeated: true }))
     }
 }

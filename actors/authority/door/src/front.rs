@@ -11,7 +11,7 @@ use policy::{Policies, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Asked, Decisions};
-use crate::judge::under;
+use crate::judge::{ended, under};
 use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Verdict, judge};
 
 /// A request at the door.
@@ -155,8 +155,20 @@ impl Door {
         let content = Handle::<M>::digest(&command).map_err(|error| error.denial())?;
         fits(ask)?;
         is_up(machine)?;
+        // What was done by a token stays answered after the token has ended: its end may be what the first answer was lost to.
+        if let Some(subject) = self.subject_of_ended_token(ask)
+            && let Ok(Some(first)) = machine.recall_first(ask.command_id, content, &subject).await
+        {
+            return told(first, ask.command_id);
+        }
         let pass = self.admit(ask, content).await?;
         self.carry_out(pass, machine, command).await
+    }
+
+    fn subject_of_ended_token(&self, ask: &Ask) -> Option<Principal> {
+        let (secret, now) = (ask.credential.as_ref()?.digest(), self.clock.now());
+        let token = self.tokens_view.read(|tokens| tokens.by_secret(secret, now))?;
+        ended(&token, now).map(|_| token.subject)
     }
 
     async fn carry_out<M: Machine>(
@@ -174,14 +186,7 @@ impl Door {
         };
         let answer = machine.execute(order).await;
         self.settle(&pass, settlement(&answer)).await;
-        match answer {
-            Ok(Answer { outcome: Ok(reply), first, last, repeated }) => Ok(Done { reply, first, last, repeated }),
-            // The refusal is recorded where the facts would have been, under the command's own id.
-            Ok(Answer { outcome: Err(refusal), .. }) => {
-                Err(Denied { denial: refusal.denial(), decision: Some(pass.command_id) })
-            }
-            Err(error) => Err(error.denial().into()),
-        }
+        answer.map_err(|error| error.denial().into()).and_then(|answer| told(answer, pass.command_id))
     }
 
     /// Lets in a request that has no machine's effect, and records it before anything is shown or done.
@@ -547,6 +552,15 @@ const AHEAD_MAX: Millis = Millis::seconds(60);
 
 /// Sources of strangers that are counted one by one.
 const SOURCES_MAX: usize = 1_024;
+
+/// An answer as its caller hears it. A refusal is recorded where the facts would have been, under the command's own id.
+fn told<M: Machine>(answer: Answer<M>, command_id: CommandId) -> Result<Done<M>, Denied> {
+    let Answer { outcome, first, last, repeated } = answer;
+    match outcome {
+        Ok(reply) => Ok(Done { reply, first, last, repeated }),
+        Err(refusal) => Err(Denied { denial: refusal.denial(), decision: Some(command_id) }),
+    }
+}
 
 /// What the use that paid for a command becomes; `None` while the command may yet be done.
 ///

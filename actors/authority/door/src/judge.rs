@@ -108,14 +108,19 @@ fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
 /// Has the token ended?
 fn lives(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     let Bearer::Token { token, .. } = bearer else { return Ok(()) };
-    let (code, reason) = match sight.tokens.show(*token, sight.now) {
-        Some(Token { state: State::Revoked, .. }) => ("tokens.revoked", "the token was revoked"),
-        // Also of one that is exhausted, which its state says first. How many uses are left is for the consumption to say:
-        // a repeat of a paid request must still be answered.
-        Some(Token { expires_at, .. }) if expires_at <= sight.now => ("tokens.expired", "the token expired"),
-        Some(_) | None => return Ok(()),
-    };
+    let ended = sight.tokens.show(*token, sight.now).and_then(|token| ended(&token, sight.now));
+    let Some((code, reason)) = ended else { return Ok(()) };
     Err(Denial::new(Layer::Token, code, reason, "ask for a new token").rule(format!("token {token}")))
+}
+
+/// Why the token opens nothing any more, whatever uses are left; those are for the consumption to count.
+pub(crate) fn ended(token: &Token, now: Timestamp) -> Option<(&'static str, &'static str)> {
+    match token.state {
+        State::Revoked => Some(("tokens.revoked", "the token was revoked")),
+        // Also of one that is exhausted, which its state says first.
+        _ if token.expires_at <= now => Some(("tokens.expired", "the token expired")),
+        State::Active | State::Exhausted | State::Expired => None,
+    }
 }
 
 /// Is this something that can be asked for at all?

@@ -86,7 +86,10 @@ async fn a_repeat_is_answered_and_spends_nothing() {
     assert_eq!(world.uses(token), [(1, UseState::Succeeded)]);
     assert_eq!(world.on_shelf().await, 7);
     world.later(Millis::minutes(15));
-    assert_eq!(told(world.put(&put(1), 7).await), "tokens.expired", "spent or not");
+    assert_eq!(told(world.put(&put(1), 7).await), "7, again", "what was done stays answered when its token has ended");
+    assert_eq!(told(world.put(&put(1), 8).await), "tokens.expired", "only what was done");
+    assert_eq!(told(world.put(&put(3), 7).await), "tokens.expired", "and only under its own id");
+    assert_eq!(world.on_shelf().await, 7);
 }
 
 #[tokio::test]
