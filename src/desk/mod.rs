@@ -22,7 +22,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::policy::{ACTIONS, Value as Attribute};
 use door::{Ask, Denied, Door, Secret};
 use http::{ActionInfo, Answer, Api, Call, Refused};
-use kernel::{Denial, Layer, Timestamp};
+use kernel::{Denial, Layer, Millis, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -79,6 +79,11 @@ impl Api for Desk {
     fn ready(&self) -> Result<(), Denial> {
         self.parts.journal.writable().map_err(|error| host::Error::from(error).denial())?;
         self.door().ready()?;
+        if !self.parts.is_bootstrapped() {
+            let (reason, remedy) =
+                ("there is no operator yet", "wait for the start to end, or make one with `sop bootstrap`");
+            return Err(Denial::new(Layer::Availability, "door.no_operator", reason, remedy).retry_after(Millis(200)));
+        }
         match self.door().sealed() {
             None => Ok(()),
             Some(stop) => {

@@ -103,6 +103,9 @@ pub fn status(desk: &Desk) -> Value {
     if let Err(error) = parts.journal.writable() {
         reasons.push(error.to_string());
     }
+    if reasons.is_empty() && !parts.is_bootstrapped() {
+        reasons.push("there is no operator yet".to_owned());
+    }
     let sealed = desk.door().sealed();
     let stop = desk.door().governance_view().read(|governance| governance.stop().cloned());
     let state = match (&sealed, reasons.is_empty()) {

@@ -209,9 +209,9 @@ impl Journal {
     pub(crate) fn write(&self, at: Duration, path: Arc<str>, epoch: u64, what: What) {
         match &what {
             What::Exited { exit, verdict } if what.is_alert() => {
-                tracing::error!(%path, epoch, %exit, ?verdict, "supervision gave up on a child");
+                tracing::error!(%path, epoch, %exit, %verdict, "supervision gave up on a child");
             }
-            What::Exited { exit, verdict } => tracing::info!(%path, epoch, %exit, ?verdict, "a child ended"),
+            What::Exited { exit, verdict } => tracing::info!(%path, epoch, %exit, %verdict, "a child ended"),
             _ => tracing::debug!(%path, epoch, ?what, "supervision"),
         }
         let mut pages = lock(&self.pages);

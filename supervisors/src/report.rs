@@ -103,6 +103,19 @@ pub enum Verdict {
     AsOrdered,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restart { after } if after.is_zero() => f.write_str("restart at once"),
+            Self::Restart { after } => write!(f, "restart after {after:?}"),
+            Self::Done => f.write_str("done"),
+            Self::Quarantine => f.write_str("quarantine"),
+            Self::Escalate => f.write_str("escalate"),
+            Self::AsOrdered => f.write_str("as ordered"),
+        }
+    }
+}
+
 /// What a decision was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {

@@ -45,14 +45,14 @@ impl Scanner {
     }
 
     async fn run(&self, scan: ScanId, root: String, stop: Arc<AtomicBool>) -> Result<(), Ended> {
-        tracing::info!(code = "scan.started", %scan, root);
+        tracing::info!(code = "scan.started", %scan, root, "a scan begins");
         let limits = self.limits.clone();
         #[expect(clippy::disallowed_methods, reason = "a walk blocks; the flag ends it when the actor goes")]
         let survey = tokio::task::spawn_blocking(move || scan::scan(Path::new(&root), &limits, &stop)).await?;
         let survey = match survey {
             Ok(survey) => survey,
             Err(error) => {
-                tracing::warn!(code = "scan.failed", %scan, %error);
+                tracing::warn!(code = "scan.failed", %scan, "a scan failed, and closes nothing: {error}");
                 // Refused only if the scan has ended otherwise.
                 self.ask(Command::Abandon { scan, why: error.to_string() }).await?.ok();
                 return Ok(());
@@ -64,7 +64,8 @@ impl Scanner {
             self.ask(Command::Abandon { scan, why: refusal.to_string() }).await?.ok();
             return Ok(());
         }
-        tracing::info!(code = "scan.finished", %scan, files = survey.tally.files, findings = survey.findings.len());
+        let (files, findings) = (survey.tally.files, survey.findings.len());
+        tracing::info!(code = "scan.finished", %scan, files, findings, "a scan is done");
         Ok(())
     }
 
