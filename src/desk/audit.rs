@@ -6,8 +6,8 @@ use governance::Governance;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
 use journal::{CONCLUDED, OPENED};
-use kernel::{CommandId, Denial, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp, Writer};
-use serde::{Deserialize, Serialize};
+use kernel::{CommandId, Denial, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use todos::Todos;
 use tokens::Tokens;
@@ -325,17 +325,7 @@ fn body(record: &Record) -> Value {
 
 fn shown<E: Recorded>(record: &Record) -> Result<Value, CodecError> {
     let event: E = codec::read((record.kind_id, record.schema), &record.body)?;
-    Ok(event.write(ToJson))
-}
-
-struct ToJson;
-
-impl Writer for ToJson {
-    type Done = Value;
-
-    fn put<T: Serialize>(self, _: Kind, body: &T) -> Value {
-        serde_json::to_value(body).unwrap_or_default()
-    }
+    Ok(kernel::json::write(&event).1)
 }
 
 /// Reads the journal from its end.

@@ -15,6 +15,8 @@ extern crate alloc;
 
 mod authority;
 mod ids;
+#[cfg(feature = "json")]
+pub mod json;
 mod machine;
 mod record;
 mod time;

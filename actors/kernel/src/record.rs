@@ -32,7 +32,7 @@ pub trait Recorded: Sized {
     fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error>;
 }
 
-/// Takes one body, with its kind. The journal's codec is the one implementation outside tests.
+/// Takes one body, with its kind: the journal's codec, or `json` for people and tests.
 pub trait Writer {
     type Done;
 

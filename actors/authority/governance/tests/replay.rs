@@ -5,34 +5,9 @@ mod common;
 
 use common::{DICTATOR, NOON, OPEN, ROOT, activate, bootstrap, propose, stop, told};
 use governance::{Command, Event, Governance, records};
-use kernel::{Kind, Machine, Position, Reader, Recorded, Writer};
+use kernel::{Machine, Position, Recorded, json};
 use policy::Policies;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Vec<u8>);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_vec(body).unwrap())
-    }
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Reader for Bytes<'_> {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_slice(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "unknown".to_owned()
-    }
-}
+use serde_json::json;
 
 #[test]
 fn a_history_reads_as_it_was_written() {
@@ -45,8 +20,8 @@ fn a_history_reads_as_it_was_written() {
         for event in live.decide(&command, &told(ROOT, NOON)).unwrap().events {
             position += 1;
             live.evolve(&event, Position(position));
-            let (kind, bytes) = event.write(Json);
-            let read = Event::read((kind.id, kind.version), Bytes(&bytes)).unwrap();
+            let (kind, body) = json::write(&event);
+            let read: Event = json::read((kind.id, kind.version), body).unwrap();
             assert_eq!(read, event);
             replayed.evolve(&read, Position(position));
             kinds.push(kind);
@@ -70,7 +45,7 @@ fn a_history_reads_as_it_was_written() {
 #[test]
 fn an_unknown_kind_is_not_read() {
     for kind in [(99, 1), (100, 2), (106, 1)] {
-        assert_eq!(Event::read(kind, Bytes(b"{}")), Err("unknown".to_owned()));
+        assert_eq!(json::read::<Event>(kind, json!({})), Err("a kind that was never registered".to_owned()));
     }
 }
 
@@ -97,8 +72,8 @@ fn replay_compiles_nothing() {
 fn the_largest_body_fits_into_a_record() {
     let text = "/".repeat(Policies::TEXT_MAX);
     let event = common::after(&[bootstrap()]).decide(&propose(&text), &told(ROOT, NOON)).unwrap().events.remove(0);
-    let (_, bytes) = event.write(Json);
-    assert!(bytes.len() < 60 * 1024, "{} bytes", bytes.len());
+    let bytes = json::write(&event).1.to_string().len();
+    assert!((text.len()..60 * 1024).contains(&bytes), "{bytes} bytes");
 }
 
 #[test]

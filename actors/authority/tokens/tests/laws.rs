@@ -3,46 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{
-    CommandId, Context, Decision, Digest, Kin, Kind as Record, Machine, Millis, Position, Principal, Reader, Recorded,
-    Timestamp, TokenId, Writer,
+    CommandId, Context, Decision, Digest, Kin, Machine, Millis, Position, Principal, Timestamp, TokenId, json,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokens::{
     Command, Consume, Event, Grant, Issue, Kind, Reason, Replacement, SETTLE_WITHIN, Settlement, State, Tokens,
     UseState,
 };
 
 /// Stands in for the journal's codec.
-struct Json;
-
-impl Writer for Json {
-    type Done = (Record, Vec<u8>);
-
-    fn put<T: Serialize>(self, kind: Record, body: &T) -> Self::Done {
-        (kind, serde_json::to_vec(body).unwrap())
-    }
-}
-
-struct Body<'a>(&'a [u8]);
-
-impl Reader for Body<'_> {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_slice(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
-
 fn written_and_read(event: &Event) -> Event {
-    let (kind, body) = event.write(Json);
-    Event::read((kind.id, kind.version), Body(&body)).unwrap()
+    let (kind, body) = json::write(event);
+    json::read((kind.id, kind.version), body).unwrap()
 }
 
 // Few ids, secrets and requests, so that they meet; and mostly what goes together, so that much succeeds.

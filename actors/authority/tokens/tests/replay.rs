@@ -2,35 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{Digest, Kind, Machine, Position, Reader, Recorded, Timestamp, TokenId, Writer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kernel::{Digest, Machine, Position, Recorded, Timestamp, TokenId, json};
 use serde_json::{Value, json};
 use tokens::{Event, Grant, Reason, Replacement, State, Tokens, UseState};
-
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Value);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_value(body).unwrap())
-    }
-}
-
-struct Body(Value);
-
-impl Reader for Body {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_value(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
 
 const NOON: u64 = 1_800_000_000_000;
 
@@ -82,8 +56,8 @@ fn a_version_1_journal_reads_as_it_did() {
 
     let mut tokens = Tokens::default();
     for (kind, name, body) in journal() {
-        let event = Event::read((kind, 1), Body(body.clone())).unwrap();
-        let (written, again) = event.write(Json);
+        let event = json::read((kind, 1), body.clone()).unwrap();
+        let (written, again) = json::write(&event);
         assert_eq!((written.id, written.version, written.name, again), (kind, 1, name, body));
         tokens.evolve(&event, Position(0));
     }
@@ -117,7 +91,7 @@ fn every_reason_reads_as_it_did() {
         (4, Reason::AllRevoked),
     ] {
         let body = json!({ "id": id("1"), "at": NOON, "reason": tag, "text": "" });
-        let Ok(Event::Revoked(revoked)) = Event::read((205, 1), Body(body)) else { panic!("{tag}") };
+        let Ok(Event::Revoked(revoked)) = json::read((205, 1), body) else { panic!("{tag}") };
         assert_eq!(revoked.reason(), reason);
     }
 }
@@ -130,7 +104,7 @@ fn kinds_are_registered_once_and_others_are_refused() {
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
     assert_eq!(written, ids, "one record of each kind is replayed");
     for kind in [(199, 1), (200, 2), (208, 1)] {
-        assert!(Event::read(kind, Body(json!({}))).is_err(), "{kind:?}");
+        assert!(json::read::<Event>(kind, json!({})).is_err(), "{kind:?}");
     }
 }
 
@@ -141,7 +115,7 @@ fn a_journal_that_issues_an_id_twice_is_corrupt() {
     for secret in ["1", "2"] {
         let mut body = issued("1", 0);
         body["secret"] = json!(secret.repeat(64));
-        tokens.evolve(&Event::read((200, 1), Body(body)).unwrap(), Position(0));
+        tokens.evolve(&json::read((200, 1), body).unwrap(), Position(0));
     }
 }
 
@@ -150,7 +124,7 @@ fn a_journal_that_issues_an_id_twice_is_corrupt() {
 fn a_todo_token_without_a_todo_is_corrupt() {
     let mut body = issued("1", 0);
     body["kind"] = json!(1);
-    Tokens::default().evolve(&Event::read((200, 1), Body(body)).unwrap(), Position(0));
+    Tokens::default().evolve(&json::read((200, 1), body).unwrap(), Position(0));
 }
 
 #[test]
@@ -159,6 +133,6 @@ fn a_use_that_is_settled_twice_is_corrupt() {
     let mut tokens = Tokens::default();
     let settled = json!({ "id": id("1"), "number": 1 });
     for (kind, body) in [(200, issued("1", 0)), (201, consumed("1", 1)), (202, settled.clone()), (202, settled)] {
-        tokens.evolve(&Event::read((kind, 1), Body(body)).unwrap(), Position(0));
+        tokens.evolve(&json::read((kind, 1), body).unwrap(), Position(0));
     }
 }

@@ -3,43 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{
-    CommandId, Context, Decision, Digest, Kin, Kind, Machine, Millis, Position, Principal, Reader, Recorded, Timestamp,
-    TokenId, Writer,
+    CommandId, Context, Decision, Digest, Kin, Machine, Millis, Position, Principal, Timestamp, TokenId, json,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use todos::{CLAIM_LIFETIME, Command, Event, State, TodoId, Todos};
 
 /// Stands in for the journal's codec.
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Vec<u8>);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_vec(body).unwrap())
-    }
-}
-
-struct Body<'a>(&'a [u8]);
-
-impl Reader for Body<'_> {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_slice(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
-
 fn written_and_read(event: &Event) -> Event {
-    let (kind, body) = event.write(Json);
-    Event::read((kind.id, kind.version), Body(&body)).unwrap()
+    let (kind, body) = json::write(event);
+    json::read((kind.id, kind.version), body).unwrap()
 }
 
 /// Who asks for what: few gaps, todos, agents and tokens, so that they meet.

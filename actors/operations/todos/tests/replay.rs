@@ -2,35 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{Digest, Kind, Machine, Position, Reader, Recorded, Timestamp, TokenId, Writer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kernel::{Digest, Machine, Position, Recorded, Timestamp, TokenId, json};
 use serde_json::{Value, json};
 use todos::{Event, State, TodoId, Todos};
-
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Value);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_value(body).unwrap())
-    }
-}
-
-struct Body(Value);
-
-impl Reader for Body {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_value(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
 
 const NOON: u64 = 1_800_000_000_000;
 const TWO_DAYS: u64 = 172_800_000;
@@ -71,8 +45,8 @@ fn a_version_1_journal_reads_as_it_did() {
 
     let mut todos = Todos::default();
     for (kind, name, body) in journal() {
-        let event = Event::read((kind, 1), Body(body.clone())).unwrap();
-        let (written, again) = event.write(Json);
+        let event = json::read((kind, 1), body.clone()).unwrap();
+        let (written, again) = json::write(&event);
         assert_eq!((written.id, written.version, written.name, again), (kind, 1, name, body));
         todos.evolve(&event, Position(0));
     }
@@ -100,14 +74,14 @@ fn kinds_are_registered_once_and_others_are_refused() {
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
     assert_eq!(written, ids, "one record of each kind is replayed");
     for kind in [(399, 1), (400, 2), (407, 1)] {
-        assert!(Event::read(kind, Body(json!({}))).is_err(), "{kind:?}");
+        assert!(json::read::<Event>(kind, json!({})).is_err(), "{kind:?}");
     }
 }
 
 fn replay(records: Vec<(u32, Value)>) {
     let mut todos = Todos::default();
     for (kind, body) in records {
-        todos.evolve(&Event::read((kind, 1), Body(body)).unwrap(), Position(0));
+        todos.evolve(&json::read((kind, 1), body).unwrap(), Position(0));
     }
 }
 

@@ -1,34 +1,8 @@
 //! What yesterday's records mean. Names, ids and bodies below are on disk and are never edited.
 
 use door::decisions::{Decisions, Event};
-use kernel::{Denial, Kind, Layer, Machine, Millis, Position, Reader, Recorded, Writer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kernel::{Denial, Layer, Machine, Millis, Position, Recorded, json};
 use serde_json::{Value, json};
-
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Value);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_value(body).unwrap())
-    }
-}
-
-struct Body(Value);
-
-impl Reader for Body {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_value(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
 
 /// As version 1 wrote it: one record of each kind.
 fn journal() -> [(u32, &'static str, Value); 2] {
@@ -57,8 +31,8 @@ fn a_version_1_journal_reads_as_it_did() {
     let mut decisions = Decisions::default();
     let mut seen = Vec::new();
     for (at, (id, name, body)) in (1..).zip(journal()) {
-        let event = Event::read((id, 1), Body(body.clone())).unwrap();
-        let (kind, written) = event.write(Json);
+        let event = json::read((id, 1), body.clone()).unwrap();
+        let (kind, written) = json::write(&event);
         assert_eq!((kind.id, kind.version, kind.name, written), (id, 1, name, body), "it is written as it was");
         decisions.evolve(&event, Position(at));
         seen.push(kind);
@@ -74,7 +48,7 @@ fn a_version_1_journal_reads_as_it_did() {
 #[test]
 fn a_kind_that_was_never_registered_is_not_read() {
     for kind in [(502, 1), (500, 2), (501, 0)] {
-        let error = Event::read(kind, Body(json!({}))).unwrap_err();
+        let error = json::read::<Event>(kind, json!({})).unwrap_err();
         assert_eq!(error, "a kind that was never registered", "{kind:?}");
     }
 }
