@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use allocator::Allocator;
 use config::Config;
 use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
 use gaps::Gaps;
@@ -150,6 +151,7 @@ pub struct Parts {
     pub door: Arc<Door>,
     pub gaps: Handle<Gaps>,
     pub todos: Handle<Todos>,
+    pub allocator: Handle<Allocator>,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -181,6 +183,7 @@ impl Parts {
         Arc::new(Self {
             gaps: Handle::new(&journal, &clock, limits, None),
             todos: Handle::new(&journal, &clock, limits, None),
+            allocator: Handle::new(&journal, &clock, limits, None),
             door: Arc::new(door),
             places,
             clock,
@@ -197,7 +200,11 @@ impl Parts {
         self.places.create()?;
         let keeper = ChildRef::new("journal");
         let journal = self.journal.clone();
-        let targets = Targets { todos: self.todos.clone(), tokens: self.door.tokens().clone() };
+        let targets = Targets {
+            todos: self.todos.clone(),
+            tokens: self.door.tokens().clone(),
+            allocator: self.allocator.clone(),
+        };
         let scanner = Scanner {
             gaps: self.gaps.clone(),
             journal: self.journal.clone(),
@@ -214,7 +221,12 @@ impl Parts {
         let groups = Groups {
             edge,
             journal: Child::actor::<Keeper, _>(&keeper, move || (Keeper, journal.clone())),
-            authority: vec![self.door.governance().child(), self.door.tokens().child(), self.door.decisions().child()],
+            authority: vec![
+                self.door.governance().child(),
+                self.door.tokens().child(),
+                self.door.decisions().child(),
+                self.allocator.child(),
+            ],
             operations,
         };
         let seed = self.clock.now().0;

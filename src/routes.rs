@@ -1,12 +1,13 @@
 //! Who hears whom: the only place where machines meet.
 //!
 //! ```text
-//! gaps        a gap opens or comes back         -> todos    open
-//!             a gap closes                      -> todos    close
-//! todos       a todo is claimed                 -> tokens   issue the claim's token
-//!             a claim or its todo ends          -> tokens   revoke the todo's tokens
-//! governance  an emergency stop                 -> tokens   revoke everything
-//! (tree)      a child is quarantined, released  -> gaps     observe, clear        workers::watch
+//! gaps        a gap opens or comes back         -> todos      open
+//!             a gap closes                      -> todos      close
+//! todos       a todo is claimed                 -> tokens     issue the claim's token
+//!             a claim or its todo ends          -> tokens     revoke the todo's tokens
+//! governance  an emergency stop                 -> tokens     revoke everything
+//! tokens      a subject is revoked              -> allocator  end the subject's leases
+//! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! ```
 //!
 //! What one machine tells another goes over one route, so that it arrives in the order in which it happened: a claim's
@@ -20,6 +21,7 @@
 //! # Invariants
 //! 1. The graph of routes has no cycle (tested below).
 
+use allocator::Allocator;
 use gaps::Gaps;
 use governance::Governance;
 use host::Handle;
@@ -34,22 +36,25 @@ use workers::route::Route;
 pub struct Targets {
     pub todos: Handle<Todos>,
     pub tokens: Handle<Tokens>,
+    pub allocator: Handle<Allocator>,
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 3] = [
+pub const ROUTES: [(&str, &str, &str); 4] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
+    (Tokens::NAME, Allocator::NAME, "tokens-allocator"),
 ];
 
 /// One supervised child a route.
 pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
-    let [gaps_todos, todos_tokens, governance_tokens] = ROUTES.map(|(_, _, name)| name);
+    let [gaps_todos, todos_tokens, governance_tokens, tokens_allocator] = ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
         route::<Todos, Tokens>(todos_tokens, journal, &targets.tokens, todo_to_token),
         route::<Governance, Tokens>(governance_tokens, journal, &targets.tokens, stop_to_tokens),
+        route::<Tokens, Allocator>(tokens_allocator, journal, &targets.allocator, revoked_to_allocator),
     ]
 }
 
@@ -94,6 +99,11 @@ fn todo_to_token(event: &todos::Event) -> Option<tokens::Command> {
 
 fn stop_to_tokens(event: &governance::Event) -> Option<tokens::Command> {
     matches!(event, governance::Event::Stopped(_)).then_some(tokens::Command::RevokeAll)
+}
+
+fn revoked_to_allocator(event: &tokens::Event) -> Option<allocator::Command> {
+    let tokens::Event::SubjectRevoked(revoked) = event else { return None };
+    Some(allocator::Command::RevokeOwner { owner: revoked.subject() })
 }
 
 /// The beginning of a title: what matters comes first.

@@ -7,7 +7,7 @@
 //! ├─ foundation      intensity 0    any end of the journal ends it, and restarts all below
 //! │  └─ journal
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
-//! │  ├─ governance   tokens   decisions
+//! │  ├─ governance   tokens   decisions   allocator
 //! └─ operations      one_for_one    the same
 //!    ├─ gaps   todos
 //!    └─ scanner   watch   route.*

@@ -15,6 +15,7 @@ mod config;
 mod daemon;
 mod exit;
 mod gap;
+mod lease;
 mod logging;
 mod logs;
 mod output;
@@ -94,6 +95,12 @@ enum Command {
     /// What is to be done about it, and who does it
     #[command(subcommand)]
     Todo(todo::Todo),
+    /// Pools of what can be leased
+    #[command(subcommand)]
+    Resource(lease::Resource),
+    /// Leases over those pools: for an owner, an amount, a time
+    #[command(subcommand)]
+    Lease(lease::Lease),
     /// What was done, by whom, by which decision
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -167,6 +174,8 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Token(command) => token::run(globals, command).await,
         Command::Gap(command) => gap::run(globals, command).await,
         Command::Todo(command) => todo::run(globals, command).await,
+        Command::Resource(command) => lease::resource(globals, command).await,
+        Command::Lease(command) => lease::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,
         Command::Dev | Command::Up(_) | Command::Bootstrap | Command::Config(_) => {

@@ -14,7 +14,7 @@ use super::token::arguments;
 const STATES: [&str; 4] = ["open", "claimed", "submitted", "closed"];
 
 /// Who the credential of bootstrap speaks for.
-const OPERATOR: &str = "operator/root";
+pub const OPERATOR: &str = "operator/root";
 
 #[derive(Subcommand, Debug)]
 pub enum Todo {

@@ -280,9 +280,9 @@ fn number(todo: Option<TodoId>) -> Value {
     json!(todo.map(|TodoId(number)| number))
 }
 
-fn millis(text: &str) -> Result<u64, String> {
+pub fn millis(text: &str) -> Result<u64, String> {
     let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    u64::try_from(span.as_millis()).map_err(|_| "longer than any token lives".to_owned())
+    u64::try_from(span.as_millis()).map_err(|_| "longer than anything lasts".to_owned())
 }
 
 fn listed(listed: &Value) -> String {

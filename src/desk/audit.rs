@@ -1,5 +1,6 @@
 //! The audit: the journal's own records, listed, shown, verified, and explained as decisions.
 
+use allocator::Allocator;
 use door::{Decisions, Denied};
 use gaps::Gaps;
 use governance::Governance;
@@ -221,6 +222,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Tokens::NAME => refusal::<Tokens>(json),
         Gaps::NAME => refusal::<Gaps>(json),
         Todos::NAME => refusal::<Todos>(json),
+        Allocator::NAME => refusal::<Allocator>(json),
         _ => None,
     }
 }
@@ -259,7 +261,10 @@ fn about(record: &Record) -> Value {
     // A digest says nothing to the eye; `audit show` has it.
     let digest = |value: &Value| value.as_str().is_some_and(|text| text.len() == 64);
     let field = |name: &str| body.get(name).filter(|value| !value.is_null() && !digest(value));
-    let words = ["action", "todo", "gap", "scan", "epoch", "number", "id", "root", "resource"];
+    let words = [
+        "action", "todo", "gap", "scan", "epoch", "number", "id", "lease", "pool", "fencing", "owner", "root",
+        "resource",
+    ];
     let told = words.into_iter().filter_map(|name| field(name).map(|value| (name.to_owned(), value.clone())));
     Value::Object(told.take(3).collect())
 }
@@ -304,6 +309,7 @@ fn kind(record: &Record) -> Option<&'static Kind> {
         Decisions::NAME => door::Event::KINDS,
         Gaps::NAME => gaps::Event::KINDS,
         Todos::NAME => todos::Event::KINDS,
+        Allocator::NAME => allocator::Event::KINDS,
         _ => return None,
     };
     kinds.iter().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
@@ -318,6 +324,7 @@ fn body(record: &Record) -> Value {
         Decisions::NAME => shown::<door::Event>(record),
         Gaps::NAME => shown::<gaps::Event>(record),
         Todos::NAME => shown::<todos::Event>(record),
+        Allocator::NAME => shown::<allocator::Event>(record),
         _ => Ok(Value::Null),
     }
     .unwrap_or_default()

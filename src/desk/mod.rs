@@ -8,6 +8,7 @@
 
 mod audit;
 mod gap;
+mod lease;
 mod policy;
 mod system;
 mod todo;
@@ -110,6 +111,7 @@ impl Desk {
             "token" => token::answer(self, request).await,
             "gap" => gap::answer(self, request).await,
             "todo" => todo::answer(self, request).await,
+            "resource" | "lease" => lease::answer(self, request).await,
             "audit" | "decision" => audit::answer(self, request).await,
             "system" => system::answer(self, request).await,
             _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),

@@ -111,6 +111,47 @@ fn tokens_read_as_they_were_written() {
         Event::Revoked(RevokedV1 { id: TOKEN, at: NOON, reason: 5, text: "left the company".into() }),
         Event::AllRevoked(AllRevokedV1 { before: NOON }),
         Event::Expired(ExpiredV1 { id: TOKEN }),
+        Event::SubjectRevoked(SubjectRevokedV1 { subject: "agent/alpha".into(), at: NOON }),
+    ]);
+}
+
+#[test]
+fn allocations_read_as_they_were_written() {
+    use allocator::records::*;
+    use allocator::{Event, LeaseId};
+    let (lease, owner) = (LeaseId(TOKEN.0), || "agent/alpha".to_owned());
+    let (pool, lifetime) = (|| "gpu".to_owned(), Millis::minutes(5));
+    check(&[
+        Event::Defined(DefinedV1 { pool: pool(), capacity: 300, unit: "card".into(), at: NOON }),
+        Event::Resized(ResizedV1 { pool: pool(), capacity: 70_000, at: LATER }),
+        Event::Queued(QueuedV1 {
+            lease,
+            pool: pool(),
+            owner: owner(),
+            amount: 2,
+            priority: 1,
+            lifetime,
+            at: NOON,
+            stands: LATER,
+            ticket: 9,
+        }),
+        Event::Granted(GrantedV1 {
+            lease,
+            pool: pool(),
+            owner: owner(),
+            amount: 2,
+            priority: 3,
+            lifetime,
+            asked_at: NOON,
+            fencing: 400,
+            at: LATER,
+            expires_at: LATER + lifetime,
+        }),
+        Event::Renewed(RenewedV1 { lease, expires_at: LATER }),
+        Event::Released(ReleasedV1 { lease, at: NOON }),
+        Event::Withdrawn(WithdrawnV1 { lease, at: NOON }),
+        Event::Expired(ExpiredV1 { pool: pool(), at: NOON, leases: 500 }),
+        Event::OwnerRevoked(OwnerRevokedV1 { owner: owner(), at: NOON }),
     ]);
 }
 

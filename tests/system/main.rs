@@ -2,6 +2,7 @@
 
 mod disk;
 mod input;
+mod leases;
 mod quarantine;
 mod secrets;
 mod seeds;

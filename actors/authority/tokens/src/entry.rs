@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use kernel::{Digest, Millis, Principal, Timestamp, TokenId, TokenUse};
 use serde::Serialize;
 
-use crate::records::{ConsumedV1, IssuedV1, RevokedV1};
+use crate::records::{ConsumedV1, IssuedV1, RevokedV1, SubjectRevokedV1};
 use crate::{Consumption, Grant, Issue, Reason, Replacement, Reply, Revocation, State, Token, Use, UseState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -224,6 +224,14 @@ impl IssuedV1 {
 
     pub fn issuer(&self) -> Principal {
         self.issuer.parse().expect("a token is issued by a principal")
+    }
+}
+
+impl SubjectRevokedV1 {
+    /// # Panics
+    /// If the record is corrupt.
+    pub fn subject(&self) -> Principal {
+        self.subject.parse().expect("a subject is a principal")
     }
 }
 

@@ -13,7 +13,7 @@
 //! 4. Revocation is final: neither an answer to a repeat nor a use that is given back revives a token.
 //! 5. Test tokens and the test namespace have each other only; todo tokens and [`TODO_WORK`] too.
 //! 6. Nobody issues to himself, and nobody to a part of the authority.
-//! 7. One command makes at most [`LIVE_MAX`] facts.
+//! 7. One command makes at most [`LIVE_MAX`] facts, and one more where a subject is revoked: that is a fact however often.
 
 #![no_std]
 
@@ -24,6 +24,7 @@ pub mod records;
 mod vocabulary;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -31,7 +32,9 @@ use entry::Entry;
 use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp, TokenId, TokenUse};
 use serde::Serialize;
 
-use records::{AllRevokedV1, ConsumedV1, ExpiredV1, IssuedV1, ReleasedV1, RevokedV1, SettledV1, UseUnknownV1};
+use records::{
+    AllRevokedV1, ConsumedV1, ExpiredV1, IssuedV1, ReleasedV1, RevokedV1, SettledV1, SubjectRevokedV1, UseUnknownV1,
+};
 pub use vocabulary::*;
 
 /// Most facts of one [`Command::Expire`]: the clock asks again while something is due.
@@ -74,7 +77,10 @@ impl Machine for Tokens {
             },
             Command::RevokeSubject { subject } => {
                 let open = self.open_by_subject.get(subject);
-                Ok(revoked(self.alive(open, cx.now).collect(), &Reason::SubjectRevoked, cx.now))
+                let mut outcome = revoked(self.alive(open, cx.now).collect(), &Reason::SubjectRevoked, cx.now);
+                let (subject, at) = (subject.to_string(), cx.now);
+                outcome.events.push(Event::SubjectRevoked(SubjectRevokedV1 { subject, at }));
+                Ok(outcome)
             }
             Command::RevokeTodo { todo } => {
                 let open = self.open_by_todo.get(todo);
@@ -132,6 +138,8 @@ impl Machine for Tokens {
                 assert!(token.can_expire(), "{id} expired after it had ended");
                 token.expired = true;
             }),
+            // For those who hear it; the tokens themselves are revoked one by one.
+            Event::SubjectRevoked(_) => {}
         }
     }
 

@@ -17,6 +17,7 @@ const USE_UNKNOWN_V1: Kind = Kind { id: 204, version: 1, name: "tokens.use_unkno
 const REVOKED_V1: Kind = Kind { id: 205, version: 1, name: "tokens.revoked" };
 const ALL_REVOKED_V1: Kind = Kind { id: 206, version: 1, name: "tokens.all_revoked" };
 const EXPIRED_V1: Kind = Kind { id: 207, version: 1, name: "tokens.expired" };
+const SUBJECT_REVOKED_V1: Kind = Kind { id: 208, version: 1, name: "tokens.subject_revoked" };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuedV1 {
@@ -87,9 +88,25 @@ pub struct ExpiredV1 {
     pub id: TokenId,
 }
 
+/// Stands behind the records of the tokens that ended with it, also if there were none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubjectRevokedV1 {
+    pub subject: String,
+    pub at: Timestamp,
+}
+
 impl Recorded for Event {
-    const KINDS: &'static [Kind] =
-        &[ISSUED_V1, CONSUMED_V1, SETTLED_V1, RELEASED_V1, USE_UNKNOWN_V1, REVOKED_V1, ALL_REVOKED_V1, EXPIRED_V1];
+    const KINDS: &'static [Kind] = &[
+        ISSUED_V1,
+        CONSUMED_V1,
+        SETTLED_V1,
+        RELEASED_V1,
+        USE_UNKNOWN_V1,
+        REVOKED_V1,
+        ALL_REVOKED_V1,
+        EXPIRED_V1,
+        SUBJECT_REVOKED_V1,
+    ];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
         match self {
@@ -101,6 +118,7 @@ impl Recorded for Event {
             Self::Revoked(body) => writer.put(REVOKED_V1, body),
             Self::AllRevoked(body) => writer.put(ALL_REVOKED_V1, body),
             Self::Expired(body) => writer.put(EXPIRED_V1, body),
+            Self::SubjectRevoked(body) => writer.put(SUBJECT_REVOKED_V1, body),
         }
     }
 
@@ -114,6 +132,7 @@ impl Recorded for Event {
             (205, 1) => reader.get().map(Self::Revoked),
             (206, 1) => reader.get().map(Self::AllRevoked),
             (207, 1) => reader.get().map(Self::Expired),
+            (208, 1) => reader.get().map(Self::SubjectRevoked),
             _ => Err(reader.unknown()),
         }
     }

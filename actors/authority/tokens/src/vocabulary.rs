@@ -128,7 +128,7 @@ pub enum Command {
     Settle { id: TokenId, number: u32, outcome: Settlement },
     /// End one token now.
     Revoke { id: TokenId, reason: Reason },
-    /// End all that lets `subject` act.
+    /// End all that lets `subject` act. Always a fact, for others hear of it: what it holds elsewhere ends too.
     RevokeSubject { subject: Principal },
     /// End all that lets anybody work on a todo.
     RevokeTodo { todo: u64 },
@@ -216,6 +216,8 @@ pub enum Event {
     /// Every token that was still alive ended, in one record because they were too many for one each.
     AllRevoked(records::AllRevokedV1),
     Expired(records::ExpiredV1),
+    /// All that let a subject act ended, whether there was anything or not.
+    SubjectRevoked(records::SubjectRevokedV1),
 }
 
 /// What the caller is told.

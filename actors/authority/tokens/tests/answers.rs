@@ -354,11 +354,12 @@ fn bulk_revocation_answers() {
     let tokens = &after(&[issue(1), Command::Issue(bravo), work(3), work(4), revoke(4), issue(5), other_work]);
     let of = |agent| Command::RevokeSubject { subject: principal(agent) };
     let facts = |count| Ok(vec!["tokens.revoked"; count]);
+    let of_subject = |count| Ok([vec!["tokens.revoked"; count], vec!["tokens.subject_revoked"]].concat());
     check(&[
-        ("a subject", tokens, noon(), of("agent/alpha"), facts(4)),
-        ("another", tokens, noon(), of("agent/bravo"), facts(1)),
-        ("a stranger", tokens, noon(), of("agent/carol"), facts(0)),
-        ("a subject, later", tokens, at("operator/root", QUARTER), of("agent/alpha"), facts(2)),
+        ("a subject", tokens, noon(), of("agent/alpha"), of_subject(4)),
+        ("another", tokens, noon(), of("agent/bravo"), of_subject(1)),
+        ("a stranger", tokens, noon(), of("agent/carol"), of_subject(0)),
+        ("a subject, later", tokens, at("operator/root", QUARTER), of("agent/alpha"), of_subject(2)),
         ("a todo", tokens, noon(), Command::RevokeTodo { todo: 3 }, facts(1)),
         ("a todo without tokens", tokens, noon(), Command::RevokeTodo { todo: 5 }, facts(0)),
         ("all", tokens, noon(), Command::RevokeAll, facts(5)),

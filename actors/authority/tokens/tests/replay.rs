@@ -47,6 +47,7 @@ fn journal() -> Vec<(u32, &'static str, Value)> {
         (205, "tokens.revoked", json!({ "id": id("2"), "at": NOON + 2, "reason": 5, "text": "lost" })),
         (207, "tokens.expired", json!({ "id": id("3") })),
         (206, "tokens.all_revoked", json!({ "before": NOON + 3 })),
+        (208, "tokens.subject_revoked", json!({ "subject": "agent/alpha", "at": NOON + 3 })),
     ]
 }
 
@@ -103,7 +104,7 @@ fn kinds_are_registered_once_and_others_are_refused() {
     assert!(Event::KINDS.iter().all(|kind| (200..300).contains(&kind.id) && kind.name.starts_with("tokens.")));
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
     assert_eq!(written, ids, "one record of each kind is replayed");
-    for kind in [(199, 1), (200, 2), (208, 1)] {
+    for kind in [(199, 1), (200, 2), (209, 1)] {
         assert!(json::read::<Event>(kind, json!({})).is_err(), "{kind:?}");
     }
 }

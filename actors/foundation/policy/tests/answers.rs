@@ -125,6 +125,15 @@ fn what_the_starter_says() {
         (alpha, "token.issue", None, Err("")),
         (alpha, "gap.scan", Some(("via_token", true.into())), Ok("scan-by-token")),
         (alpha, "gap.scan", None, Err("")),
+        (alpha, "lease.request", Some(("owner", "agent/alpha".into())), Ok("leases-for-oneself")),
+        (alpha, "lease.request", Some(("owner", "agent/beta".into())), Err("")),
+        (alpha, "lease.renew", Some(("owner", "agent/alpha".into())), Ok("leases-for-oneself")),
+        (arp, "lease.release", Some(("owner", "agent/alpha".into())), Err("")),
+        (alpha, "lease.show", Some(("owner", "".into())), Err("")),
+        (alpha, "lease.list", Some(("owner", "".into())), Err("")),
+        (root, "lease.list", Some(("owner", "".into())), Ok("operators-may-all")),
+        (alpha, "resource.show", None, Err("")),
+        (root, "resource.define", None, Ok("operators-may-all")),
         (alpha, "policy.list", None, Err("policies-are-for-operators")),
         (arp, "system.tree", None, Err("")),
         (arp, "decision.explain", None, Err("")),
@@ -271,6 +280,10 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
         "token.validate" | "token.consume" => vec![("audience", "gaps".into()), ("operation", "gap.scan".into())],
         "gap.scan" => vec![("root", "/srv".into())],
         "todo.claim" => vec![("holder", "agent/alpha".into())],
+        "lease.request" => {
+            vec![("owner", "agent/alpha".into()), ("pool", "gpu".into()), ("amount", 1.into()), ("priority", 0.into())]
+        }
+        "lease.renew" | "lease.release" | "lease.list" | "lease.show" => vec![("owner", "agent/alpha".into())],
         _ => vec![],
     }
     .into_iter()
