@@ -112,7 +112,7 @@ impl Asked {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let long = prop_oneof![0..4_i64, Just(i64::MAX)];
-    // The one action whose context has numbers, and so can overflow, is drawn more often.
+    // The action whose numbers the rules below reckon with, so that they can overflow, is drawn more often.
     let action = prop_oneof![3 => select(ACTIONS), 1 => Just(*policy::action("token.issue").unwrap())];
     let parts = (select(&PRINCIPALS[..]), action, select(&["*", "1"][..]), any::<bool>(), long);
     parts.prop_map(|(principal, action, resource, via_token, long)| {
@@ -121,6 +121,8 @@ fn asked() -> impl Strategy<Value = Asked> {
             "token.validate" | "token.consume" => &["audience", "operation"],
             "gap.scan" => &["root"],
             "todo.claim" => &["holder"],
+            "lease.request" => &["owner", "pool"],
+            "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
             _ => &[],
         };
         let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));
@@ -129,6 +131,10 @@ fn asked() -> impl Strategy<Value = Asked> {
         if action.name == "token.issue" {
             context.insert("lifetime_ms".to_owned(), long.into());
             context.insert("uses".to_owned(), long.into());
+        }
+        if action.name == "lease.request" {
+            context.insert("amount".to_owned(), long.into());
+            context.insert("priority".to_owned(), long.into());
         }
         Asked { principal: principal.parse().unwrap(), action, resource, context }
     })
