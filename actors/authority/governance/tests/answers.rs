@@ -177,6 +177,8 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
                 "token.validate" | "token.consume" => &["audience", "operation"],
                 "gap.scan" => &["root"],
                 "todo.claim" => &["holder"],
+                "lease.request" => &["owner", "pool"],
+                "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
                 _ => &[],
             };
             let mut context: std::collections::BTreeMap<String, policy::Value> =
@@ -184,6 +186,9 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
             context.insert("via_token".to_owned(), true.into());
             if action.name == "token.issue" {
                 context.extend([("lifetime_ms".to_owned(), 1.into()), ("uses".to_owned(), 1.into())]);
+            }
+            if action.name == "lease.request" {
+                context.extend([("amount".to_owned(), 1.into()), ("priority".to_owned(), 1.into())]);
             }
             let question = policy::Question { principal: &principal, action: action.name, resource: "*", context };
             let judgement = policies.judge(&question);
