@@ -392,7 +392,12 @@ impl Allocator {
 /// What is shown.
 impl Allocator {
     pub fn show(&self, lease: LeaseId, now: Timestamp) -> Option<Lease> {
-        self.leases.get(&lease).map(|entry| self.shown(lease, entry, now))
+        let entry = self.leases.get(&lease)?;
+        let position = match &entry.stage {
+            Stage::Waiting(place) => Some(self.pools[&entry.pool].position(*place)),
+            Stage::Held(_) | Stage::Ended { .. } => None,
+        };
+        Some(entry.shown(lease, position, now))
     }
 
     /// The leases that `filter` lets through, in the order of their ids.
@@ -403,8 +408,11 @@ impl Allocator {
                 && owner.as_ref().is_none_or(|owner| entry.owner == *owner)
                 && state.map_or(entry.state(now).is_open(), |state| entry.state(now) == state)
         };
+        // Each queue is counted once, not once for each who stands in it.
+        let queues = self.pools.values().flat_map(|stock| (1_u64..).zip(stock.waiting()));
+        let positions: BTreeMap<_, _> = queues.map(|(position, (_, lease))| (lease, position)).collect();
         let found = self.leases.iter().filter(move |(_, entry)| passes(entry));
-        found.map(move |(lease, entry)| self.shown(*lease, entry, now))
+        found.map(move |(lease, entry)| entry.shown(*lease, positions.get(lease).copied(), now))
     }
 
     pub fn pool(&self, pool: &str, now: Timestamp) -> Option<Pool> {
@@ -419,32 +427,6 @@ impl Allocator {
     /// Whose lease it is, or was.
     pub fn owner(&self, lease: LeaseId) -> Option<&Principal> {
         self.leases.get(&lease).map(|entry| &entry.owner)
-    }
-
-    fn shown(&self, id: LeaseId, entry: &Entry, now: Timestamp) -> Lease {
-        let (state, grant) = (entry.state(now), entry.grant());
-        Lease {
-            id,
-            pool: entry.pool.clone(),
-            owner: entry.owner.clone(),
-            amount: entry.amount,
-            priority: entry.priority,
-            lifetime: entry.lifetime,
-            state,
-            asked_at: entry.asked_at,
-            position: match &entry.stage {
-                Stage::Waiting(place) => Some(self.pools[&entry.pool].position(*place)),
-                Stage::Held(_) | Stage::Ended { .. } => None,
-            },
-            fencing: grant.map(|grant| grant.fencing),
-            granted_at: grant.map(|grant| grant.at),
-            expires_at: grant.map(|grant| grant.expires_at),
-            ended_at: match &entry.stage {
-                Stage::Ended { at, .. } => Some(*at),
-                Stage::Held(grant) if grant.expires_at <= now => Some(grant.expires_at),
-                Stage::Held(_) | Stage::Waiting(_) => None,
-            },
-        }
     }
 }
 
@@ -561,6 +543,29 @@ impl Entry {
             Stage::Held(grant) if grant.expires_at <= now => State::Expired,
             Stage::Held(_) => State::Held,
             Stage::Ended { state, .. } => *state,
+        }
+    }
+
+    fn shown(&self, id: LeaseId, position: Option<u64>, now: Timestamp) -> Lease {
+        let grant = self.grant();
+        Lease {
+            id,
+            pool: self.pool.clone(),
+            owner: self.owner.clone(),
+            amount: self.amount,
+            priority: self.priority,
+            lifetime: self.lifetime,
+            state: self.state(now),
+            asked_at: self.asked_at,
+            position,
+            fencing: grant.map(|grant| grant.fencing),
+            granted_at: grant.map(|grant| grant.at),
+            expires_at: grant.map(|grant| grant.expires_at),
+            ended_at: match &self.stage {
+                Stage::Ended { at, .. } => Some(*at),
+                Stage::Held(grant) if grant.expires_at <= now => Some(grant.expires_at),
+                Stage::Held(_) | Stage::Waiting(_) => None,
+            },
         }
     }
 
