@@ -64,6 +64,7 @@ async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice
     println!("SOP_SEED={seed}: {} kills, {judgement}", killed.values().sum::<usize>());
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
+    assert!(judgement.granted > 0, "{judgement:?}");
     assert!(killed.values().all(|times| 2 <= *times), "{killed:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
     assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
@@ -293,6 +294,7 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     println!("SOP_SEED={seed}: {FAILURES} failures, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.repeated > 0, "{judgement:?}");
+    assert!(judgement.granted > 0, "{judgement:?}");
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
     authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());

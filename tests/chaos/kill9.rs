@@ -82,6 +82,7 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
     println!("SOP_SEED={seed}: {ROUNDS} kills, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}\n{}", daemon.stderr());
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
+    assert!(judgement.granted > 0, "{judgement:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
     assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
     authority.lives_as_recorded(&records).await;

@@ -6,15 +6,17 @@
 //! 3. a client's acknowledgements lie in the record in the order in which it heard them;
 //! 4. nothing is recorded that no client asked, in its own name, or that is not the work of a known part;
 //! 5. a use of a token is spent once, before the one effect that rests on it, and is not given back after;
-//! 6. every fact that a route carries was carried once, in order, and has come to what it is for.
+//! 6. every fact that a route carries was carried once, in order, and has come to what it is for;
+//! 7. no pool is leased over its capacity at any point, no fencing number is given twice, and what waits is granted in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use allocator::{Allocator, LeaseId};
 use gaps::Gaps;
 use journal::codec;
 use journal::envelope::{self, Record};
-use kernel::{CommandId, Kin, Machine, Principal, Sequence, TokenId};
+use kernel::{CommandId, Kin, Machine, Millis, Principal, Sequence, Timestamp, TokenId};
 use serde_json::Value;
 use sop::routes::ROUTES;
 use todos::{TodoId, Todos};
@@ -39,16 +41,18 @@ pub struct Judgement {
     pub routed: usize,
     /// Effects that rest on a token.
     pub paid: usize,
+    /// Leases that were granted.
+    pub granted: usize,
 }
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { records, acknowledged, denied, unrecorded, repeated, routed, paid, .. } = self;
+        let Self { records, acknowledged, denied, unrecorded, repeated, routed, paid, granted, .. } = self;
         write!(
             f,
             "{records} records; {acknowledged} acknowledged, {denied} denied ({unrecorded} of them while nothing "
         )?;
-        write!(f, "could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token")
+        write!(f, "could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token, {granted} leased")
     }
 }
 
@@ -80,6 +84,7 @@ pub fn judge(records: &[Record], ledgers: &[Ledger]) -> Judgement {
     judgement.as_asked(records, ledgers);
     judgement.uses(records);
     judgement.routes(records, &commands);
+    judgement.leases(records);
     // Records that contradict each other make no state to look at.
     if judgement.complaints.is_empty() {
         judgement.ends(records);
@@ -319,6 +324,70 @@ impl Judgement {
         }
     }
 
+    fn leases(&mut self, records: &[Record]) {
+        let mut pools: BTreeMap<String, Counted> = BTreeMap::new();
+        for (record, event) in facts::<Allocator>(records) {
+            let at = record.sequence;
+            match &event {
+                allocator::Event::Defined(defined) => {
+                    pools.entry(defined.pool.clone()).or_default().capacity = defined.capacity;
+                }
+                allocator::Event::Resized(resized) => {
+                    pools.entry(resized.pool.clone()).or_default().capacity = resized.capacity;
+                }
+                allocator::Event::Queued(queued) => {
+                    let pool = pools.entry(queued.pool.clone()).or_default();
+                    pool.waiting.insert(queued.lease, (queued.stands, queued.ticket));
+                }
+                allocator::Event::Granted(granted) => {
+                    self.granted += 1;
+                    let pool = pools.entry(granted.pool.clone()).or_default();
+                    if granted.fencing <= pool.fencing {
+                        self.complain(format!("record {at} gives number {} after {}", granted.fencing, pool.fencing));
+                    }
+                    pool.fencing = granted.fencing;
+                    let below = u64::from(allocator::PRIORITY_MAX - granted.priority);
+                    let stands = granted.asked_at + Millis(below * allocator::PRIORITY_STEP.0);
+                    // Who never waited came after all that wait.
+                    let place = pool.waiting.remove(&granted.lease).unwrap_or((stands, u64::MAX));
+                    if pool.waiting.values().any(|other| *other < place) {
+                        self.complain(format!("record {at} grants {} before its turn", granted.lease));
+                    }
+                    pool.held.insert(granted.lease, (granted.amount, granted.expires_at));
+                }
+                allocator::Event::Renewed(renewed) => {
+                    let held = pools.values_mut().find_map(|pool| pool.held.get_mut(&renewed.lease));
+                    match held {
+                        Some((_, expires_at)) => *expires_at = renewed.expires_at,
+                        None => self.complain(format!("record {at} renews what is not held")),
+                    }
+                }
+                allocator::Event::Released(released) => {
+                    for pool in pools.values_mut() {
+                        pool.held.remove(&released.lease);
+                    }
+                }
+                allocator::Event::Withdrawn(withdrawn) => {
+                    for pool in pools.values_mut() {
+                        pool.waiting.remove(&withdrawn.lease);
+                    }
+                }
+                allocator::Event::Expired(expired) => {
+                    let pool = pools.entry(expired.pool.clone()).or_default();
+                    pool.held.retain(|_, (_, expires_at)| expired.at < *expires_at);
+                }
+                allocator::Event::OwnerRevoked(_) => self.complain(format!("record {at}: nobody revoked an owner")),
+            }
+            for (name, pool) in &pools {
+                let leased: u64 = pool.held.values().map(|(amount, _)| amount).sum();
+                if pool.capacity < leased {
+                    let capacity = pool.capacity;
+                    self.complain(format!("at record {at} {leased} of {name} are leased, and there are {capacity}"));
+                }
+            }
+        }
+    }
+
     /// What is left: no token for a todo but that of the claim that holds it, one for each claim, no scan on its way.
     fn ends(&mut self, records: &[Record]) {
         let (todos, tokens): (Todos, Tokens) = (replay(records), replay(records));
@@ -358,6 +427,15 @@ impl Judgement {
     }
 }
 
+/// What can be counted of a pool from its facts.
+#[derive(Default)]
+struct Counted {
+    capacity: u64,
+    fencing: u64,
+    held: BTreeMap<LeaseId, (u64, Timestamp)>,
+    waiting: BTreeMap<LeaseId, (Timestamp, u64)>,
+}
+
 fn reads(action: &str) -> bool {
     policy::action(action).is_some_and(|action| action.reads_only)
 }
@@ -369,6 +447,7 @@ fn stream(action: &str) -> &'static str {
         "token" => Tokens::NAME,
         "todo" => Todos::NAME,
         "gap" => Gaps::NAME,
+        "resource" | "lease" => Allocator::NAME,
         "policy" => "governance",
         noun => panic!("no client asks for {noun}"),
     }

@@ -1,5 +1,5 @@
-//! The work of one client: it issues, consumes and revokes tokens, scans, claims and releases, sometimes forges, and says
-//! at once when it is told something that cannot be.
+//! The work of one client: it issues, consumes and revokes tokens, scans, claims, leases and releases, sometimes forges, and
+//! says at once when it is told something that cannot be.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,13 +39,26 @@ pub struct Worker {
     own: Vec<Held>,
     /// A todo that is held, with the secret of its token.
     claim: Option<(Value, Secret)>,
+    /// A lease that was asked for, held or waiting.
+    lease: Option<String>,
 }
 
 impl Worker {
     pub fn new(number: usize, client: Client, operator: Secret, dice: Dice, pool: Arc<Pool>, root: &Path) -> Self {
         let name = format!("c{number}");
         let agent = Principal::new(Kin::Agent, &name).expect("a name");
-        Self { client, name, agent, operator, dice, pool, root: root.to_owned(), own: Vec::new(), claim: None }
+        Self {
+            client,
+            name,
+            agent,
+            operator,
+            dice,
+            pool,
+            root: root.to_owned(),
+            own: Vec::new(),
+            claim: None,
+            lease: None,
+        }
     }
 
     /// Does one thing, of one or more commands.
@@ -53,7 +66,7 @@ impl Worker {
     /// # Panics
     /// If it is told what cannot be.
     pub async fn turn(&mut self) {
-        match self.dice.below(16) {
+        match self.dice.below(19) {
             0..4 => self.issue().await,
             4..8 => self.consume().await,
             8 => self.revoke().await,
@@ -61,6 +74,7 @@ impl Worker {
             11 | 12 => self.work().await,
             13 => self.scan().await,
             14 => self.look().await,
+            15..18 => self.lease().await,
             _ => self.forge().await,
         }
     }
@@ -207,6 +221,28 @@ impl Worker {
         let wait = self.dice.one_in(2);
         let told = self.as_operator("gap.scan", json!({ "root": self.root, "wait": wait })).await;
         assert!(matches!(told.code(), None | Some("gaps.too_many_scans")), "{}: {told:?}", self.name);
+    }
+
+    /// Gives back what is leased, or takes back what waits; else asks for some of a pool that is too small for all.
+    async fn lease(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let told = self.as_operator("lease.release", json!({ "lease": lease })).await.yes();
+            assert_eq!(told["ended"], true, "{}: nobody else ends {lease}", self.name);
+            return;
+        }
+        let pool = json!({ "pool": "presses", "capacity": 9, "unit": "press" });
+        self.as_operator("resource.define", pool).await.yes();
+        let lease = self.token_id();
+        let arguments = json!({
+            "lease": lease, "pool": "presses", "owner": self.agent, "amount": 1 + self.dice.below(3),
+            "priority": self.dice.below(4), "lifetime_ms": 3_600_000, "wait": self.dice.one_in(2),
+        });
+        let told = self.as_operator("lease.request", arguments).await;
+        match told.code() {
+            None => self.lease = Some(lease),
+            Some("allocator.exhausted") => {}
+            Some(_) => panic!("{}: {told:?}", self.name),
+        }
     }
 
     async fn look(&mut self) {
