@@ -6,44 +6,16 @@ use allocator::{
     Allocator, Command, Event, Filter, LIFETIME_MAX, LeaseId, PRIORITY_MAX, PRIORITY_STEP, Refusal, Reply, Request,
     State,
 };
-use kernel::{
-    CommandId, Context, Decision, Kin, Kind, Machine, Millis, Position, Principal, Reader, Recorded, Timestamp, Writer,
-};
+use kernel::{CommandId, Context, Decision, Kin, Machine, Millis, Position, Principal, Timestamp, json};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 const NOON: Timestamp = Timestamp(1_800_000_000_000);
 
 /// Stands in for the journal's codec.
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Vec<u8>);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_vec(body).unwrap())
-    }
-}
-
-struct Body<'a>(&'a [u8]);
-
-impl Reader for Body<'_> {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_slice(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
-
 fn written_and_read(event: &Event) -> Event {
-    let (kind, body) = event.write(Json);
-    Event::read((kind.id, kind.version), Body(&body)).unwrap()
+    let (kind, body) = json::write(event);
+    json::read((kind.id, kind.version), body).unwrap()
 }
 
 fn operator() -> Principal {

@@ -3,34 +3,8 @@
 use std::collections::BTreeSet;
 
 use allocator::{Allocator, Event, LeaseId, State};
-use kernel::{Kind, Machine, Position, Reader, Recorded, Timestamp, Writer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kernel::{Machine, Position, Recorded, Timestamp, json};
 use serde_json::{Value, json};
-
-struct Json;
-
-impl Writer for Json {
-    type Done = (Kind, Value);
-
-    fn put<T: Serialize>(self, kind: Kind, body: &T) -> Self::Done {
-        (kind, serde_json::to_value(body).unwrap())
-    }
-}
-
-struct Body(Value);
-
-impl Reader for Body {
-    type Error = String;
-
-    fn get<T: DeserializeOwned>(self) -> Result<T, String> {
-        serde_json::from_value(self.0).map_err(|error| error.to_string())
-    }
-
-    fn unknown(self) -> String {
-        "a kind that was never registered".to_owned()
-    }
-}
 
 const NOON: u64 = 1_800_000_000_000;
 const MINUTE: u64 = 60_000;
@@ -82,8 +56,8 @@ fn a_version_1_journal_reads_as_it_did() {
     assert_eq!((Allocator::NAME, Allocator::REVISION), ("allocator", 1), "the stream's name is on disk");
     let mut allocator = Allocator::default();
     for (kind, name, body) in journal() {
-        let event = Event::read((kind, 1), Body(body.clone())).unwrap();
-        let (written, rewritten) = event.write(Json);
+        let event = json::read((kind, 1), body.clone()).unwrap();
+        let (written, rewritten) = json::write(&event);
         assert_eq!((written.id, written.version, written.name), (kind, 1, name));
         assert_eq!(rewritten, body, "{name} is written as it was read");
         allocator.evolve(&event, Position(0));
@@ -109,14 +83,14 @@ fn kinds_are_registered_once_and_others_are_refused() {
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
     assert_eq!(written, ids, "one record of each kind is replayed");
     for kind in [(599, 1), (600, 2), (609, 1)] {
-        assert!(Event::read(kind, Body(json!({}))).is_err(), "{kind:?}");
+        assert!(json::read::<Event>(kind, json!({})).is_err(), "{kind:?}");
     }
 }
 
 fn replay(records: Vec<(u32, Value)>) {
     let mut allocator = Allocator::default();
     for (kind, body) in records {
-        allocator.evolve(&Event::read((kind, 1), Body(body)).unwrap(), Position(0));
+        allocator.evolve(&json::read((kind, 1), body).unwrap(), Position(0));
     }
 }
 
