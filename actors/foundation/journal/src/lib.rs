@@ -11,6 +11,7 @@
 //! 4. A failed sync is never retried: the journal refuses everything until it is opened anew ([`Journal::failure`]).
 //! 5. No fjall handle leaves this crate ([`store`]); bincode is known to one module ([`codec`]).
 
+pub mod archive;
 pub mod codec;
 mod committer;
 pub mod envelope;
@@ -33,7 +34,7 @@ pub use committer::{Append, Entry, Then};
 use committer::{Committer, refuse_the_rest};
 use envelope::Record;
 pub use keeper::Keeper;
-use store::{Log, Store, StoreError};
+use store::{Head, Log, Store, StoreError};
 pub use verify::{Broken, Verified};
 
 /// The record that opens a stream for a new incarnation.
@@ -338,6 +339,22 @@ impl Journal {
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
         self.with_store(|store| store.read_stream(stream, from, to, limit))
+    }
+
+    /// At most `limit` durable records from `from` on, as the bytes that they are.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Closed` while the journal is.
+    pub fn raw(&self, from: Sequence, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.with_store(|store| store.raw(from, limit))
+    }
+
+    /// Where the journal stands: all up to there is durable, and stays as it is while writes go on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `Closed` while the journal is.
+    pub fn head(&self) -> Result<Head, StoreError> {
+        self.with_store(Store::head)
     }
 
     /// Where every stream stands.

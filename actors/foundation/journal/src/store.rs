@@ -18,7 +18,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kernel::{Digest, Epoch, Position, Sequence, Timestamp};
@@ -30,6 +31,10 @@ use crate::envelope::{Record, link};
 pub const BUNDLE_RECORDS_MAX: usize = 128;
 const BUNDLE_BYTES_MAX: usize = 48 * 1024;
 const FORMAT: u32 = 1;
+/// Bytes of records that an import makes durable at once.
+const IMPORTED_AT_ONCE: usize = 1 << 20;
+/// Beside the place of a store: one that is being made from a backup.
+pub(crate) const RESTORING: &str = "restoring";
 
 /// What the store says when it cannot.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,10 @@ pub enum StoreError {
     Damaged { what: String },
     #[error("the store failed: {why}")]
     Io { why: String },
+    #[error("there is a store in {path} already")]
+    Occupied { path: String },
+    #[error("a restore of the store was not finished: {path} is what is left of it")]
+    HalfRestored { path: String },
     #[error("the journal is closed")]
     Closed,
 }
@@ -54,6 +63,8 @@ impl StoreError {
             Self::Format { .. } => "journal.format",
             Self::Damaged { .. } => "journal.damaged",
             Self::Io { .. } => "journal.io",
+            Self::Occupied { .. } => "journal.occupied",
+            Self::HalfRestored { .. } => "journal.half_restored",
             Self::Closed => "journal.closed",
         }
     }
@@ -280,6 +291,21 @@ impl Store {
         Ok(found)
     }
 
+    /// At most `limit` records from `from` on, as the bytes that they are.
+    ///
+    /// # Errors
+    /// If a bundle cannot be read.
+    pub fn raw(&self, from: Sequence, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut found = Vec::new();
+        self.scan(from, |sequence, bytes| {
+            if from <= sequence {
+                found.push(bytes.to_vec());
+            }
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
     /// Gives `look` every record of the bundles from the one that may hold `from` on, with its key's sequence, until it
     /// answers `false`.
     ///
@@ -358,6 +384,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
     if is_there()? {
         return Ok(());
     }
+    let restoring = path.with_extension(RESTORING);
+    if restoring.try_exists()? {
+        // An empty store in its place would pass for what was to be restored.
+        return Err(StoreError::HalfRestored { path: restoring.display().to_string() });
+    }
     let making = path.with_extension("making");
     std::fs::create_dir_all(&making)?;
     // Held until the file is closed: two who make the same store would take it away from each other.
@@ -376,13 +407,83 @@ fn create(path: &Path) -> Result<(), StoreError> {
     batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
     batch.commit()?;
     drop(store);
-    std::fs::rename(&whole, path)?;
-    std::fs::remove_dir(&making)?;
+    put(&whole, &making, path)
+}
+
+/// Moves what is whole from `making` to its place, for good.
+fn put(whole: &Path, making: &Path, path: &Path) -> Result<(), StoreError> {
+    std::fs::rename(whole, path)?;
+    std::fs::remove_dir(making)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(File::open(parent)?.sync_all()?)
 }
 
-impl Log for std::sync::Arc<Store> {
+/// A store that is being made from the records of another one: beside its place, and moved there when it is whole.
+pub struct Import {
+    path: PathBuf,
+    making: PathBuf,
+    store: Arc<Store>,
+    group: Group,
+    head: Head,
+}
+
+impl Import {
+    /// # Errors
+    /// [`StoreError::Occupied`] and [`StoreError::HalfRestored`], with nothing changed.
+    pub fn begin(path: &Path) -> Result<Self, StoreError> {
+        if path.try_exists()? && path.read_dir()?.next().is_some() {
+            return Err(StoreError::Occupied { path: path.display().to_string() });
+        }
+        let making = path.with_extension(RESTORING);
+        match std::fs::create_dir(&making) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(StoreError::HalfRestored { path: making.display().to_string() });
+            }
+            made => made?,
+        }
+        let store = Arc::new(Store::open_whole(&making.join("whole"))?);
+        Ok(Self { path: path.to_owned(), making, store, group: Group::default(), head: Head::default() })
+    }
+
+    /// Adds the next record. That it follows from those before is for the caller to have checked.
+    ///
+    /// # Errors
+    /// If it is not the next one, or the store cannot take it.
+    pub fn push(&mut self, record: &Record) -> Result<(), StoreError> {
+        if record.sequence.0 != self.head.sequence.0 + 1 || record.previous != self.head.link {
+            return Err(StoreError::Damaged { what: format!("record {} does not follow", record.sequence) });
+        }
+        self.head = Head { sequence: record.sequence, link: self.group.push(record) };
+        if IMPORTED_AT_ONCE <= self.group.bytes {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.store.append_group(&std::mem::take(&mut self.group))
+    }
+
+    /// Puts the store into its place, if it ends in `head`.
+    ///
+    /// # Errors
+    /// Then there is no store.
+    pub fn finish(mut self, head: Head) -> Result<(), StoreError> {
+        self.flush()?;
+        if self.store.head()? != head {
+            return Err(StoreError::Damaged { what: "what was written does not end as it should".into() });
+        }
+        let mut batch = self.store.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.store.meta, "format", FORMAT.to_le_bytes());
+        batch.commit()?;
+        self.store.close_cleanly()?;
+        let Self { path, making, store, .. } = self;
+        drop(store);
+        put(&making.join("whole"), &making, &path)
+    }
+}
+
+impl Log for Arc<Store> {
     fn append_group(&mut self, group: &Group) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for bundle in &group.bundles {
