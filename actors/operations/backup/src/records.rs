@@ -1,0 +1,100 @@
+//! What is written down of backups for ever.
+
+use alloc::string::String;
+
+use kernel::{Digest, Kind, Reader, Recorded, Timestamp, Writer};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedV1 {
+    pub backup: u64,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompletedV1 {
+    pub backup: u64,
+    /// The last record in it.
+    pub last: u64,
+    /// The link that the record after that one carries.
+    pub head: Digest,
+    pub entries: u64,
+    pub bytes: u64,
+    /// The blake3 of the manifest.
+    pub manifest: Digest,
+    pub directory: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedV1 {
+    pub backup: u64,
+    pub why: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStartedV1 {
+    pub backup: u64,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedV1 {
+    pub backup: u64,
+    /// The blake3 of the manifest that was found.
+    pub manifest: Digest,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenV1 {
+    pub backup: u64,
+    pub why: String,
+    pub at: Timestamp,
+}
+
+/// What has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Started(StartedV1),
+    Completed(CompletedV1),
+    Failed(FailedV1),
+    CheckStarted(CheckStartedV1),
+    Verified(VerifiedV1),
+    Broken(BrokenV1),
+}
+
+pub const STARTED: Kind = Kind { id: 700, version: 1, name: "backup.started" };
+pub const COMPLETED: Kind = Kind { id: 701, version: 1, name: "backup.completed" };
+pub const FAILED: Kind = Kind { id: 702, version: 1, name: "backup.failed" };
+pub const CHECK_STARTED: Kind = Kind { id: 703, version: 1, name: "backup.check_started" };
+pub const VERIFIED: Kind = Kind { id: 704, version: 1, name: "backup.verified" };
+pub const BROKEN: Kind = Kind { id: 705, version: 1, name: "backup.broken" };
+
+impl Recorded for Event {
+    const KINDS: &'static [Kind] = &[STARTED, COMPLETED, FAILED, CHECK_STARTED, VERIFIED, BROKEN];
+
+    fn write<W: Writer>(&self, writer: W) -> W::Done {
+        match self {
+            Self::Started(body) => writer.put(STARTED, body),
+            Self::Completed(body) => writer.put(COMPLETED, body),
+            Self::Failed(body) => writer.put(FAILED, body),
+            Self::CheckStarted(body) => writer.put(CHECK_STARTED, body),
+            Self::Verified(body) => writer.put(VERIFIED, body),
+            Self::Broken(body) => writer.put(BROKEN, body),
+        }
+    }
+
+    fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error> {
+        match kind {
+            (700, 1) => reader.get().map(Self::Started),
+            (701, 1) => reader.get().map(Self::Completed),
+            (702, 1) => reader.get().map(Self::Failed),
+            (703, 1) => reader.get().map(Self::CheckStarted),
+            (704, 1) => reader.get().map(Self::Verified),
+            (705, 1) => reader.get().map(Self::Broken),
+            _ => Err(reader.unknown()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One row per answer that can be given about backups.
+
+use backup::{
+    BackupId, Backups, Command, Contents, DIRECTORY_MAX, Event, Refusal, Reply, State, WHY_MAX, Work, clipped,
+};
+use kernel::{CommandId, Context, Decision, Digest, Kin, Machine, Position, Principal, Refuse, Timestamp};
+
+const ONE: BackupId = BackupId(1);
+const TWO: BackupId = BackupId(2);
+const MANIFEST: Digest = Digest([7; 32]);
+
+fn context(kin: Kin) -> Context {
+    Context {
+        now: Timestamp(1_000),
+        command_id: CommandId(1),
+        principal: Principal::new(kin, "x").unwrap(),
+        decision: Decision::default(),
+    }
+}
+
+fn after(commands: &[Command]) -> Backups {
+    let mut backups = Backups::default();
+    for command in commands {
+        let outcome = backups.decide(command, &context(Kin::Internal)).expect("a row's history is not refused");
+        for event in &outcome.events {
+            backups.evolve(event, Position(0));
+        }
+    }
+    backups
+}
+
+fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Started(_) => "started",
+        Event::Completed(_) => "completed",
+        Event::Failed(_) => "failed",
+        Event::CheckStarted(_) => "check started",
+        Event::Verified(_) => "verified",
+        Event::Broken(_) => "broken",
+    }
+}
+
+fn contents(directory: &str) -> Contents {
+    let directory = directory.to_owned();
+    Contents { last: 9, head: Digest([1; 32]), entries: 9, bytes: 900, manifest: MANIFEST, directory }
+}
+
+fn complete(backup: BackupId) -> Command {
+    Command::Complete { backup, contents: contents("backup-1") }
+}
+
+fn fail(backup: BackupId, why: &str) -> Command {
+    Command::Fail { backup, why: why.into() }
+}
+
+fn confirm(manifest: Digest) -> Command {
+    Command::Confirm { backup: ONE, manifest }
+}
+
+fn reject(why: &str) -> Command {
+    Command::Reject { backup: ONE, why: why.into() }
+}
+
+/// What is asked, after which history, and what is answered: a reply and the names of what happened.
+type Row<'a> = (&'a str, &'a [Command], Command, Result<(Reply, &'a str), Refusal>);
+
+#[test]
+fn decide() {
+    let verify = |backup| Command::Verify { backup };
+    let running = [Command::Create];
+    let made = [Command::Create, complete(ONE)];
+    let failed = [Command::Create, fail(ONE, "full")];
+    let checking = [Command::Create, complete(ONE), verify(ONE)];
+    let second = [Command::Create, complete(ONE), Command::Create];
+    let broken = [&checking[..], &[reject("gone")]].concat();
+    let ended = |state| Reply::Ended { backup: ONE, state };
+    let (busy, not_awaited) = (Refusal::Busy { backup: ONE }, Refusal::NotAwaited { backup: ONE });
+    let long = "x".repeat(WHY_MAX + 1);
+    let too_long = |bytes: usize| Refusal::TooLong { bytes: bytes as u64 + 1, max: bytes as u64 };
+    let named = Command::Complete { backup: ONE, contents: contents(&"x".repeat(DIRECTORY_MAX + 1)) };
+    let rows: Vec<Row<'_>> = vec![
+        ("create", &[], Command::Create, Ok((Reply::Started { backup: ONE }, "started"))),
+        ("create while one is made", &running, Command::Create, Err(busy.clone())),
+        ("create while one is verified", &checking, Command::Create, Err(busy.clone())),
+        ("create after one that failed", &failed, Command::Create, Ok((Reply::Started { backup: TWO }, "started"))),
+        ("complete", &running, complete(ONE), Ok((ended(State::Complete), "completed"))),
+        ("complete what is done", &made, complete(ONE), Err(not_awaited.clone())),
+        ("complete the unknown", &running, complete(TWO), Err(Refusal::Unknown { backup: TWO })),
+        ("complete by a long name", &running, named, Err(too_long(DIRECTORY_MAX))),
+        ("fail", &running, fail(ONE, "full"), Ok((ended(State::Failed), "failed"))),
+        ("fail what is done", &made, fail(ONE, "full"), Err(not_awaited.clone())),
+        ("fail for a long reason", &running, fail(ONE, &long), Err(too_long(WHY_MAX))),
+        ("verify", &made, verify(ONE), Ok((Reply::Checking { backup: ONE }, "check started"))),
+        ("verify again meanwhile", &checking, verify(ONE), Ok((Reply::Checking { backup: ONE }, ""))),
+        ("verify while another is made", &second, verify(ONE), Err(Refusal::Busy { backup: TWO })),
+        ("verify what is being made", &running, verify(ONE), Err(busy)),
+        ("verify what failed", &failed, verify(ONE), Err(Refusal::NotMade { backup: ONE })),
+        ("verify the unknown", &made, verify(TWO), Err(Refusal::Unknown { backup: TWO })),
+        ("verify the broken", &broken, verify(ONE), Ok((Reply::Checking { backup: ONE }, "check started"))),
+        ("confirm", &checking, confirm(MANIFEST), Ok((ended(State::Verified), "verified"))),
+        ("confirm another manifest", &checking, confirm(Digest([8; 32])), Ok((ended(State::Broken), "broken"))),
+        ("confirm unasked", &made, confirm(MANIFEST), Err(not_awaited.clone())),
+        ("reject", &checking, reject("gone"), Ok((ended(State::Broken), "broken"))),
+        ("reject unasked", &made, reject("gone"), Err(not_awaited)),
+        ("reject for a long reason", &checking, reject(&long), Err(too_long(WHY_MAX))),
+    ];
+    for (row, history, command, expected) in rows {
+        let answer = after(history).decide(&command, &context(Kin::Internal));
+        let told = answer.map(|outcome| (outcome.reply, outcome.events.iter().map(name).collect::<Vec<_>>().join(" ")));
+        assert_eq!(told, expected.map(|(reply, events)| (reply, events.to_owned())), "{row}");
+    }
+}
+
+#[test]
+fn only_the_worker_reports() {
+    let backups = after(&[Command::Create]);
+    for command in [complete(ONE), fail(ONE, ""), confirm(MANIFEST), reject("")] {
+        for kin in [Kin::Operator, Kin::Agent, Kin::Protocol] {
+            let refused = backups.decide(&command, &context(kin)).unwrap_err();
+            assert_eq!(refused, Refusal::NotInternal, "{command:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_known() {
+    let backups = after(&[Command::Create]);
+    assert_eq!((backups.outstanding(), backups.last_good()), (Some(Work::Make(ONE)), None));
+    let verify = Command::Verify { backup: ONE };
+    let history =
+        [Command::Create, complete(ONE), verify, reject("bit"), Command::Create, fail(TWO, "full"), Command::Create];
+    let mut backups = after(&history);
+    let states: Vec<_> = backups.list().map(|backup| backup.state).collect();
+    assert_eq!(states, [State::Broken, State::Failed, State::Running]);
+    assert_eq!(backups.show(ONE).unwrap().why.as_deref(), Some("bit"));
+    assert_eq!(backups.last_good(), None, "what is broken is no good");
+    let done = backups.decide(&complete(BackupId(3)), &context(Kin::Internal)).unwrap();
+    backups.evolve(&done.events[0], Position(0));
+    assert_eq!(backups.last_good().map(|backup| backup.id), Some(BackupId(3)));
+    assert_eq!(backups.outstanding(), None);
+}
+
+#[test]
+fn names_and_reasons() {
+    for text in ["backup-3", "3"] {
+        assert_eq!(text.parse(), Ok(BackupId(3)));
+    }
+    for text in ["", "backup-", "backup-+3", "gap-3", "./backup-3", "99999999999999999999"] {
+        assert!(text.parse::<BackupId>().is_err(), "{text}");
+    }
+    assert_eq!(clipped("aé", 2), "a");
+    assert_eq!(clipped("aé", 3), "aé");
+    let refusals = [
+        Refusal::NotInternal,
+        Refusal::Busy { backup: ONE },
+        Refusal::Unknown { backup: ONE },
+        Refusal::NotMade { backup: ONE },
+        Refusal::NotAwaited { backup: ONE },
+        Refusal::TooLong { bytes: 2, max: 1 },
+    ];
+    for refusal in refusals {
+        assert!(refusal.code().starts_with("backup.") && refusal.remedy().ends_with('.'), "{refusal:?}");
+    }
+}

@@ -1,0 +1,66 @@
+//! What holds after every history, however strange.
+
+mod written;
+
+use backup::{BackupId, Backups, Command, Contents, State};
+use kernel::{CommandId, Context, Decision, Digest, Machine, Position, Principal, Timestamp};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use written::written_and_read;
+
+fn command() -> impl Strategy<Value = Command> {
+    let backup = || (1..5_u64).prop_map(BackupId);
+    let digest = || (0..2_u8).prop_map(|byte| Digest([byte; 32]));
+    prop_oneof![
+        2 => Just(Command::Create),
+        2 => (backup(), digest()).prop_map(|(backup, manifest)| {
+            let (last, entries, directory) = (backup.0, backup.0, backup.to_string());
+            let contents = Contents { last, head: Digest([9; 32]), entries, bytes: 1, manifest, directory };
+            Command::Complete { backup, contents }
+        }),
+        1 => backup().prop_map(|backup| Command::Fail { backup, why: "law".into() }),
+        3 => backup().prop_map(|backup| Command::Verify { backup }),
+        2 => (backup(), digest()).prop_map(|(backup, manifest)| Command::Confirm { backup, manifest }),
+        1 => backup().prop_map(|backup| Command::Reject { backup, why: "law".into() }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_history_keeps_the_laws(script in vec((command(), 0..1_000_u64), 0..64)) {
+        let (mut live, mut replayed) = (Backups::default(), Backups::default());
+        let mut cx = Context {
+            now: Timestamp(1),
+            command_id: CommandId(1),
+            principal: Principal::internal("law"),
+            decision: Decision::default(),
+        };
+        for (command, pause) in script {
+            cx.now = Timestamp(cx.now.0 + pause);
+            let before = live.clone();
+            let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            for event in &outcome.events {
+                live.evolve(event, Position(0));
+                replayed.evolve(&written_and_read(event), Position(0));
+            }
+            if let Ok(again) = live.decide(&command, &cx) {
+                prop_assert_eq!(again.events, vec![], "a repeat adds nothing");
+            }
+            let numbers: Vec<_> = live.list().map(|backup| backup.id.0).collect();
+            prop_assert_eq!(numbers, (1..=live.list().count() as u64).collect::<Vec<_>>(), "without gaps");
+            let busy: Vec<_> =
+                live.list().filter(|one| one.checking || one.state == State::Running).map(|one| one.id).collect();
+            prop_assert_eq!(busy, live.outstanding().map(backup::Work::backup).into_iter().collect::<Vec<_>>());
+            for backup in live.list() {
+                let made = !matches!(backup.state, State::Running | State::Failed);
+                prop_assert_eq!(backup.contents.is_some(), made, "what was made has contents");
+                let bad = matches!(backup.state, State::Broken | State::Failed);
+                prop_assert_eq!(backup.why.is_some(), bad, "what is bad has a reason");
+            }
+            for earlier in before.list().filter(|backup| backup.contents.is_some()) {
+                prop_assert_eq!(&live.show(earlier.id).unwrap().contents, &earlier.contents, "contents stay");
+            }
+        }
+        prop_assert_eq!(replayed, live, "the journal is the state");
+    }
+}

@@ -1,0 +1,78 @@
+//! What yesterday's records mean.
+
+mod written;
+
+use backup::{BackupId, Backups, Event, State};
+use kernel::{Digest, Machine, Position, Recorded, Timestamp};
+use written::{Line, Page, written_and_read};
+
+const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The bodies of version 1, never edited.
+const V1: [(u32, &str); 8] = [
+    (700, r#"{"backup":1,"at":10}"#),
+    (701, r#"{"backup":1,"last":7,"head":"F","entries":7,"bytes":70,"manifest":"F","directory":"backup-1","at":11}"#),
+    (703, r#"{"backup":1,"at":12}"#),
+    (704, r#"{"backup":1,"manifest":"F","at":13}"#),
+    (703, r#"{"backup":1,"at":14}"#),
+    (705, r#"{"backup":1,"why":"a bit","at":15}"#),
+    (700, r#"{"backup":2,"at":16}"#),
+    (702, r#"{"backup":2,"why":"full","at":17}"#),
+];
+
+fn event((id, body): (u32, &str)) -> Event {
+    Event::read((id, 1), Line(&body.replace("\"F\"", &format!("\"{ZERO}\"")))).unwrap()
+}
+
+fn replayed(records: &[(u32, &str)]) -> Backups {
+    let mut backups = Backups::default();
+    for record in records {
+        backups.evolve(&event(*record), Position(0));
+    }
+    backups
+}
+
+#[test]
+fn version_1_reads_as_it_did() {
+    assert_eq!(Backups::NAME, "backup", "the stream's name is on disk");
+    let verified = replayed(&V1[..4]);
+    let one = verified.show(BackupId(1)).unwrap();
+    assert_eq!((one.state, one.started_at, one.changed_at), (State::Verified, Timestamp(10), Timestamp(13)));
+    let contents = one.contents.as_ref().unwrap();
+    assert_eq!((contents.last, contents.head, contents.manifest), (7, Digest([0; 32]), Digest([0; 32])));
+    assert_eq!((contents.entries, contents.bytes, contents.directory.as_str()), (7, 70, "backup-1"));
+    let all = replayed(&V1);
+    let told: Vec<_> = all.list().map(|backup| (backup.state, backup.why.as_deref())).collect();
+    assert_eq!(told, [(State::Broken, Some("a bit")), (State::Failed, Some("full"))]);
+    assert_eq!(all.outstanding(), None);
+}
+
+#[test]
+fn what_is_written_is_what_was_read() {
+    for record in V1 {
+        let event = event(record);
+        assert_eq!(written_and_read(&event), event);
+        let (id, version, body) = event.write(Page);
+        assert_eq!((id, version, body.replace(ZERO, "F")), (record.0, 1, record.1.to_owned()));
+    }
+    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), [700, 701, 702, 703, 704, 705]);
+}
+
+#[test]
+fn an_unregistered_kind_is_not_read() {
+    for kind in [(699, 1), (706, 1), (700, 0), (700, 2)] {
+        assert_eq!(Event::read(kind, Line("{}")).unwrap_err(), "unknown kind");
+    }
+}
+
+#[test]
+#[should_panic(expected = "only what is worked on ends")]
+fn a_journal_that_contradicts_itself_is_not_replayed() {
+    replayed(&[V1[0], V1[1], V1[1]]);
+}
+
+#[test]
+#[should_panic(expected = "backups are numbered without a gap")]
+fn a_number_is_used_once() {
+    replayed(&[V1[0], V1[1], V1[0]]);
+}
