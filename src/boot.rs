@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocator::Allocator;
+use backup::Backups;
 use config::Config;
 use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
 use gaps::Gaps;
@@ -23,6 +24,7 @@ use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
 use tokio::sync::watch;
+use workers::backup::Archivist;
 use workers::scanner::Scanner;
 use workers::watch::Watch;
 
@@ -63,7 +65,10 @@ impl BootError {
                     "another daemon runs: use it, stop it, or choose another --data and --socket".into()
                 }
                 "journal.format" => "start the release that wrote this store".into(),
-                "journal.damaged" => "restore the data directory from a copy; nothing was changed".into(),
+                "journal.half_restored" => "remove what is left of it, and restore into an empty directory".into(),
+                "journal.damaged" => {
+                    "restore a backup into an empty directory with `sop backup restore`; nothing was changed".into()
+                }
                 "http.socket_path" | "http.socket_directory" => {
                     "name another place with --socket or $SOP_SOCKET".into()
                 }
@@ -82,9 +87,10 @@ impl BootError {
 
 /// The reason of a failed start is a chain of texts by the time it gets here; a test compares these with their sources.
 fn start_code(text: &str) -> &'static str {
-    const CODES: [(&str, &str); 7] = [
+    const CODES: [(&str, &str); 8] = [
         ("another process holds the store", "journal.locked"),
         ("the store is of format", "journal.format"),
+        ("a restore of the store was not finished", "journal.half_restored"),
         ("the store is damaged", "journal.damaged"),
         ("another daemon answers on", "http.socket_in_use"),
         ("is in the way and is no socket", "http.socket_path"),
@@ -99,6 +105,7 @@ fn start_code(text: &str) -> &'static str {
 pub struct Places {
     pub data: PathBuf,
     pub journal: PathBuf,
+    pub backups: PathBuf,
     pub seal: PathBuf,
     pub credential: PathBuf,
     pub log: PathBuf,
@@ -111,6 +118,7 @@ impl Places {
         Self {
             data: data.to_owned(),
             journal: data.join("journal"),
+            backups: data.join("backups"),
             seal: data.join("sealed"),
             credential: data.join("credentials/operator"),
             log: data.join("logs/sop_operations.log"),
@@ -125,7 +133,7 @@ impl Places {
     pub fn create(&self) -> Result<(), BootError> {
         let failed = |why| BootError::DataDirectory { path: self.data.clone(), why };
         let parents = [&self.credential, &self.log].map(|file| file.parent().expect("both lie in a directory"));
-        for directory in [self.data.as_path(), parents[0], parents[1]] {
+        for directory in [self.data.as_path(), parents[0], parents[1], &self.backups] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
         // A directory that cannot be written is better known now than at the first command.
@@ -152,6 +160,7 @@ pub struct Parts {
     pub gaps: Handle<Gaps>,
     pub todos: Handle<Todos>,
     pub allocator: Handle<Allocator>,
+    pub backups: Handle<Backups>,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -184,6 +193,7 @@ impl Parts {
             gaps: Handle::new(&journal, &clock, limits, None),
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
+            backups: Handle::new(&journal, &clock, limits, None),
             door: Arc::new(door),
             places,
             clock,
@@ -215,8 +225,16 @@ impl Parts {
                 findings: config.scan.findings_max,
             },
         };
+        let archivist = Archivist::new(&self.backups, &self.journal, &self.clock, &self.places.backups);
         let watch = Watch { gaps: self.gaps.clone(), clock: self.clock.clone(), tree: self.tree.subscribe() };
-        let mut operations = vec![self.gaps.child(), self.todos.child(), scanner.child(), watch.child()];
+        let mut operations = vec![
+            self.gaps.child(),
+            self.todos.child(),
+            self.backups.child(),
+            scanner.child(),
+            archivist.child(),
+            watch.child(),
+        ];
         operations.extend(routes::children(&self.journal, &targets));
         let groups = Groups {
             edge,
@@ -342,6 +360,7 @@ mod tests {
             (StoreError::Locked, "journal.locked"),
             (StoreError::Format { found: 9 }, "journal.format"),
             (damaged, "journal.damaged"),
+            (StoreError::HalfRestored { path: "/d".into() }, "journal.half_restored"),
             (StoreError::Closed, "boot.start"),
         ] {
             assert_eq!(start_code(&format!("the tree did not start: {error}")), code);

@@ -14,7 +14,7 @@
 //! token is issued before the end of the claim revokes it.
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
-//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/watch`
+//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups; `internal/watch`
 //! observes the tree; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!

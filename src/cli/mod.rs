@@ -10,6 +10,7 @@
 //! 4. A reader that goes away is no error.
 
 mod audit;
+mod backup;
 mod call;
 mod config;
 mod daemon;
@@ -101,6 +102,9 @@ enum Command {
     /// Leases over those pools: for an owner, an amount, a time
     #[command(subcommand)]
     Lease(lease::Lease),
+    /// Copies of all that is recorded: made while work goes on, verified, restored
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// What was done, by whom, by which decision
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -176,6 +180,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Todo(command) => todo::run(globals, command).await,
         Command::Resource(command) => lease::resource(globals, command).await,
         Command::Lease(command) => lease::run(globals, command).await,
+        Command::Backup(command) => backup::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,
         Command::Dev | Command::Up(_) | Command::Bootstrap | Command::Config(_) => {

@@ -1,6 +1,7 @@
 //! The audit: the journal's own records, listed, shown, verified, and explained as decisions.
 
 use allocator::Allocator;
+use backup::Backups;
 use door::{Decisions, Denied};
 use gaps::Gaps;
 use governance::Governance;
@@ -223,6 +224,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Gaps::NAME => refusal::<Gaps>(json),
         Todos::NAME => refusal::<Todos>(json),
         Allocator::NAME => refusal::<Allocator>(json),
+        Backups::NAME => refusal::<Backups>(json),
         _ => None,
     }
 }
@@ -262,8 +264,8 @@ fn about(record: &Record) -> Value {
     let digest = |value: &Value| value.as_str().is_some_and(|text| text.len() == 64);
     let field = |name: &str| body.get(name).filter(|value| !value.is_null() && !digest(value));
     let words = [
-        "action", "todo", "gap", "scan", "epoch", "number", "id", "lease", "pool", "fencing", "owner", "root",
-        "resource",
+        "action", "todo", "gap", "scan", "backup", "epoch", "number", "id", "lease", "pool", "fencing", "owner",
+        "root", "resource",
     ];
     let told = words.into_iter().filter_map(|name| field(name).map(|value| (name.to_owned(), value.clone())));
     Value::Object(told.take(3).collect())
@@ -310,6 +312,7 @@ fn kind(record: &Record) -> Option<&'static Kind> {
         Gaps::NAME => gaps::Event::KINDS,
         Todos::NAME => todos::Event::KINDS,
         Allocator::NAME => allocator::Event::KINDS,
+        Backups::NAME => backup::Event::KINDS,
         _ => return None,
     };
     kinds.iter().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
@@ -325,6 +328,7 @@ fn body(record: &Record) -> Value {
         Gaps::NAME => shown::<gaps::Event>(record),
         Todos::NAME => shown::<todos::Event>(record),
         Allocator::NAME => shown::<allocator::Event>(record),
+        Backups::NAME => shown::<backup::Event>(record),
         _ => Ok(Value::Null),
     }
     .unwrap_or_default()

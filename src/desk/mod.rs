@@ -7,6 +7,7 @@
 //! 2. Unknown arguments are refused. Times are RFC 3339, spans milliseconds, ids text.
 
 mod audit;
+mod backup;
 mod gap;
 mod lease;
 mod policy;
@@ -112,6 +113,7 @@ impl Desk {
             "gap" => gap::answer(self, request).await,
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
+            "backup" => backup::answer(self, request).await,
             "audit" | "decision" => audit::answer(self, request).await,
             "system" => system::answer(self, request).await,
             _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),

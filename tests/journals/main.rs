@@ -194,6 +194,29 @@ fn gaps_read_as_they_were_written() {
 }
 
 #[test]
+fn backups_read_as_they_were_written() {
+    use backup::{BrokenV1, CheckStartedV1, CompletedV1, Event, FailedV1, StartedV1, VerifiedV1};
+    let why = || "entries/000000000000.bin: it is missing".to_owned();
+    check(&[
+        Event::Started(StartedV1 { backup: 3, at: NOON }),
+        Event::Completed(CompletedV1 {
+            backup: 3,
+            last: 70_000,
+            head: DIGEST,
+            entries: 70_000,
+            bytes: 20_000_000,
+            manifest: OTHER,
+            directory: "backup-3".into(),
+            at: LATER,
+        }),
+        Event::Failed(FailedV1 { backup: 4, why: "the disk is full".into(), at: LATER }),
+        Event::CheckStarted(CheckStartedV1 { backup: 3, at: NOON }),
+        Event::Verified(VerifiedV1 { backup: 3, manifest: OTHER, at: LATER }),
+        Event::Broken(BrokenV1 { backup: 3, why: why(), at: LATER }),
+    ]);
+}
+
+#[test]
 fn todos_read_as_they_were_written() {
     use todos::Event;
     use todos::records::*;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocator::Allocator;
+use backup::Backups;
 use config::{Config, Sources};
 use door::Secret;
 use gaps::Gaps;
@@ -100,10 +101,11 @@ impl Authority {
     /// # Panics
     /// If a machine that runs, or a view of one, is not what the records make.
     pub async fn lives_as_recorded(&self, records: &[Record]) {
-        let Parts { todos, gaps, allocator, door, .. } = &*self.parts;
+        let Parts { todos, gaps, allocator, backups, door, .. } = &*self.parts;
         assert_eq!(todos.inspect(Todos::clone).await.expect("it is up"), replay(records));
         assert_eq!(allocator.inspect(Allocator::clone).await.expect("it is up"), replay(records));
         assert_eq!(gaps.inspect(Gaps::clone).await.expect("it is up"), replay(records));
+        assert_eq!(backups.inspect(Backups::clone).await.expect("it is up"), replay(records));
         assert_eq!(door.tokens().inspect(Tokens::clone).await.expect("it is up"), replay(records));
         assert_eq!(door.tokens_view().read(Tokens::clone), replay(records));
         assert_eq!(door.governance_view().read(Governance::clone), replay(records));

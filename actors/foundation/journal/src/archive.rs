@@ -281,10 +281,7 @@ fn fill(mut import: Import, place: &Path, verified: &Archive) -> Result<(), Arch
     Ok(import.finish(verified.head)?)
 }
 
-fn walk(
-    place: &Path,
-    mut look: impl FnMut(&Record) -> Result<(), ArchiveError>,
-) -> Result<Archive, ArchiveError> {
+fn walk(place: &Path, mut look: impl FnMut(&Record) -> Result<(), ArchiveError>) -> Result<Archive, ArchiveError> {
     let (manifest, digest) = manifest(place)?;
     let mut chain = Chain::from(Sequence(1));
     let mut blobs = BTreeSet::new();

@@ -137,6 +137,9 @@ fn what_the_starter_says() {
         (alpha, "policy.list", None, Err("policies-are-for-operators")),
         (arp, "system.tree", None, Err("")),
         (arp, "decision.explain", None, Err("")),
+        (root, "backup.create", None, Ok("operators-may-all")),
+        (alpha, "backup.create", None, Err("")),
+        (alpha, "backup.list", None, Err("")),
     ] {
         let judgement = judge(&starter, principal, action, changed.clone());
         let answer = (judgement.allowed, judgement.determining.join(" "));

@@ -1,0 +1,131 @@
+//! Backups: create, list, show, verify.
+
+use backup::{Backup, BackupId, Backups, Command, Reply, State};
+use kernel::{Denial, Layer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Desk, Given, Request, parsed, time, unknown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    /// Answer when the backup is made; else at once.
+    #[serde(default = "yes")]
+    wait: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    #[serde(deserialize_with = "parsed")]
+    backup: BackupId,
+    #[serde(default = "yes")]
+    wait: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Show {
+    #[serde(deserialize_with = "parsed")]
+    backup: BackupId,
+}
+
+pub async fn answer(desk: &Desk, mut request: Request) -> Given {
+    match request.ask.action {
+        "backup.create" => {
+            let Create { wait } = request.arguments()?;
+            let done = desk.door().perform(&request.about("*"), &desk.parts.backups, Command::Create).await?;
+            let Reply::Started { backup } = done.reply else { unreachable!("a backup is answered as one") };
+            if wait { made(desk, backup).await } else { Ok(json!({ "backup": backup, "record": done.first })) }
+        }
+        "backup.verify" => {
+            let Verify { backup, wait } = request.arguments()?;
+            let command = Command::Verify { backup };
+            let done = desk.door().perform(&request.about(backup), &desk.parts.backups, command).await?;
+            if wait { ended(desk, backup).await } else { Ok(json!({ "backup": backup, "record": done.first })) }
+        }
+        "backup.list" => {
+            let List {} = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            let look = |backups: &Backups| {
+                let listed: Vec<_> = backups.list().cloned().collect();
+                (listed, backups.last_good().map(|backup| backup.id))
+            };
+            let (listed, last_good) = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
+            let listed: Vec<_> = listed.iter().map(|backup| shown(desk, backup)).collect();
+            Ok(json!({ "backups": listed, "last_good": last_good }))
+        }
+        "backup.show" => {
+            let Show { backup } = request.arguments()?;
+            desk.door().witness(&request.about(backup)).await?;
+            let found = look_up(desk, backup).await?;
+            found.ok_or_else(|| unknown("backup.unknown", &backup, "see `sop backup list`"))
+        }
+        action => unreachable!("{action} is no action on backups"),
+    }
+}
+
+async fn made(desk: &Desk, backup: BackupId) -> Given {
+    let found = ended(desk, backup).await?;
+    if found["state"] == "failed" {
+        let reason = format!("{backup} failed: {}", found["why"].as_str().unwrap_or_default());
+        let remedy = "mend the cause and make another one; earlier backups are as they were";
+        return Err(Denial::new(Layer::Decide, "backup.failed", reason, remedy).into());
+    }
+    Ok(found)
+}
+
+/// Waits until nobody works on the backup; the server's request timeout bounds the wait.
+async fn ended(desk: &Desk, backup: BackupId) -> Given {
+    let mut durable = desk.parts.journal.durable();
+    loop {
+        durable.borrow_and_update();
+        let look = move |backups: &Backups| {
+            backups.show(backup).filter(|found| !found.checking && found.state != State::Running).cloned()
+        };
+        let found = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
+        if let Some(found) = found {
+            return Ok(shown(desk, &found));
+        }
+        if durable.changed().await.is_err() {
+            return Ok(json!({ "backup": backup }));
+        }
+    }
+}
+
+async fn look_up(desk: &Desk, backup: BackupId) -> Result<Option<Value>, Denial> {
+    let look = move |backups: &Backups| backups.show(backup).cloned();
+    let found = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
+    Ok(found.map(|found| shown(desk, &found)))
+}
+
+fn shown(desk: &Desk, backup: &Backup) -> Value {
+    let contents = backup.contents.as_ref();
+    let directory = contents.map(|contents| {
+        let path = desk.parts.places.backups.join(&contents.directory);
+        std::path::absolute(&path).unwrap_or(path)
+    });
+    json!({
+        "backup": backup.id,
+        "state": backup.state,
+        "checking": backup.checking,
+        "started_at": time(backup.started_at),
+        "changed_at": time(backup.changed_at),
+        "last": contents.map(|contents| contents.last),
+        "head": contents.map(|contents| contents.head),
+        "entries": contents.map(|contents| contents.entries),
+        "bytes": contents.map(|contents| contents.bytes),
+        "manifest": contents.map(|contents| contents.manifest),
+        "directory": directory,
+        "why": backup.why,
+    })
+}
