@@ -163,3 +163,35 @@ async fn a_backup_that_was_tampered_with_is_refused() {
     let unmade = place.daemon.run(&["backup", "show", "9"]);
     failed(&unmade, 1, &["error[backup.unknown]", "sop backup list"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_a_kill_interrupted_is_made_by_the_next_start() {
+    let mut place = Place::started().await;
+    let mut setup = Client::new("setup", Arc::new(place.daemon.client()));
+    let root = place.daemon.credential();
+    adopt_starter(&mut setup, &root).await;
+    let started = setup.ask(None, root.expose(), "backup.create", serde_json::json!({ "wait": false })).await.yes();
+    let position = started["record"].as_u64().unwrap() - 1;
+    place.daemon.kill();
+    // As a kill in the midst leaves it, whenever it came.
+    let half = place.daemon.data.join("backups/.backup-1.making/entries");
+    std::fs::create_dir_all(&half).unwrap();
+    std::fs::write(half.join("000000000000.bin"), "half").unwrap();
+    let interrupted = place.daemon.data.join("backups/backup-1");
+    if interrupted.exists() {
+        std::fs::remove_dir_all(half.parent().unwrap()).unwrap();
+    }
+
+    place.daemon.start().await;
+    let secret = root.expose().to_owned();
+    let made = async |client: &http::Client| {
+        let arguments = serde_json::json!({ "backup": "backup-1" });
+        let shown = client.call("backup.show", &arguments, Some(&secret), None).await;
+        shown.is_ok_and(|shown| shown["state"] == "complete" && shown["last"] == position)
+    };
+    place.daemon.until("has made its backup", made).await;
+    let verified = place.daemon.run(&["backup", "verify", "1"]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    let left: Vec<_> = std::fs::read_dir(place.daemon.data.join("backups")).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing else is left: {left:?}");
+}

@@ -3,8 +3,9 @@
 mod written;
 
 use backup::{BackupId, Backups, Event, State};
-use kernel::{Digest, Machine, Position, Recorded, Timestamp};
-use written::{Line, Page, written_and_read};
+use kernel::{Digest, Machine, Position, Recorded, Timestamp, json};
+use serde_json::{Value, json};
+use written::written_and_read;
 
 const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -20,8 +21,12 @@ const V1: [(u32, &str); 8] = [
     (702, r#"{"backup":2,"why":"full","at":17}"#),
 ];
 
-fn event((id, body): (u32, &str)) -> Event {
-    Event::read((id, 1), Line(&body.replace("\"F\"", &format!("\"{ZERO}\"")))).unwrap()
+fn body(text: &str) -> Value {
+    text.replace('F', ZERO).parse().unwrap()
+}
+
+fn event((id, text): (u32, &str)) -> Event {
+    json::read((id, 1), body(text)).unwrap()
 }
 
 fn replayed(records: &[(u32, &str)]) -> Backups {
@@ -52,8 +57,8 @@ fn what_is_written_is_what_was_read() {
     for record in V1 {
         let event = event(record);
         assert_eq!(written_and_read(&event), event);
-        let (id, version, body) = event.write(Page);
-        assert_eq!((id, version, body.replace(ZERO, "F")), (record.0, 1, record.1.to_owned()));
+        let (kind, written) = json::write(&event);
+        assert_eq!((kind.id, kind.version, written), (record.0, 1, body(record.1)));
     }
     assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), [700, 701, 702, 703, 704, 705]);
 }
@@ -61,7 +66,7 @@ fn what_is_written_is_what_was_read() {
 #[test]
 fn an_unregistered_kind_is_not_read() {
     for kind in [(699, 1), (706, 1), (700, 0), (700, 2)] {
-        assert_eq!(Event::read(kind, Line("{}")).unwrap_err(), "unknown kind");
+        assert_eq!(json::read::<Event>(kind, json!({})).unwrap_err(), "a kind that was never registered");
     }
 }
 
