@@ -83,7 +83,7 @@ impl Archivist {
         let _alone = self.at_it.lock().unwrap_or_else(PoisonError::into_inner);
         let place = self.place.join(work.backup().to_string());
         match work {
-            Work::Check(_) => archive::verify(&place),
+            Work::Check(_) => archive::verify_while(&place, || goes_on(stop)),
             Work::Make(backup) => {
                 let head = self.before(backup)?;
                 let now = UNIX_EPOCH + Duration::from_millis(self.clock.now().0);
@@ -96,8 +96,8 @@ impl Archivist {
 
     /// A backup leaves the journal the space that is kept for it.
     fn may_go_on(&self, stop: &AtomicBool) -> Result<(), String> {
+        goes_on(stop)?;
         match self.journal.writable() {
-            _ if stop.load(Ordering::Relaxed) => Err("its worker ended".to_owned()),
             Err(full @ Unwritable::DiskFull { .. }) => Err(full.to_string()),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -122,6 +122,10 @@ impl Archivist {
         }
         Err(StoreError::Damaged { what: format!("nothing asks for {backup}") })
     }
+}
+
+fn goes_on(stop: &AtomicBool) -> Result<(), String> {
+    if stop.load(Ordering::Relaxed) { Err("its worker ended".to_owned()) } else { Ok(()) }
 }
 
 fn contents(backup: BackupId, archive: Archive) -> Contents {

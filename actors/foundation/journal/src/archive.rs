@@ -135,7 +135,7 @@ pub fn write(
 ) -> Result<Archive, ArchiveError> {
     let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if place.try_exists().map_err(at(place))? {
-        let there = verify(place)?;
+        let there = verify_while(place, go_on)?;
         // Whoever made it may have died between the rename and this.
         sync(parent)?;
         let what = || format!("there is a backup up to record {} in its place", there.head.sequence);
@@ -257,7 +257,15 @@ impl<'a> Writing<'a> {
 /// # Errors
 /// [`ArchiveError`]: what is wrong, and in which file.
 pub fn verify(place: &Path) -> Result<Archive, ArchiveError> {
-    walk(place, |_| Ok(()))
+    verify_while(place, || Ok(()))
+}
+
+/// As [`verify`]; `go_on` is asked before each file and ends the work with its reason.
+///
+/// # Errors
+/// As [`verify`], and [`ArchiveError::Stopped`].
+pub fn verify_while(place: &Path, go_on: impl FnMut() -> Result<(), String>) -> Result<Archive, ArchiveError> {
+    walk(place, go_on, |_| Ok(()))
 }
 
 /// Makes a store in `path` from a backup, of the same records and so with the same head.
@@ -275,19 +283,24 @@ pub fn restore(place: &Path, path: &Path) -> Result<Archive, ArchiveError> {
 }
 
 fn fill(mut import: Import, place: &Path, verified: &Archive) -> Result<(), ArchiveError> {
-    if walk(place, |record| Ok(import.push(record)?))? != *verified {
+    if walk(place, || Ok(()), |record| Ok(import.push(record)?))? != *verified {
         return Err(broken(MANIFEST, "it changed while it was read".into()));
     }
     Ok(import.finish(verified.head)?)
 }
 
-fn walk(place: &Path, mut look: impl FnMut(&Record) -> Result<(), ArchiveError>) -> Result<Archive, ArchiveError> {
+fn walk(
+    place: &Path,
+    mut go_on: impl FnMut() -> Result<(), String>,
+    mut look: impl FnMut(&Record) -> Result<(), ArchiveError>,
+) -> Result<Archive, ArchiveError> {
     let (manifest, digest) = manifest(place)?;
     let mut chain = Chain::from(Sequence(1));
     let mut blobs = BTreeSet::new();
     let bundles = usize::try_from(manifest.count.div_ceil(BUNDLE as u64)).unwrap_or(usize::MAX);
     let mut next = 1_u64;
     for number in 0..bundles {
+        go_on().map_err(|why| ArchiveError::Stopped { why })?;
         let name = entries_name(number);
         let listed = manifest.files.get(number).filter(|listed| listed.name == name);
         let listed = listed.ok_or_else(|| broken(MANIFEST, format!("it does not list {name}")))?;

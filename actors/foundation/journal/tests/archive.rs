@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
-use journal::archive::{About, Archive, ArchiveError, Manifest, restore, verify, write};
+use journal::archive::{About, Archive, ArchiveError, Manifest, restore, verify, verify_while, write};
 use journal::codec::Body;
 use journal::envelope::Answer;
 use journal::store::{Head, Import, StoreError};
@@ -112,8 +112,11 @@ fn a_backup_is_of_its_head_whatever_is_written_meanwhile() {
     });
     let made = made.unwrap();
     assert_eq!((made.head, made.entries), (head, 300));
-    let again = write(&journal, head, &place, &about(), || Err("there is nothing left to do".into())).unwrap();
+    let later = About { created_at: "2026-11-21T12:00:00Z".into(), ..about() };
+    let again = write(&journal, head, &place, &later, || Ok(())).unwrap();
     assert_eq!(again, made, "what is there is not made again");
+    let stopped = verify_while(&place, || Err("enough".into()));
+    assert!(matches!(stopped, Err(ArchiveError::Stopped { .. })), "{stopped:?}");
 
     let entries = |place: &Path| {
         let text = fs::read(place.join("manifest.json")).unwrap();
