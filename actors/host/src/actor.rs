@@ -9,7 +9,7 @@ use std::time::Duration;
 use journal::codec::{self, Body};
 use journal::envelope::{self, Record};
 use journal::store::StoreError;
-use journal::{Append, AppendError, Durable, Entry, OPENED, Opened};
+use journal::{APPEND_RECORDS_MAX, Append, AppendError, Durable, Entry, OPENED, Opened};
 use kernel::{CommandId, Context, Digest, Epoch, Kin, Machine, Outcome, Position, Principal, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::Unrecoverable;
@@ -20,8 +20,6 @@ use crate::Error;
 use crate::handle::{Order, Permit, Ports};
 use crate::outcomes::{Outcomes, Seen};
 
-/// Facts of one command: bounded, so that one command cannot fill a group.
-const FACTS_MAX: usize = 4_096;
 /// Records read between two yields of replay: under a millisecond's work.
 const REPLAY_CHUNK: usize = 512;
 
@@ -293,8 +291,8 @@ impl<M: Machine> Running<M> {
             (events, outcome)
         }));
         let (events, outcome) = decided.map_err(|panic| said(&*panic))?;
-        if FACTS_MAX < events.len() {
-            return Err(format!("a command made {} facts, over the limit of {FACTS_MAX}", events.len()));
+        if APPEND_RECORDS_MAX < events.len() {
+            return Err(format!("a command made {} facts, over the limit of {APPEND_RECORDS_MAX}", events.len()));
         }
         let bodies =
             events.iter().map(codec::write).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;

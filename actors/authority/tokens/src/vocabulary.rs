@@ -18,8 +18,9 @@ pub const TEST_NAMESPACE: &str = "test.";
 pub const TODO_WORK: &str = "todo.work";
 /// How long the outcome of a use may stay open before it counts as unknown.
 pub const SETTLE_WITHIN: Millis = Millis::minutes(5);
-/// Most tokens that one subject may hold alive, and most that may live for one todo: what a revocation ends in one command.
-pub const LIVE_MAX: usize = 4_096;
+/// Most tokens that one subject may hold alive, and most that may live for one todo: what a revocation ends in one command,
+/// which with the fact about the subject makes the 4,096 that a host takes.
+pub const LIVE_MAX: usize = 4_095;
 
 /// What sort of permission a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

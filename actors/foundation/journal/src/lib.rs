@@ -42,6 +42,9 @@ pub const OPENED: Kind = Kind { id: 1, version: 1, name: "stream.opened" };
 /// The record of a command that made no facts: its answer is all there is.
 pub const CONCLUDED: Kind = Kind { id: 2, version: 1, name: "command.concluded" };
 
+/// Most records of one append, so that a group has a bound and the tail that a start writes again has one too.
+pub const APPEND_RECORDS_MAX: usize = 4_096;
+
 /// The bounds of one group, and the free disk space that is kept for the authority's own bookkeeping.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -196,7 +199,8 @@ impl Journal {
             return Err(StoreError::Io { why });
         }
         std::fs::create_dir_all(&self.shared.path)?;
-        let store = Arc::new(Store::open(&self.shared.path, self.shared.limits.group_records_max)?);
+        let store =
+            Arc::new(Store::open(&self.shared.path, self.shared.limits.group_records_max + APPEND_RECORDS_MAX)?);
         let committer = Committer {
             shared: self.shared.clone(),
             log: (self.shared.wrap)(Box::new(store.clone())),

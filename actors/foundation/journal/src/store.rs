@@ -185,7 +185,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`], with nothing changed.
-    pub fn open(path: &Path, group_records_max: usize) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, tail_records: usize) -> Result<Self, StoreError> {
         create(path)?;
         let store = Self::open_whole(path)?;
         let format = store.meta.get("format")?;
@@ -193,7 +193,7 @@ impl Store {
         if found != FORMAT {
             return Err(StoreError::Format { found });
         }
-        store.rewrite_tail(group_records_max)?;
+        store.rewrite_tail(tail_records)?;
         Ok(store)
     }
 
@@ -203,7 +203,7 @@ impl Store {
         Ok(Self { records: keyspace("records")?, streams: keyspace("streams")?, meta: keyspace("meta")?, database })
     }
 
-    fn rewrite_tail(&self, group_records_max: usize) -> Result<(), StoreError> {
+    fn rewrite_tail(&self, tail_records: usize) -> Result<(), StoreError> {
         let head = self.head()?;
         let clean = self.meta.get("clean")?.is_some_and(|bytes| *bytes == head.sequence.0.to_le_bytes());
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
@@ -213,7 +213,7 @@ impl Store {
                 let (key, bundle) = guard.into_inner()?;
                 rewritten += Records { bundle: &bundle, at: 0 }.count();
                 batch.insert(&self.records, key, bundle);
-                if group_records_max <= rewritten {
+                if tail_records <= rewritten {
                     break;
                 }
             }
