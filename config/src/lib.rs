@@ -12,10 +12,12 @@
 mod load;
 mod place;
 mod sections;
+mod template;
 
 pub use load::{Config, Origin, Problem};
-pub use place::{Sources, socket};
+pub use place::{Files, Sources, socket};
 pub use sections::{Bytes, Door, Host, Http, Journal, Log, Scan, Store, Supervision};
+pub use template::template;
 
 /// The lowest layer, and the documentation of all options.
 pub const DEFAULT: &str = include_str!("../default.toml");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{Bytes, DEFAULT, Door, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place};
+use crate::{Bytes, DEFAULT, Door, Files, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place};
 
 /// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
@@ -118,20 +118,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, not only the first; what follows from an earlier problem is left out.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Problem>> {
-        let defaults = layer(DEFAULT, None, None).expect("default.toml is well-formed, a test loads it");
+        let defaults = defaults();
         let mut problems = Vec::new();
-
         let given = sources.data();
-        let default_data = match &defaults["store.data"].value {
-            Value::Text(text) => PathBuf::from(text),
-            _ => unreachable!("a test reads the default data directory"),
-        };
-        let data = given.as_ref().map_or(&default_data, |(path, _)| path);
-        let (file, named) = sources.file(data);
+        let Files { named, beside_the_data } = files(sources, &defaults);
+        let (file, named) = (named.as_ref().unwrap_or(&beside_the_data), named.is_some());
         let mut settings = defaults.clone();
-        match read(&file, named) {
+        match read(file, named) {
             Ok(None) => {}
-            Ok(Some(text)) => match layer(&text, Some(&file), Some(&defaults)) {
+            Ok(Some(text)) => match layer(&text, Some(file), Some(&defaults)) {
                 Ok(layer) => settings.extend(layer),
                 Err(found) => problems.extend(found),
             },
@@ -166,6 +161,11 @@ impl Config {
             problems = config.conflicts();
         }
         if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// Where [`load`](Self::load) looks for the file.
+    pub fn files(sources: &Sources) -> Files {
+        files(sources, &defaults())
     }
 
     /// What each option allows by itself, and two together do not.
@@ -220,6 +220,19 @@ impl Config {
         }
         text
     }
+}
+
+fn defaults() -> Layer {
+    layer(DEFAULT, None, None).expect("default.toml is well-formed, a test loads it")
+}
+
+fn files(sources: &Sources, defaults: &Layer) -> Files {
+    let data = match (sources.data(), &defaults["store.data"].value) {
+        (Some((path, _)), _) => path,
+        (None, Value::Text(text)) => PathBuf::from(text),
+        (None, _) => unreachable!("a test reads the default data directory"),
+    };
+    sources.files(&data)
 }
 
 /// The file's text; nothing if it is not there and nobody asked for it.

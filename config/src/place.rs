@@ -27,6 +27,15 @@ pub struct Sources {
     pub uid: u32,
 }
 
+/// Where the configuration file is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// By the command line or the environment. It is read in the place of the other, and has to be there.
+    pub named: Option<PathBuf>,
+    /// In the data directory; it need not be there.
+    pub beside_the_data: PathBuf,
+}
+
 impl Sources {
     /// Those of this process; the three paths of the command line are for the caller to fill in.
     pub fn of_process() -> Self {
@@ -45,12 +54,9 @@ impl Sources {
         flag.or_else(|| Some((self.variable(DATA)?, Origin::Environment(DATA))))
     }
 
-    /// The configuration file, and whether somebody named it: then it has to be there.
-    pub(crate) fn file(&self, data: &Path) -> (PathBuf, bool) {
-        match self.config.clone().or_else(|| self.variable(CONFIG)) {
-            Some(named) => (named, true),
-            None => (data.join(FILE), false),
-        }
+    /// The places of the configuration file, of which one is read.
+    pub(crate) fn files(&self, data: &Path) -> Files {
+        Files { named: self.config.clone().or_else(|| self.variable(CONFIG)), beside_the_data: data.join(FILE) }
     }
 }
 

@@ -305,3 +305,57 @@ fn sizes_read_and_print_as_people_write_them() {
         assert!(text.parse::<Bytes>().is_err(), "{text}");
     }
 }
+
+/// Takes the `#` from each option, and from no explanation.
+fn uncommented(text: &str) -> String {
+    let option = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+    let lines: Vec<_> = text.lines().map(|line| if option(line) { &line[1..] } else { line }).collect();
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_template_changes_nothing_until_it_is_edited() {
+    let defaults = Config::load(&Sources { uid: 1000, ..Sources::default() }).unwrap();
+    for beside_the_data in [false, true] {
+        let text = config::template(beside_the_data);
+        let config = load(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(config, defaults, "not even an origin differs");
+        assert!(text.ends_with("\"\n") || text.ends_with("0\n"), "it ends with a line: {text:?}");
+        assert!(!text.contains("compiled in"), "what the default says of itself is not said of this file");
+    }
+}
+
+#[test]
+fn every_option_of_the_template_can_be_uncommented() {
+    let data = tempfile::tempdir().unwrap();
+    let text = uncommented(&config::template(true));
+    fs::write(data.path().join("sop.toml"), &text).unwrap();
+    let found = Config::load(&Sources { data: Some(data.path().to_owned()), uid: 1000, ..Sources::default() });
+    let found = found.unwrap_or_else(|problems| panic!("{problems:?}"));
+    let defaults = Config::load(&Sources { uid: 1000, ..Sources::default() }).unwrap();
+    assert_eq!(
+        (&found.store.reserve, &found.http, &found.log),
+        (&defaults.store.reserve, &defaults.http, &defaults.log)
+    );
+    for (key, _, origin) in found.options() {
+        let set = matches!(origin, Origin::File { .. });
+        assert!(set || ["store.data", "http.socket"].contains(&key), "{key} is from {origin}");
+    }
+
+    let text = uncommented(&config::template(false));
+    let named = load(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(matches!(named.origin("store.data"), Some(Origin::File { .. })), "elsewhere it can be named");
+    assert!(uncommented(&text).contains("data = \"./sop-data\"\n"));
+}
+
+#[test]
+fn one_of_two_places_holds_the_file() {
+    let mut sources = Sources { data: Some("/d".into()), ..Sources::default() };
+    let files = |sources: &Sources| Config::files(sources);
+    assert_eq!((files(&sources).named, files(&sources).beside_the_data), (None, "/d/sop.toml".into()));
+    sources.environment = variables(&[("SOP_CONFIG", "/etc/sop.toml")]);
+    assert_eq!(files(&sources).named, Some("/etc/sop.toml".into()));
+    sources.config = Some("/my.toml".into());
+    assert_eq!(files(&sources).named, Some("/my.toml".into()));
+    assert_eq!(files(&Sources::default()).beside_the_data, Path::new("./sop-data/sop.toml"));
+}
