@@ -18,12 +18,12 @@ use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
 use gaps::Gaps;
 use governance::Governance;
 use host::{Clock, Handle, Order, View};
-use journal::{Journal, Keeper, WrapLog};
-use kernel::{Decision, Denial, Principal, Refuse as _};
+use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
+use kernel::{Decision, Denial, Epoch, Machine as _, Position, Principal, Refuse as _};
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use workers::backup::Archivist;
 use workers::scanner::Scanner;
 use workers::watch::Watch;
@@ -295,6 +295,21 @@ impl Parts {
     /// Whether the store has an operator.
     pub fn is_bootstrapped(&self) -> bool {
         self.door.governance_view().read(|governance| governance.operators().next().is_some())
+    }
+
+    /// Whether the authority lives: the journal's writer comes by, and governance answers, if only that it is down (which
+    /// is for its supervisor to mend). Takes as long as the disk does; resolves not at all while one of them is stuck.
+    pub async fn pulse(&self) -> bool {
+        let (tell, told) = oneshot::channel();
+        let then = Box::new(move |reached: Result<(), AppendError>| {
+            // Who asked may have stopped waiting.
+            let _ = tell.send(matches!(reached, Ok(()) | Err(AppendError::Fenced)));
+        });
+        // Before every version there is, so it waits for nothing but its turn behind what is being written.
+        self.journal.queue(Entry::Barrier { stream: Governance::NAME, epoch: Epoch(0), version: Position(0), then });
+        let writes = told.await.unwrap_or(false);
+        let _ = self.door.governance().inspect(|_| ()).await;
+        writes
     }
 
     /// Resolves when the authority cannot go on.

@@ -7,4 +7,6 @@ pub mod boot;
 #[cfg(feature = "http")]
 pub mod desk;
 pub mod routes;
+#[cfg(feature = "cli")]
+pub mod service;
 pub mod tree;

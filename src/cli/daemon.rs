@@ -15,6 +15,7 @@ use policy::Policies;
 use serde_json::{Value, json};
 use sop::boot::{BootError, Parts, Places, Stopped};
 use sop::desk::Desk;
+use sop::service::Manager;
 use supervisors::{Child, ChildRef, Outcome, Report, StartError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -114,22 +115,26 @@ fn runtime() -> Result<Runtime, Failure> {
 fn run(globals: &Globals, manner: Manner) -> Run {
     let serious = if manner.dev { LevelFilter::WARN } else { LevelFilter::ERROR };
     let (config, parts) = prepared(globals, serious)?;
+    let manager = Manager::of_process();
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(&config, &parts, manner));
+    let outcome = runtime.block_on(serve(&config, &parts, manner, &manager));
     runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
     if let Err(failure) = &outcome {
+        manager.status(&format!("Not started: {}", failure.problem));
         tracing::error!(code = failure.problem.code, remedy = failure.problem.remedy, "{}", failure.problem.detail);
     }
     outcome
 }
 
-async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
+async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner, manager: &Manager) -> Run {
     let mut signals = Signals::new(manner.dev)?;
+    manager.status("Starting: the journal is read");
     let desk = Arc::new(Desk { parts: parts.clone(), dev: manner.dev });
     let deadline = config.supervision.shutdown_deadline;
     let started = tokio::select! {
         started = parts.start(config, vec![edge(config, &desk)]) => started,
         name = signals.next() => {
+            manager.stopping(&format!("{name}: stopping before everything was up"));
             parts.journal.close();
             print(&format!("{name}: stopped before everything was up.\n"))?;
             return Ok(Exit::Ok);
@@ -147,19 +152,23 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
     tracing::info!(version, pid = std::process::id(), dev = manner.dev, "everything is up");
     print(&welcome(config, parts, &manner, &first))?;
     logging::speak();
+    manager.ready(&format!("Ready, on {}", shown(&config.http.socket).display()));
 
     let stopped = tokio::select! {
         stopped = parts.stopped() => Err(stopped),
         name = signals.next() => Ok(name),
+        never = manager.watch(parts) => match never {},
     };
     // The last words are said once.
     logging::hush();
     let (exit, sentence) = match stopped {
         Ok(name) => {
+            manager.stopping(&format!("{name}: stopping in order"));
             tracing::info!(signal = name, "stopping");
             (Exit::Ok, format!("{name}: stopping in order, within {}.\n", humantime::format_duration(deadline)))
         }
         Err(Stopped::Journal { why }) => {
+            manager.stopping(&format!("The journal failed: {why}"));
             tracing::error!(
                 code = "sop.journal_failed",
                 why,
@@ -172,6 +181,7 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner) -> Run {
             )
         }
         Err(Stopped::Tree { why }) => {
+            manager.stopping(&format!("The root's budget of restarts is spent: {why}"));
             tracing::error!(code = "sop.tree_ended", why, "the root's budget of restarts is spent");
             let line =
                 problem_line("error", "sop.tree_ended", &format!("the root's budget of restarts is spent: {why}"));
@@ -431,6 +441,39 @@ mod tests {
     use supervisors::{Exit, Farewell};
 
     use super::*;
+
+    /// The value of an option of the unit, which stands there once.
+    fn option(name: &str) -> &'static str {
+        let unit = include_str!("../../config/sop.service");
+        let mut values = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let value = values.next().unwrap_or_else(|| panic!("the unit has no {name}"));
+        assert_eq!(values.next(), None, "{name} is there once");
+        value
+    }
+
+    #[test]
+    fn the_unit_starts_this_program_where_systemd_made_room_for_it() {
+        use clap::Parser as _;
+        let cli = super::super::Cli::try_parse_from(option("ExecStart").split(' ')).unwrap();
+        assert!(matches!(cli.command, super::super::Command::Up(Up { policy: None })));
+        let data = Path::new("/var/lib").join(option("StateDirectory"));
+        let socket = Path::new("/run").join(option("RuntimeDirectory")).join("sock");
+        assert_eq!((cli.globals.data, cli.globals.socket), (Some(data), Some(socket)));
+    }
+
+    #[test]
+    fn the_unit_waits_longer_than_we_do_and_starts_again_what_a_start_mends() {
+        let span = |name: &str| humantime::parse_duration(option(name)).unwrap();
+        let config = Config::load(&config::Sources::default()).unwrap();
+        assert!(config.supervision.shutdown_deadline + LEFT_BEHIND_AFTER < span("TimeoutStopSec"));
+        // A stop that takes its time is not taken for a hang.
+        assert!(span("TimeoutStopSec") < span("WatchdogSec"));
+        assert_eq!((option("Type"), option("Restart")), ("notify", "on-failure"));
+        let prevented: Vec<u8> =
+            option("RestartPreventExitStatus").split(' ').map(|code| code.parse().unwrap()).collect();
+        let code = |exit: super::Exit| exit as u8;
+        assert_eq!(prevented, [code(super::Exit::Failed)], "the others are mended by a start");
+    }
 
     #[test]
     fn the_starter_policy_is_accepted() {

@@ -8,6 +8,7 @@ mod leases;
 mod quarantine;
 mod secrets;
 mod seeds;
+mod service;
 mod start;
 mod stops;
 
