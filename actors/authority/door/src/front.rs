@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Order};
-use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Principal, Refuse, Sequence};
+use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Principal, Refuse, Sequence, Timestamp};
 use policy::{Policies, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Asked, Decisions};
-use crate::judge::{ended, under};
+use crate::judge::{audience, ended, under};
 use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Verdict, judge};
 
 /// A request at the door.
@@ -118,6 +118,15 @@ impl Door {
     /// What is durable of the tokens.
     pub fn tokens_view(&self) -> &Follower<Tokens> {
         &self.tokens_view
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether the seal is shut; a stop that only governance knows is found by its position.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.seal.is_shut()
     }
 
     /// The stop that is in force.
@@ -398,7 +407,7 @@ impl Door {
             let consume = Consume {
                 id: *token,
                 secret,
-                audience: AUDIENCE.to_owned(),
+                audience: audience(ask.action, &ask.resource).unwrap_or(AUDIENCE).to_owned(),
                 operation: operation.clone(),
                 request: request_digest(ask, content),
                 todo: *todo,
@@ -439,7 +448,7 @@ impl Door {
         }
     }
 
-    fn judge(&self, ask: &Ask) -> Verdict {
+    pub(crate) fn judge(&self, ask: &Ask) -> Verdict {
         loop {
             let (epoch, policies) = self.policies();
             // Before the state, so that it is never ahead of what is seen.
@@ -481,7 +490,7 @@ impl Door {
     }
 
     /// Records the denial of somebody known; counts that of a stranger.
-    async fn deny(&self, ask: &Ask, by: Option<Bearer>, denial: Denial, decision: Decision) -> Denied {
+    pub(crate) async fn deny(&self, ask: &Ask, by: Option<Bearer>, denial: Denial, decision: Decision) -> Denied {
         let Some(bearer) = by else {
             let key = (ask.source, denial.code.clone());
             let counted = self.strangers.len() < SOURCES_MAX || self.strangers.contains_key(&key);

@@ -14,6 +14,11 @@ const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.s
 /// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
 const BY_CAPABILITY: [&str; 2] = ["system.stop", "system.resume"];
 
+/// Asked of another than the authority: the token is addressed to the protocol that is called, for the operation called.
+const CALL: &str = "protocol.call";
+/// The attribute that names the operation.
+const OPERATION: &str = "operation";
+
 /// Policies that a denial names, and the characters of each name: an author may have chosen any.
 const RULES_SHOWN: usize = 5;
 const RULE_SHOWN: usize = 100;
@@ -108,17 +113,29 @@ fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
 /// Has the token ended?
 fn lives(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     let Bearer::Token { token, .. } = bearer else { return Ok(()) };
-    let ended = sight.tokens.show(*token, sight.now).and_then(|token| ended(&token, sight.now));
-    let Some((code, reason)) = ended else { return Ok(()) };
-    Err(Denial::new(Layer::Token, code, reason, "ask for a new token").rule(format!("token {token}")))
+    alive(sight.tokens, *token, sight.now)
 }
 
+pub(crate) fn alive(tokens: &Tokens, token: TokenId, now: Timestamp) -> Result<(), Denial> {
+    let ended = tokens.show(token, now).and_then(|token| ended(&token, now));
+    ended.map_or(Ok(()), |why| Err(gone(token, why)))
+}
+
+pub(crate) fn gone(token: TokenId, (code, reason): Gone) -> Denial {
+    Denial::new(Layer::Token, code, reason, "ask for a new token").rule(format!("token {token}"))
+}
+
+/// The code and the reason of an end.
+type Gone = (&'static str, &'static str);
+
+pub(crate) const EXPIRED: Gone = ("tokens.expired", "the token expired");
+
 /// Why the token opens nothing any more, whatever uses are left; those are for the consumption to count.
-pub(crate) fn ended(token: &Token, now: Timestamp) -> Option<(&'static str, &'static str)> {
+pub(crate) fn ended(token: &Token, now: Timestamp) -> Option<Gone> {
     match token.state {
         State::Revoked => Some(("tokens.revoked", "the token was revoked")),
         // Also of one that is exhausted, which its state says first.
-        _ if token.expires_at <= now => Some(("tokens.expired", "the token expired")),
+        _ if token.expires_at <= now => Some(EXPIRED),
         State::Active | State::Exhausted | State::Expired => None,
     }
 }
@@ -163,27 +180,35 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
         return Err(denial.rule("capability:operator"));
     }
     let shown = sight.tokens.show(*token, sight.now);
-    let audience = shown.as_ref().map_or("nobody", |token| token.audience.as_str());
-    let fits = audience == AUDIENCE
+    let (bound_to, grant) =
+        shown.as_ref().map_or(("nobody", None), |token| (token.audience.as_str(), Some(token.grant)));
+    let fits = Some(bound_to) == audience(sight.action, sight.resource)
         && match todo {
             Some(todo) => {
                 let own = !sight.action.starts_with("todo.") || sight.resource == format!("todo-{todo}");
                 TODO_WORK.contains(&sight.action) && own
             }
-            None => {
-                operation == sight.action && shown.as_ref().is_some_and(|token| matches!(token.grant, Grant::Operation))
+            None if sight.action == CALL => {
+                let called = matches!(sight.context.get(OPERATION), Some(Value::Text(called)) if called == operation);
+                called && matches!(grant, Some(Grant::Operation | Grant::Test))
             }
+            None => operation == sight.action && grant == Some(Grant::Operation),
         };
     if fits {
         return Ok(());
     }
     let bound = match todo {
         Some(todo) => format!("work on todo-{todo}"),
-        None => format!("{operation:?} at {audience:?}"),
+        None => format!("{operation:?} at {bound_to:?}"),
     };
     let reason = format!("this token is for {bound}, not for {} on {}", sight.action, sight.resource);
     let remedy = format!("ask an operator for a token for {}, or to do it", sight.action);
     Err(Denial::new(Layer::Admit, "door.not_capable", reason, remedy).rule(format!("token {token}")))
+}
+
+/// To whom a token for `action` on `resource` is addressed; to nobody, where a protocol has taken the authority's own name.
+pub(crate) fn audience<'a>(action: &str, resource: &'a str) -> Option<&'a str> {
+    if action == CALL { Some(resource).filter(|called| *called != AUDIENCE) } else { Some(AUDIENCE) }
 }
 
 /// The ids of the policies that permit.

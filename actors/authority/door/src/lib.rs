@@ -16,7 +16,9 @@
 //!    given back only once nothing will ever be done under that command id.
 //! 5. The seal shuts in memory first: an emergency stop needs neither journal nor disk. It opens for the digest of the stop
 //!    that shut it, and for no other.
-//! 6. What decides and what is recorded as deciding are of one policy epoch.
+//! 6. A [`Warrant`] is judged and recorded once and holds only as long as the judge would say the same: after an
+//!    acknowledged change of authority no check of it passes that the judge would not let in.
+//! 7. What decides and what is recorded as deciding are of one policy epoch.
 
 pub mod decisions;
 mod front;
@@ -24,6 +26,7 @@ mod judge;
 mod seal;
 mod secret;
 mod views;
+mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{Ask, Denied, Done, Door, Pass, Stopped};
@@ -31,6 +34,7 @@ pub use judge::{Bearer, Sight, Verdict, judge};
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};
 pub use views::Follower;
+pub use warrant::Warrant;
 
 /// The name under which tokens address the authority itself.
 pub const AUDIENCE: &str = "sop";

@@ -74,6 +74,11 @@ impl Seal {
         state.shut.as_ref().map(|shut| shut.sealed.clone())
     }
 
+    /// As [`Seal::get`], without a copy of it.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).shut.is_some()
+    }
+
     /// Shuts in memory at once, then in the file. A file that cannot be written is said, and changes nothing: the door is
     /// shut all the same.
     pub(crate) fn shut(&self, by: &Sealed) -> (Mark, std::io::Result<()>) {

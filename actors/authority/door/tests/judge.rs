@@ -26,6 +26,11 @@ const TEST: u8 = 7;
 const STOP: u8 = 8;
 const OPERATORS_STOP: u8 = 9;
 const ISSUE: u8 = 10;
+const CALL: u8 = 11;
+const CALL_OTHER: u8 = 12;
+const CALL_TEST: u8 = 13;
+const CALL_SOP: u8 = 14;
+const CALL_REPLACE: u8 = 15;
 
 fn after<M: Machine>(mut machine: M, by: &str, commands: Vec<M::Command>) -> M {
     let by: Principal = by.parse().unwrap();
@@ -79,6 +84,11 @@ fn all_tokens() -> Tokens {
         issue(STOP, alpha, AUDIENCE, "system.stop", Grant::Operation),
         issue(OPERATORS_STOP, "operator/deputy", AUDIENCE, "system.stop", Grant::Operation),
         issue(ISSUE, alpha, AUDIENCE, "token.issue", Grant::Operation),
+        issue(CALL, alpha, "arp", "decide", Grant::Operation),
+        issue(CALL_OTHER, alpha, "arp", "forget", Grant::Operation),
+        issue(CALL_TEST, alpha, "test.arp", "decide", Grant::Test),
+        issue(CALL_SOP, alpha, AUDIENCE, "decide", Grant::Operation),
+        issue(CALL_REPLACE, alpha, "arp", "decide", Grant::Integration(replaced)),
         tokens::Command::Revoke { id: TokenId(REVOKED.into()), reason: Reason::Withdrawn },
         tokens::Command::Consume(spend),
     ];
@@ -99,6 +109,7 @@ fn context(action: &str, lifetime: i64) -> BTreeMap<String, Value> {
         "token.validate" | "token.consume" => vec![("audience", "arp".into()), ("operation", "deploy".into())],
         "gap.scan" => vec![("root", "/srv".into())],
         "todo.claim" => vec![("holder", "agent/alpha".into())],
+        "protocol.call" => vec![("operation", "decide".into())],
         _ => vec![],
     };
     attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -463,6 +474,35 @@ fn allows() {
     }
 }
 
+/// A token for a call is addressed to the protocol, not to the authority, and neither opens what the other does.
+#[test]
+fn who_may_call_a_protocol() {
+    let world = World::new();
+    let open = Policies::compile(OPEN).unwrap();
+    let call = "protocol.call";
+    for (row, credential, action, resource, answer) in [
+        ("its own token", by(CALL), call, "arp", "allowed"),
+        ("a test token, in the test namespace", by(CALL_TEST), call, "test.arp", "allowed"),
+        ("an operator", Some(ROOT), call, "arp", "allowed"),
+        ("another protocol", by(CALL), call, "scp", "door.not_capable"),
+        ("no single protocol", by(CALL), call, "*", "door.not_capable"),
+        ("another operation", by(CALL_OTHER), call, "arp", "door.not_capable"),
+        ("a test token elsewhere", by(CALL_TEST), call, "arp", "door.not_capable"),
+        ("a replacement", by(CALL_REPLACE), call, "arp", "door.not_capable"),
+        ("a token for the authority", by(CALL_SOP), call, "arp", "door.not_capable"),
+        ("a protocol with the authority's name", by(CALL_SOP), call, AUDIENCE, "door.not_capable"),
+        ("a token for work", by(TODO), call, "arp", "door.not_capable"),
+        ("a call's token, at the authority", by(CALL), "todo.release", "todo-7", "door.not_capable"),
+        ("a call's token, for the name of an action", by(ELSEWHERE), "todo.release", "arp", "door.not_capable"),
+    ] {
+        let answered = match world.judge(&Asked::new(credential, action, resource), Ok(&open)) {
+            Verdict::Allow { .. } => "allowed".to_owned(),
+            Verdict::Deny { denial, .. } => denial.code,
+        };
+        assert_eq!(answered, answer, "{row}");
+    }
+}
+
 /// A stop that the switch does not know of yet, because the process has just begun.
 #[test]
 fn a_recorded_stop_is_in_force_without_the_switch() {
@@ -520,7 +560,7 @@ const FORBIDS: [&str; 6] = [
 ];
 
 fn credential() -> impl Strategy<Value = Option<Digest>> {
-    prop_oneof![Just(None), Just(Some(ROOT)), (0..=ISSUE + 1).prop_map(by)]
+    prop_oneof![Just(None), Just(Some(ROOT)), (0..=CALL_REPLACE + 1).prop_map(by)]
 }
 
 fn action() -> impl Strategy<Value = &'static str> {
@@ -531,7 +571,7 @@ fn action() -> impl Strategy<Value = &'static str> {
 fn asked() -> impl Strategy<Value = Asked<'static>> {
     let lifetime = prop_oneof![Just(1), Just(i64::MAX / 10)];
     let now = prop_oneof![Just(NOON), Just(NOON + Millis::minutes(15)), Just(NOON + Millis::hours(48))];
-    (credential(), action(), select(vec!["*", "todo-7", "todo-8", ""]), lifetime, now).prop_map(
+    (credential(), action(), select(vec!["*", "todo-7", "todo-8", "arp", ""]), lifetime, now).prop_map(
         |(credential, action, resource, lifetime, now)| Asked {
             lifetime,
             now,

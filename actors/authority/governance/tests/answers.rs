@@ -179,6 +179,7 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
                 "todo.claim" => &["holder"],
                 "lease.request" => &["owner", "pool"],
                 "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
+                "protocol.call" => &["operation"],
                 _ => &[],
             };
             let mut context: std::collections::BTreeMap<String, policy::Value> =

@@ -54,6 +54,7 @@ pub const ACTIONS: &[Action] = &[
     changes("lease.release", "Lease", "Give a lease back, or take back a request that waits"),
     reads("lease.list", "Lease", "List leases and requests that wait"),
     reads("lease.show", "Lease", "Show a lease"),
+    changes("protocol.call", "Protocol", "Call an operation of a protocol, inside one process"),
     changes("backup.create", "Backup", "Make a backup of all that is recorded"),
     reads("backup.list", "Backup", "List backups"),
     reads("backup.show", "Backup", "Show a backup"),

@@ -156,10 +156,13 @@ impl Question<'_> {
             return Err(format!("{} is a part of the authority: no policy judges it", self.principal));
         };
         let principal = uid(principal_type, self.principal.name());
-        let handle = RestrictedExpression::new_string(self.principal.to_string());
-        let entity = Entity::new(principal.clone(), [("handle".to_owned(), handle)].into(), HashSet::new())
-            .map_err(|error| error.to_string())?;
-        let entities = Entities::from_entities([entity], None).map_err(|error| error.to_string())?;
+        let resource = uid(&subject.resource, self.resource);
+        let mut known = vec![with_handle(&principal, self.principal.to_string())?];
+        // A protocol is asked about as well as asking, also about itself.
+        if model().principals[&Kin::Protocol] == subject.resource && resource != principal {
+            known.push(with_handle(&resource, format!("{}/{}", Kin::Protocol.as_str(), self.resource))?);
+        }
+        let entities = Entities::from_entities(known, None).map_err(|error| error.to_string())?;
         let pairs = self.context.iter().map(|(name, value)| {
             let value = match value {
                 Value::Text(text) => RestrictedExpression::new_string(text.clone()),
@@ -169,11 +172,15 @@ impl Question<'_> {
             (name.clone(), value)
         });
         let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
-        let resource = uid(&subject.resource, self.resource);
         let request = Request::new(principal, subject.action.clone(), resource, context, Some(&model().schema))
             .map_err(|error| error.to_string())?;
         Ok(Asked { action, request, entities })
     }
+}
+
+fn with_handle(uid: &EntityUid, handle: String) -> Result<Entity, String> {
+    let handle = RestrictedExpression::new_string(handle);
+    Entity::new(uid.clone(), [("handle".to_owned(), handle)].into(), HashSet::new()).map_err(|error| error.to_string())
 }
 
 /// The schema, and the names that every question needs, parsed once.

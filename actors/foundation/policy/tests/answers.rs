@@ -137,6 +137,8 @@ fn what_the_starter_says() {
         (alpha, "policy.list", None, Err("policies-are-for-operators")),
         (arp, "system.tree", None, Err("")),
         (arp, "decision.explain", None, Err("")),
+        (alpha, "protocol.call", Some(("via_token", true.into())), Ok("calls-by-token")),
+        (alpha, "protocol.call", None, Err("")),
         (root, "backup.create", None, Ok("operators-may-all")),
         (alpha, "backup.create", None, Err("")),
         (alpha, "backup.list", None, Err("")),
@@ -189,6 +191,27 @@ fn a_policy_that_fails_denies() {
     assert!(!failed.allowed);
     assert_eq!(failed.determining, Vec::<String>::new());
     assert!(failed.errors[0].contains("few") && failed.errors[0].contains("overflow"), "{:?}", failed.errors);
+}
+
+/// A protocol stands on both sides of a call, and may stand on both at once.
+#[test]
+fn a_policy_can_speak_of_the_protocol_that_is_called() {
+    let text = "permit (principal, action == Action::\"protocol.call\", resource)
+        when { resource.handle == \"protocol/arp\" && context.operation == \"decide\" };";
+    let policies = Policies::compile(text).unwrap();
+    for (principal, resource, operation, allowed) in [
+        ("agent/alpha", "arp", "decide", true),
+        ("protocol/arp", "arp", "decide", true),
+        ("protocol/lap", "arp", "forget", false),
+        ("protocol/arp", "scp", "decide", false),
+        ("operator/root", "*", "decide", false),
+    ] {
+        let principal: Principal = principal.parse().unwrap();
+        let context = [("via_token", Value::Bool(true)), ("operation", operation.into())];
+        let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let judgement = policies.judge(&Question { principal: &principal, action: "protocol.call", resource, context });
+        assert_eq!((judgement.allowed, judgement.errors), (allowed, vec![]), "{principal} {resource} {operation}");
+    }
 }
 
 /// The most complex texts that the bounds let through, on a stack smaller than any thread has by default.
@@ -287,6 +310,7 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
             vec![("owner", "agent/alpha".into()), ("pool", "gpu".into()), ("amount", 1.into()), ("priority", 0.into())]
         }
         "lease.renew" | "lease.release" | "lease.list" | "lease.show" => vec![("owner", "agent/alpha".into())],
+        "protocol.call" => vec![("operation", "deploy".into())],
         _ => vec![],
     }
     .into_iter()

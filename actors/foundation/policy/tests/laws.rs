@@ -123,6 +123,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             "todo.claim" => &["holder"],
             "lease.request" => &["owner", "pool"],
             "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
+            "protocol.call" => &["operation"],
             _ => &[],
         };
         let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));

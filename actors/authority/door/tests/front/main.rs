@@ -5,4 +5,5 @@ mod effects;
 mod shelf;
 mod spending;
 mod stops;
+mod warrants;
 mod world;

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use door::{Ask, Decisions, Denied, Done, Door, Follower, Seal, Secret};
+use door::{Ask, Decisions, Denied, Done, Door, Follower, Seal, Secret, Sight, Verdict, judge};
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
 use journal::{Journal, Keeper};
 use kernel::{CommandId, Decision, Digest, Machine, Millis, Position, Principal, Recorded, Timestamp, TokenId};
-use policy::Value;
+use policy::{Policies, Value};
 use supervisors::{ChildRef, Exhausted, NodeState, Strategy, Supervisor, Tree};
 use tempfile::TempDir;
 use tokens::{Grant, Issue, Tokens, UseState};
@@ -159,13 +159,13 @@ impl Setup {
         let kept = Limits { outcomes: self.outcomes, ..limits };
         let things = Handle::<Shelf>::new(&journal, &clock, kept, None);
         let seal = Seal::new(&self.seal_file());
-        let door = Door::new(
+        let door = Arc::new(Door::new(
             clock.clone(),
             (governance.clone(), governance_view.clone()),
             (tokens.clone(), tokens_view.clone()),
             decisions.clone(),
             seal,
-        );
+        ));
         let kept = journal.clone();
         let keeper = ChildRef::new("journal");
         let root = Supervisor::new("root", Strategy::OneForOne)
@@ -199,7 +199,7 @@ pub struct World {
     pub tokens: Handle<Tokens>,
     tokens_view: Arc<Follower<Tokens>>,
     pub shelf: Handle<Shelf>,
-    pub door: Door,
+    pub door: Arc<Door>,
     pub tree: Tree,
 }
 
@@ -260,13 +260,25 @@ impl World {
     }
 
     pub async fn issue_to(&self, who: &str, number: u8, operation: &str, uses: u32, grant: Grant) -> TokenId {
+        self.issue_for(door::AUDIENCE, who, number, operation, uses, grant).await
+    }
+
+    pub async fn issue_for(
+        &self,
+        audience: &str,
+        who: &str,
+        number: u8,
+        operation: &str,
+        uses: u32,
+        grant: Grant,
+    ) -> TokenId {
         let id = TokenId(number.into());
         let command = tokens::Command::Issue(Issue {
             id,
             secret: Secret::of(&secret(number)).digest(),
             grant,
             subject: who.parse().unwrap(),
-            audience: door::AUDIENCE.into(),
+            audience: audience.into(),
             operation: operation.into(),
             uses: Some(uses),
             lifetime: None,
@@ -278,6 +290,32 @@ impl World {
     pub async fn revoke(&self, id: TokenId) {
         let command = tokens::Command::Revoke { id, reason: tokens::Reason::Withdrawn };
         done(self.tokens.execute(self.own(command)).await);
+    }
+
+    pub async fn revoke_subject(&self, subject: &str) {
+        let command = tokens::Command::RevokeSubject { subject: subject.parse().unwrap() };
+        done(self.tokens.execute(self.own(command)).await);
+    }
+
+    /// What the judge says of a request to what is durable now.
+    pub fn judged(&self, ask: &Ask) -> Verdict {
+        self.governance_view.read(|governance| {
+            let policies = Policies::compile(governance.active_text()).unwrap();
+            self.tokens_view.read(|tokens| {
+                judge(&Sight {
+                    now: self.now(),
+                    governance,
+                    tokens,
+                    policies: Ok(&policies),
+                    sealed: self.door.sealed().as_ref(),
+                    generation: self.generation(),
+                    action: ask.action,
+                    resource: &ask.resource,
+                    context: &ask.context,
+                    credential: ask.credential.as_ref().map(Secret::digest),
+                })
+            })
+        })
     }
 
     fn own<C>(&self, command: C) -> Order<C> {
