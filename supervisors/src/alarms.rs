@@ -9,25 +9,22 @@ use std::collections::BTreeMap;
 
 use crate::step::{Event, Moment, Timer};
 
+#[derive(Default)]
 pub(crate) struct Alarms {
     by_time: BTreeMap<(Moment, usize), (u64, Timer)>,
-    of_child: Vec<Option<Moment>>,
+    of_child: BTreeMap<usize, Moment>,
 }
 
 impl Alarms {
-    pub(crate) fn new(children: usize) -> Self {
-        Self { by_time: BTreeMap::new(), of_child: vec![None; children] }
-    }
-
     /// Replaces the alarm of `child`.
     pub(crate) fn arm(&mut self, child: usize, epoch: u64, timer: Timer, at: Moment) {
         self.disarm(child);
-        self.of_child[child] = Some(at);
+        self.of_child.insert(child, at);
         self.by_time.insert((at, child), (epoch, timer));
     }
 
     pub(crate) fn disarm(&mut self, child: usize) {
-        if let Some(at) = self.of_child[child].take() {
+        if let Some(at) = self.of_child.remove(&child) {
             self.by_time.remove(&(at, child));
         }
     }
@@ -40,7 +37,7 @@ impl Alarms {
     pub(crate) fn ring(&mut self, now: Moment) -> Option<Event> {
         let first = self.by_time.first_entry().filter(|first| first.key().0 <= now)?;
         let ((_, child), (epoch, timer)) = first.remove_entry();
-        self.of_child[child] = None;
+        self.of_child.remove(&child);
         Some(Event::Due { child, epoch, timer })
     }
 }

@@ -1,22 +1,25 @@
 //! What can be seen of a running tree, at any time and without asking a supervisor: the board and the decision journal.
 //!
-//! Each node has a [`Slot`], made once from the specification and kept for the life of the tree. The supervisor above it
-//! writes there what it decided; the task that minds an incarnation writes there when it came and went, so the board
-//! stays true while a supervisor is dead.
+//! Each node has a [`Slot`], made when its specification comes into the tree and kept until it is taken out again. The
+//! supervisor above it writes there what it decided; the task that minds an incarnation writes there when it came and
+//! went, so the board stays true while a supervisor is dead. It is also where the next incarnation of a supervisor finds
+//! its children: all that the specification lists by then.
 //!
-//! Invariant: no lock of this module is held while foreign code runs or anything is awaited.
+//! # Invariants
+//! 1. No lock of this module is held while foreign code runs or anything is awaited.
+//! 2. The children of a slot change only by the supervisor at that slot, while it is alive.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::report::{Decision, Exit, Kind, Node, NodeState, What};
+use crate::report::{Decision, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, What};
 use crate::shell::Order;
-use crate::spec::{Part, Restart, Supervisor};
+use crate::spec::{Child, Part, Supervisor};
 
 /// How many decisions the journal keeps for readers that are late. A restart makes three.
 const JOURNAL_LENGTH: usize = 1024;
@@ -29,11 +32,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The place of one node on the board.
 pub(crate) struct Slot {
     pub(crate) path: Arc<str>,
-    name: Arc<str>,
-    kind: Kind,
-    restart: Restart,
-    restarts_with_me: Vec<String>,
-    pub(crate) children: Vec<Arc<Slot>>,
+    pub(crate) spec: Child,
+    /// Leads nowhere for the root.
+    pub(crate) above: Weak<Slot>,
+    /// In start order.
+    children: Mutex<Vec<Arc<Slot>>>,
     live: Mutex<Live>,
 }
 
@@ -44,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) last_exit: Option<Exit>,
     /// Present from the launch of an incarnation until its task has completed.
     pub(crate) incarnation: Option<Incarnation>,
+    /// It was added and has not come up yet, so it ends with its supervisor.
+    pub(crate) on_probation: bool,
 }
 
 /// A grip on what is alive.
@@ -73,31 +78,42 @@ impl Incarnation {
 }
 
 impl Slot {
-    pub(crate) fn new(spec: &Supervisor, path: Arc<str>, restart: Restart, with_me: Vec<String>) -> Arc<Self> {
-        let children = spec.children.iter().enumerate().map(|(index, child)| {
-            let with_child = spec.restarts_with(index, &with_me);
-            let path: Arc<str> = format!("{path}/{}", child.name).into();
-            match &child.part {
-                Part::Supervisor(nested) => Self::new(nested, path, child.restart, with_child),
-                Part::Worker(_) => {
-                    Self::with(path, child.name.clone(), Kind::Worker, child.restart, with_child, Vec::new())
-                }
-            }
-        });
-        let children = children.collect();
-        Self::with(path, spec.name.clone(), Kind::Supervisor { strategy: spec.strategy }, restart, with_me, children)
+    /// A slot for `spec` and for all that it lists.
+    pub(crate) fn new(spec: Child, path: Arc<str>, above: Weak<Slot>) -> Arc<Self> {
+        let epoch = match &spec.part {
+            Part::Worker(worker) => worker.latest_epoch(),
+            Part::Supervisor(_) => 0,
+        };
+        let live = Live {
+            state: NodeState::Stopped,
+            epoch,
+            restarts: 0,
+            last_exit: None,
+            incarnation: None,
+            on_probation: false,
+        };
+        let slot = Arc::new(Self { path, spec, above, children: Mutex::default(), live: Mutex::new(live) });
+        let listed = slot.supervisor().map_or(&[][..], |supervisor| &supervisor.children);
+        let children: Vec<_> = listed.iter().map(|child| slot.slot_for(child.clone())).collect();
+        *lock(&slot.children) = children;
+        slot
     }
 
-    fn with(
-        path: Arc<str>,
-        name: Arc<str>,
-        kind: Kind,
-        restart: Restart,
-        restarts_with_me: Vec<String>,
-        children: Vec<Arc<Slot>>,
-    ) -> Arc<Self> {
-        let live = Live { state: NodeState::Stopped, epoch: 0, restarts: 0, last_exit: None, incarnation: None };
-        Arc::new(Self { path, name, kind, restart, restarts_with_me, children, live: Mutex::new(live) })
+    /// A slot below this one, which does not show it yet.
+    pub(crate) fn slot_for(self: &Arc<Self>, child: Child) -> Arc<Self> {
+        let path = self.path_of(&child);
+        Self::new(child, path.into(), Arc::downgrade(self))
+    }
+
+    pub(crate) fn path_of(&self, child: &Child) -> String {
+        format!("{}/{}", self.path, child.name)
+    }
+
+    pub(crate) fn supervisor(&self) -> Option<&Arc<Supervisor>> {
+        match &self.spec.part {
+            Part::Supervisor(supervisor) => Some(supervisor),
+            Part::Worker(_) => None,
+        }
     }
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
@@ -108,26 +124,39 @@ impl Slot {
         self.live().incarnation.clone()
     }
 
-    pub(crate) fn node(&self) -> Node {
-        let children = self.children.iter().map(|child| child.node()).collect();
+    pub(crate) fn children(&self) -> Vec<Arc<Slot>> {
+        lock(&self.children).clone()
+    }
+
+    /// The node at this slot, when with its end also those `with_me` restart.
+    pub(crate) fn node(&self, with_me: Vec<String>) -> Node {
+        let (mut kind, mut children) = (Kind::Worker, Vec::new());
+        if let Some(supervisor) = self.supervisor() {
+            let below = self.children();
+            let specs: Vec<_> = below.iter().map(|child| &child.spec).collect();
+            let node =
+                |(index, child): (usize, &Arc<Slot>)| child.node(supervisor.restarts_with(&specs, index, &with_me));
+            children = below.iter().enumerate().map(node).collect();
+            kind = Kind::Supervisor { strategy: supervisor.strategy };
+        }
         let live = self.live();
         Node {
             path: self.path.to_string(),
-            name: self.name.to_string(),
-            kind: self.kind,
-            restart: self.restart,
+            name: self.spec.name.to_string(),
+            kind,
+            restart: self.spec.restart,
             state: live.state.clone(),
             epoch: live.epoch,
             restarts: live.restarts,
             last_exit: live.last_exit.clone(),
-            restarts_with_me: self.restarts_with_me.clone(),
+            restarts_with_me: with_me,
             children,
         }
     }
 
     /// Kills all below after the supervisor died without stopping them, and shows that nobody cares for them any more.
     pub(crate) fn orphan(&self) {
-        for child in &self.children {
+        for child in self.children() {
             let orphan = {
                 let mut live = child.live();
                 if !matches!(live.state, NodeState::Quarantined { .. }) {
@@ -144,40 +173,66 @@ impl Slot {
     /// This slot and all below it, parents first.
     pub(crate) fn all(self: &Arc<Self>) -> Vec<Arc<Slot>> {
         let mut all = vec![self.clone()];
-        for child in &self.children {
+        for child in self.children() {
             all.extend(child.all());
         }
         all
     }
-}
 
-/// A node and where it hangs.
-pub(crate) struct Place {
-    pub(crate) slot: Arc<Slot>,
-    /// The supervisor above and the place among its children; the root has none.
-    pub(crate) above: Option<(Arc<Slot>, usize)>,
+    pub(crate) fn farewell(&self) -> Farewell {
+        let live = self.live();
+        let exit = match (&live.last_exit, &live.incarnation) {
+            (Some(exit), None) => exit.clone(),
+            // It never came to a start, so there was nothing to stop.
+            (None, None) => Exit::Shutdown,
+            (_, Some(_)) => Exit::Unresponsive,
+        };
+        let outcome = match exit {
+            Exit::Unresponsive => Outcome::Unresponsive,
+            Exit::Killed => Outcome::Killed,
+            Exit::Normal | Exit::Shutdown => Outcome::Graceful,
+            _ => Outcome::Failed,
+        };
+        Farewell { path: self.path.to_string(), outcome, exit }
+    }
 }
 
 /// The whole tree as seen from outside.
 pub(crate) struct Board {
     pub(crate) root: Arc<Slot>,
-    pub(crate) by_path: BTreeMap<Arc<str>, Place>,
+    by_path: Mutex<BTreeMap<Arc<str>, Arc<Slot>>>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) seed: u64,
     pub(crate) origin: Instant,
 }
 
 impl Board {
-    pub(crate) fn new(spec: &Supervisor, seed: u64) -> Self {
-        let root = Slot::new(spec, spec.name.clone(), Restart::Temporary, Vec::new());
-        let mut by_path = BTreeMap::from([(root.path.clone(), Place { slot: root.clone(), above: None })]);
-        for slot in root.all() {
-            for (index, child) in slot.children.iter().enumerate() {
-                let place = Place { slot: child.clone(), above: Some((slot.clone(), index)) };
-                by_path.insert(child.path.clone(), place);
-            }
-        }
+    pub(crate) fn new(spec: Supervisor, seed: u64) -> Self {
+        let path = spec.name.clone();
+        let root = Slot::new(Child::from(spec).temporary(), path, Weak::new());
+        let by_path = Mutex::new(root.all().into_iter().map(|slot| (slot.path.clone(), slot)).collect());
         Self { root, by_path, journal: Arc::new(Journal::default()), seed, origin: Instant::now() }
+    }
+
+    pub(crate) fn find(&self, path: &str) -> Result<Arc<Slot>, NotFound> {
+        lock(&self.by_path).get(path).cloned().ok_or_else(|| NotFound { path: path.to_owned() })
+    }
+
+    /// Shows a new slot as the last below `above`.
+    pub(crate) fn put_up(&self, slot: &Arc<Slot>, above: &Slot) {
+        lock(&self.by_path).extend(slot.all().into_iter().map(|slot| (slot.path.clone(), slot)));
+        lock(&above.children).push(slot.clone());
+    }
+
+    /// Shows it no longer.
+    pub(crate) fn take_down(&self, slot: &Arc<Slot>, above: &Slot) {
+        // Whoever calls holds the slot, so that nothing of a child is dropped under these locks.
+        lock(&above.children).retain(|other| !Arc::ptr_eq(other, slot));
+        let gone = slot.all();
+        let mut by_path = lock(&self.by_path);
+        for slot in &gone {
+            by_path.remove(&slot.path);
+        }
     }
 
     pub(crate) fn now(&self) -> Duration {

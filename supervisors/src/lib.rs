@@ -2,7 +2,7 @@
 //!
 //! A tree is described as data ([`Supervisor`], [`Child`]), started with [`Tree::start`] and watched through
 //! [`Tree::snapshot`] and [`Tree::subscribe`]. Callers hold a [`ChildRef`], made before its child first starts and
-//! good for every incarnation after.
+//! good for every incarnation after. Children also come and go while the tree runs: [`Tree::add`], [`Tree::remove`].
 //!
 //! How it is built: [`step`] decides, without I/O, clock or randomness, what one supervisor does next; the shell is one
 //! ractor actor per supervisor, which turns what happens into events and carries out the actions. The shell never waits
@@ -49,6 +49,14 @@
 //!    quarantine starts only by [`Tree::restart`], or afresh with its whole supervisor.
 //! 5. Every wait is bounded. What cannot be ended is named [`Exit::Unresponsive`] and never restarted in place.
 //!
+//! # Children that come and go
+//! A child that was added belongs to the specification like those listed before the start: the strategies and budgets
+//! of its supervisor apply to it, and the next incarnation of its supervisor starts it again, after the static ones and
+//! in the order of addition. That is where we differ from OTP, whose restarted supervisors have lost their dynamic
+//! children: here one end of what all others rest on, as a journal, restarts whole groups, and a fault of the
+//! system must not cost its users their actors. Only a removal ends a membership, and only once the child has come up
+//! does it begin: if its supervisor ends before that, it has never been there.
+//!
 //! Children are not linked in ractor's own tree: it would kill them unordered and hand their states to the supervisor to
 //! drop. A supervisor that dies out of turn kills its children itself, and its successor waits until they are gone.
 
@@ -57,6 +65,7 @@ mod backoff;
 mod board;
 mod reference;
 mod report;
+mod row;
 mod shell;
 mod spec;
 pub mod step;
@@ -66,8 +75,8 @@ pub use backoff::Backoff;
 pub use board::{Events, Heard};
 pub use reference::{ChildRef, Down};
 pub use report::{
-    Cause, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, Report, RestartError, StartError,
-    StartFault, Verdict, What,
+    AddError, Cause, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError, Report,
+    RestartError, StartError, StartFault, Verdict, What,
 };
 pub use shell::Unrecoverable;
 pub use spec::{Budget, Child, Exhausted, Restart, SpecError, Strategy, Supervisor};

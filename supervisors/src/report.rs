@@ -101,6 +101,8 @@ pub enum Verdict {
     Escalate,
     /// The supervisor itself had ordered the end, or was about to: nobody is charged.
     AsOrdered,
+    /// It was added and did not come up: forget it again. Nobody is charged.
+    TakeOut,
 }
 
 impl fmt::Display for Verdict {
@@ -112,6 +114,7 @@ impl fmt::Display for Verdict {
             Self::Quarantine => f.write_str("quarantine"),
             Self::Escalate => f.write_str("escalate"),
             Self::AsOrdered => f.write_str("as ordered"),
+            Self::TakeOut => f.write_str("take out"),
         }
     }
 }
@@ -131,6 +134,10 @@ pub enum What {
     Released,
     /// An unresponsive incarnation ended after all.
     EndedLate,
+    /// It was added at run time, and starts as soon as it is its turn.
+    Added,
+    /// It is forgotten: removed, or added and not come up.
+    Removed,
 }
 
 impl What {
@@ -258,6 +265,39 @@ pub enum StartError {
 #[error("the tree has no node {path}")]
 pub struct NotFound {
     pub path: String,
+}
+
+/// Why a child was not added. Then it is not in the tree, or about to be taken out of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error("{path} is a worker: only a supervisor has children")]
+    NotASupervisor { path: String },
+    /// Among others, because its name is taken.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// It is down or stopping, or ended before the child was up.
+    #[error("the supervisor {path} is down or stopping")]
+    SupervisorDown { path: String },
+    /// Its first start did not succeed. After [`Exit::Unresponsive`] it keeps its name for as long as it lives.
+    #[error("{path} {exit}")]
+    Start { path: String, exit: Exit },
+}
+
+/// Why a child was not removed. It is still there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error("{path} is the root of the tree: nobody could remove it, only shut it down")]
+    Root { path: String },
+    /// It is down or stopping, or ended before the child had. If it comes back, so does the child.
+    #[error("the supervisor of {path} is down or stopping")]
+    SupervisorDown { path: String },
+    /// Neither stop nor kill ended it. It is in quarantine, and can be removed once it has ended.
+    #[error("{path} is unresponsive: neither stop nor kill ended it")]
+    Unresponsive { path: String },
 }
 
 /// Why a child was not restarted by hand.

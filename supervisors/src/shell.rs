@@ -13,6 +13,7 @@
 //! 2. A keeper that ends in any way leaves nothing alive below it that it has not killed.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -26,8 +27,9 @@ use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use crate::alarms::Alarms;
 use crate::board::{Board, Incarnation, Slot};
 use crate::reference::ChildRef;
-use crate::report::{Exit, NodeState, StartFault};
-use crate::spec::{Part, Supervisor};
+use crate::report::{AddError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, StartFault, What};
+use crate::row::Row;
+use crate::spec::{Child, Part, SpecError, Supervisor};
 use crate::step::{Action, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
 
 /// An error that a `pre_start` may return, also as the source of another: a new start would end the same way. The
@@ -55,6 +57,9 @@ pub(crate) struct Launched {
 /// Makes incarnations of one worker, whatever its type.
 pub(crate) trait Launch: Send + Sync {
     fn launch(&self, epoch: u64, herald: Herald) -> Launched;
+
+    /// The epoch of the latest incarnation that its reference ever led to.
+    fn latest_epoch(&self) -> u64;
 }
 
 pub(crate) struct Worker<A: Actor, F> {
@@ -97,6 +102,10 @@ where
             verdict.settle(ended)
         });
         Launched { incarnation: Incarnation { cell, supervisor: None, unplug }, life }
+    }
+
+    fn latest_epoch(&self) -> u64 {
+        self.reference.epoch()
     }
 }
 
@@ -293,16 +302,12 @@ fn task(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(work)
 }
 
-/// Launches `spec` as the incarnation `epoch` of the supervisor at `slot`, and minds it.
-pub(crate) fn launch_supervisor(
-    board: &Arc<Board>,
-    spec: &Arc<Supervisor>,
-    slot: &Arc<Slot>,
-    epoch: u64,
-    herald: Herald,
-) {
-    let launched = launch_keeper(board, spec, slot, epoch, herald.clone());
-    mind(slot.clone(), launched, None, herald);
+/// Launches the root as its incarnation `epoch`, and minds it.
+pub(crate) fn launch_root(board: &Arc<Board>, epoch: u64, herald: Herald) {
+    let root = &board.root;
+    let spec = root.supervisor().expect("the root is made of a supervisor");
+    let launched = launch_keeper(board, spec, root, epoch, herald.clone());
+    mind(root.clone(), launched, None, herald);
 }
 
 fn launch_keeper(board: &Arc<Board>, spec: &Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
@@ -360,14 +365,28 @@ pub(crate) enum Order {
     /// Look at the clock: an alarm may be due.
     Alarm,
     Stop,
-    /// Answers whether there was anything to restart.
     Restart {
-        child: usize,
-        reply: oneshot::Sender<bool>,
+        slot: Arc<Slot>,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+    },
+    /// Answered when the child is up or taken out again.
+    Add {
+        child: Child,
+        reply: Adding,
+    },
+    /// Answered when the child is forgotten or will not be.
+    Remove {
+        slot: Arc<Slot>,
+        reply: Removing,
     },
 }
 
-/// A keeper's state. Dropping it, for whatever reason, ends all below.
+/// Where somebody waits for a child to come up. They may have stopped waiting, as is their right.
+type Adding = oneshot::Sender<Result<(), AddError>>;
+/// Where somebody waits for a child to be forgotten. They may have stopped waiting, too.
+type Removing = oneshot::Sender<Result<Farewell, RemoveError>>;
+
+/// A keeper's state. Dropping it, for whatever reason, ends all below, and tells who waits for an answer.
 struct Desk {
     board: Arc<Board>,
     spec: Arc<Supervisor>,
@@ -376,6 +395,10 @@ struct Desk {
     verdict: Verdict,
     up: Option<oneshot::Sender<()>>,
     core: State,
+    /// The places of our children, numbered as in the core.
+    children: Row<Arc<Slot>>,
+    adding: BTreeMap<usize, Adding>,
+    removing: BTreeMap<usize, Vec<Removing>>,
     alarms: Alarms,
     /// The task that sleeps until the earliest alarm, or a little less if that was taken back.
     sleeper: Option<(Moment, AbortHandle)>,
@@ -389,7 +412,10 @@ impl Actor for Keeper {
 
     async fn pre_start(&self, myself: ActorRef<Order>, post: Post) -> Result<Desk, ActorProcessingErr> {
         let Post { board, spec, slot, epoch, latch, verdict, up } = post;
-        let record = slot.children.iter().map(|child| {
+        let children = slot.children();
+        let rules = children.iter().map(|child| spec.child_rules(&child.spec, child.path.clone()));
+        let rules = spec.rules(rules.collect());
+        let record = children.iter().map(|child| {
             let live = child.live();
             (live.epoch, live.restarts)
         });
@@ -398,10 +424,23 @@ impl Actor for Keeper {
             .path
             .bytes()
             .fold(board.seed ^ epoch, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
-        let core = State::new(spec.rules(&slot.path), record, seed);
-        let alarms = Alarms::new(spec.children.len());
-        let desk = Desk { board, spec, slot, latch, verdict, up: Some(up), core, alarms, sleeper: None, myself };
-        for child in 0..desk.spec.children.len() {
+        let core = State::new(rules, record, seed);
+        let desk = Desk {
+            board,
+            spec,
+            slot,
+            latch,
+            verdict,
+            up: Some(up),
+            core,
+            children: children.into_iter().collect(),
+            adding: BTreeMap::new(),
+            removing: BTreeMap::new(),
+            alarms: Alarms::default(),
+            sleeper: None,
+            myself,
+        };
+        for (child, _) in desk.children.iter() {
             desk.publish(child);
         }
         Ok(desk)
@@ -416,11 +455,9 @@ impl Actor for Keeper {
             Order::Event(event) => desk.take(event),
             Order::Alarm => desk.alarm(),
             Order::Stop => desk.take(Event::Stop),
-            Order::Restart { child, reply } => {
-                // The caller may have stopped waiting, as is its right.
-                let _ = reply.send(desk.core.can_restart(child));
-                desk.take(Event::Restart { child })
-            }
+            Order::Restart { slot, reply } => desk.restart(&slot, reply),
+            Order::Add { child, reply } => desk.add(child, reply),
+            Order::Remove { slot, reply } => desk.remove(&slot, reply),
         }
     }
 }
@@ -441,24 +478,122 @@ impl Desk {
         })
     }
 
+    fn restart(
+        &mut self,
+        slot: &Arc<Slot>,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let path = slot.path.to_string();
+        let Some(child) = self.number(slot) else {
+            let _ = reply.send(Err(NotFound { path }.into()));
+            return Ok(());
+        };
+        let can = self.core.can_restart(child);
+        // The caller may have stopped waiting, as is its right.
+        let _ = reply.send(if can { Ok(()) } else { Err(RestartError::NotDown { path }) });
+        self.take(Event::Restart { child })
+    }
+
+    fn add(&mut self, child: Child, reply: Adding) -> Result<(), ActorProcessingErr> {
+        let path = self.slot.path_of(&child);
+        if self.core.is_closing() {
+            let _ = reply.send(Err(AddError::SupervisorDown { path: self.slot.path.to_string() }));
+            return Ok(());
+        }
+        if self.board.find(&path).is_ok() {
+            let _ = reply.send(Err(SpecError::DuplicateName { path }.into()));
+            return Ok(());
+        }
+        let slot = self.slot.slot_for(child);
+        let epoch = {
+            let mut live = slot.live();
+            live.on_probation = true;
+            live.epoch
+        };
+        let rules = self.spec.child_rules(&slot.spec, slot.path.clone());
+        self.board.put_up(&slot, &self.slot);
+        self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Added);
+        let child = self.children.push(slot);
+        self.adding.insert(child, reply);
+        self.take(Event::Add { child, epoch, rules })
+    }
+
+    fn remove(&mut self, slot: &Arc<Slot>, reply: Removing) -> Result<(), ActorProcessingErr> {
+        let path = slot.path.to_string();
+        let Some(child) = self.number(slot) else {
+            let _ = reply.send(Err(NotFound { path }.into()));
+            return Ok(());
+        };
+        if self.core.is_closing() {
+            let _ = reply.send(Err(RemoveError::SupervisorDown { path }));
+            return Ok(());
+        }
+        self.removing.entry(child).or_default().push(reply);
+        self.take(Event::Remove { child })
+    }
+
+    fn number(&self, slot: &Arc<Slot>) -> Option<usize> {
+        self.children.iter().find(|(_, child)| Arc::ptr_eq(child, slot)).map(|(number, _)| number)
+    }
+
+    /// A child is up that somebody may have waited for.
+    fn admit(&mut self, child: usize) {
+        self.children[child].live().on_probation = false;
+        if let Some(adding) = self.adding.remove(&child) {
+            let _ = adding.send(Ok(()));
+        }
+    }
+
+    fn forget(&mut self, child: usize, epoch: u64, last_exit: Option<Exit>) {
+        let Some(slot) = self.children.remove(child) else { return };
+        {
+            let mut live = slot.live();
+            live.state = NodeState::Stopped;
+            live.last_exit.clone_from(&last_exit);
+        }
+        self.board.take_down(&slot, &self.slot);
+        self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
+        if let Some(adding) = self.adding.remove(&child) {
+            let (path, exit) = (slot.path.to_string(), last_exit.unwrap_or(Exit::Shutdown));
+            let _ = adding.send(Err(AddError::Start { path, exit }));
+        }
+        for removing in self.removing.remove(&child).unwrap_or_default() {
+            let _ = removing.send(Ok(slot.farewell()));
+        }
+    }
+
+    /// The child can neither be had nor be got rid of.
+    fn keep(&mut self, child: usize) {
+        let path = self.children[child].path.to_string();
+        if let Some(adding) = self.adding.remove(&child) {
+            let _ = adding.send(Err(AddError::Start { path: path.clone(), exit: Exit::Unresponsive }));
+        }
+        for removing in self.removing.remove(&child).unwrap_or_default() {
+            let _ = removing.send(Err(RemoveError::Unresponsive { path: path.clone() }));
+        }
+    }
+
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Start { child, epoch } => self.start(child, epoch),
             Action::Stop { child, .. } => {
-                if let Some(incarnation) = self.slot.children[child].incarnation() {
+                if let Some(incarnation) = self.children[child].incarnation() {
                     incarnation.stop();
                 }
             }
             Action::Kill { child, .. } => {
-                if let Some(incarnation) = self.slot.children[child].incarnation() {
+                if let Some(incarnation) = self.children[child].incarnation() {
                     incarnation.kill();
                 }
             }
+            Action::Admit { child } => self.admit(child),
+            Action::Forget { child, epoch, last_exit } => self.forget(child, epoch, last_exit),
+            Action::Keep { child } => self.keep(child),
             Action::Arm { child, epoch, timer, at } => self.alarms.arm(child, epoch, timer, at),
             Action::Disarm { child } => self.alarms.disarm(child),
             Action::Record { child, epoch, what } => {
                 self.publish(child);
-                let path = self.slot.children[child].path.clone();
+                let path = self.children[child].path.clone();
                 self.board.journal.write(self.board.now(), path, epoch, what);
             }
             Action::Up => {
@@ -475,7 +610,7 @@ impl Desk {
     }
 
     fn start(&self, child: usize, epoch: u64) {
-        let slot = self.slot.children[child].clone();
+        let slot = self.children[child].clone();
         let keeper = self.myself.clone();
         let herald: Herald = Arc::new(move |news| {
             let event = match news {
@@ -485,7 +620,7 @@ impl Desk {
             };
             tell(&keeper, Order::Event(event));
         });
-        let launched = match &self.spec.children[child].part {
+        let launched = match &slot.spec.part {
             Part::Worker(worker) => worker.launch(epoch, herald.clone()),
             Part::Supervisor(nested) => launch_keeper(&self.board, nested, &slot, epoch, herald.clone()),
         };
@@ -521,9 +656,10 @@ impl Desk {
 
     /// Shows on the board how `child` stands.
     fn publish(&self, child: usize) {
-        let ward = &self.core.wards()[child];
+        // One that is about to be forgotten stands as it did until then.
+        let Some(ward) = self.core.ward(child) else { return };
         let state = self.state(ward);
-        let mut live = self.slot.children[child].live();
+        let mut live = self.children[child].live();
         live.state = state;
         live.epoch = ward.epoch;
         live.restarts = ward.restarts;
@@ -552,6 +688,16 @@ impl Drop for Desk {
             sleeper.abort();
         }
         self.slot.orphan();
+        for slot in self.slot.children() {
+            let (on_probation, epoch) = {
+                let live = slot.live();
+                (live.on_probation, live.epoch)
+            };
+            if on_probation {
+                self.board.take_down(&slot, &self.slot);
+                self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
+            }
+        }
     }
 }
 

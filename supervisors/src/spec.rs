@@ -1,4 +1,4 @@
-//! What a tree is made of, as data: built once, checked before anything starts, never changed by running.
+//! What a tree is made of, as data: checked before anything starts, and changed only by adding and removing children.
 //!
 //! A [`Supervisor`] lists its children in start order. What a child leaves open it inherits from its supervisor, and a
 //! nested supervisor is a child like any other, except that its stop and start have no time limit of their own: they are
@@ -205,46 +205,45 @@ impl Supervisor {
         self.child(supervisor)
     }
 
-    /// What the decision core needs to know of this supervisor at `path`.
-    pub(crate) fn rules(&self, path: &str) -> Rules {
-        let children = self.children.iter().map(|child| {
-            let limited = matches!(child.part, Part::Worker(_));
-            ChildRules {
-                path: format!("{path}/{}", child.name).into(),
-                restart: child.restart,
-                shutdown: limited.then_some(child.shutdown),
-                start_timeout: limited.then_some(child.start_timeout),
-                backoff: child.backoff.unwrap_or(self.backoff),
-                budget: child.budget,
-                on_exhausted: self.policy(child),
-            }
-        });
-        Rules { strategy: self.strategy, intensity: self.intensity, children: children.collect() }
+    /// What the decision core needs to know of this supervisor and its present children.
+    pub(crate) fn rules(&self, children: Vec<ChildRules>) -> Rules {
+        Rules { strategy: self.strategy, intensity: self.intensity, children }
+    }
+
+    /// The same of `child`, which is or becomes one of ours, at `path`.
+    pub(crate) fn child_rules(&self, child: &Child, path: Arc<str>) -> ChildRules {
+        let limited = matches!(child.part, Part::Worker(_));
+        ChildRules {
+            path,
+            restart: child.restart,
+            shutdown: limited.then_some(child.shutdown),
+            start_timeout: limited.then_some(child.start_timeout),
+            backoff: child.backoff.unwrap_or(self.backoff),
+            budget: child.budget,
+            on_exhausted: self.policy(child),
+        }
     }
 
     fn policy(&self, child: &Child) -> Exhausted {
         child.on_exhausted.unwrap_or(self.on_exhausted)
     }
 
-    /// The names that restart when child `index` ends. Where its first end already spends the budget, the supervisor
-    /// ends with it, and with that everybody here and `beyond`, whom the supervisor's own end restarts.
-    pub(crate) fn restarts_with(&self, index: usize, beyond: &[String]) -> Vec<String> {
-        let child = &self.children[index];
-        if child.restart == Restart::Temporary {
-            return Vec::new();
-        }
+    /// The names that restart when the one at `index` of our present `children` ends. Where its first end already
+    /// spends the budget, the supervisor ends with it, and with that everybody here and `beyond`, whom the supervisor's
+    /// own end restarts.
+    pub(crate) fn restarts_with(&self, children: &[&Child], index: usize, beyond: &[String]) -> Vec<String> {
+        let child = children[index];
         let own_budget_is_none = child.budget.is_some_and(|budget| budget.restarts == 0);
         let ends_us = self.policy(child) == Exhausted::Escalate && (self.intensity.restarts == 0 || own_budget_is_none);
-        let group = |at: usize| match self.strategy {
-            _ if ends_us => true,
-            Strategy::OneForOne => false,
-            Strategy::OneForAll => true,
-            Strategy::RestForOne => at > index,
-        };
-        let siblings = self.children.iter().enumerate();
+        let alone = self.strategy == Strategy::OneForOne && !ends_us;
+        if child.restart == Restart::Temporary || alone {
+            return Vec::new();
+        }
+        let from = if self.strategy == Strategy::RestForOne && !ends_us { index + 1 } else { 0 };
+        let siblings = children.iter().enumerate().skip(from);
         let siblings = siblings.filter(|(at, other)| {
             // A temporary child does not come back from a group restart, but it does with a new supervisor.
-            *at != index && group(*at) && (ends_us || other.restart != Restart::Temporary)
+            *at != index && (ends_us || other.restart != Restart::Temporary)
         });
         let beyond = beyond.iter().filter(|_| ends_us).cloned();
         siblings.map(|(_, other)| other.name.to_string()).chain(beyond).collect()
@@ -257,23 +256,30 @@ impl Supervisor {
         check_name(&self.name, path)?;
         for child in &self.children {
             let path = format!("{path}/{}", child.name);
-            check_name(&child.name, &path)?;
+            self.check_child(child, &path)?;
             if !names.insert(&child.name) {
                 return Err(SpecError::DuplicateName { path });
             }
-            let budgets = [Some(self.intensity), child.budget];
-            if budgets.into_iter().flatten().any(|budget| budget.restarts > 0 && budget.within.is_zero()) {
-                return Err(SpecError::EmptyWindow { path });
-            }
-            let backoff = child.backoff.unwrap_or(self.backoff);
-            if backoff.factor == 0 || backoff.cap < backoff.first || backoff.jitter_percent > 100 {
-                return Err(SpecError::Backoff { path });
-            }
-            if let Part::Supervisor(nested) = &child.part {
-                nested.check(&path)?;
-            }
         }
         Ok(())
+    }
+
+    /// Everything about `child` as one of ours, except that its name is free.
+    pub(crate) fn check_child(&self, child: &Child, path: &str) -> Result<(), SpecError> {
+        check_name(&child.name, path)?;
+        let path = || path.to_owned();
+        let budgets = [Some(self.intensity), child.budget];
+        if budgets.into_iter().flatten().any(|budget| budget.restarts > 0 && budget.within.is_zero()) {
+            return Err(SpecError::EmptyWindow { path: path() });
+        }
+        let backoff = child.backoff.unwrap_or(self.backoff);
+        if backoff.factor == 0 || backoff.cap < backoff.first || backoff.jitter_percent > 100 {
+            return Err(SpecError::Backoff { path: path() });
+        }
+        match &child.part {
+            Part::Supervisor(nested) => nested.check(&path()),
+            Part::Worker(_) => Ok(()),
+        }
     }
 }
 

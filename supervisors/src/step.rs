@@ -13,6 +13,8 @@
 //! 2. Among children that are stopped together, the next `Stop` waits until the one after it in start order has ended.
 //! 3. An event about an epoch that is over changes nothing.
 //! 4. At most one timer per child is armed.
+//! 5. A child that is added comes after all others. Until it has come up once it is on probation: if it does not come
+//!    up it is taken out, and nobody is charged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use crate::backoff::{Backoff, Dice};
 use crate::report::{Cause, Exit, StartFault, Verdict, What};
+use crate::row::Row;
 use crate::spec::{Budget, Exhausted, Restart, Strategy};
 
 /// Time since the tree was started. Never falls.
@@ -40,7 +43,7 @@ pub struct Rules {
     pub children: Vec<ChildRules>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildRules {
     pub path: Arc<str>,
     pub restart: Restart,
@@ -80,6 +83,17 @@ pub enum Event {
     },
     /// Somebody wants the child up now, whatever its record.
     Restart {
+        child: usize,
+    },
+    /// Somebody wants one more child, after all others. Numbers rise and none is used twice.
+    Add {
+        child: usize,
+        /// The latest that it reached before; its first incarnation has the next.
+        epoch: u64,
+        rules: ChildRules,
+    },
+    /// Somebody wants the child to end, and then to be forgotten.
+    Remove {
         child: usize,
     },
     /// Somebody wants this supervisor to end in order.
@@ -124,6 +138,21 @@ pub enum Action {
         child: usize,
         epoch: u64,
         what: What,
+    },
+    /// A child that was added is up for the first time, and from now on one like the others.
+    Admit {
+        child: usize,
+    },
+    /// No more of this child: it was removed, or added and did not come up.
+    Forget {
+        child: usize,
+        epoch: u64,
+        /// How its last incarnation ended, if there ever was one.
+        last_exit: Option<Exit>,
+    },
+    /// The child was not seen to end, so it cannot be forgotten yet.
+    Keep {
+        child: usize,
     },
     /// All children have been started.
     Up,
@@ -182,9 +211,32 @@ pub struct Ward {
     own: Option<Window>,
     /// It must end because one it depends on did; until then nobody is started.
     recycle: bool,
+    /// It was added, and has not come up yet.
+    on_probation: bool,
+    /// It is forgotten when it has ended.
+    leaving: bool,
 }
 
 impl Ward {
+    fn new(rules: ChildRules, intensity: Budget, epoch: u64, restarts: u64) -> Self {
+        let own = match rules.on_exhausted {
+            Exhausted::Quarantine => Some(rules.budget.unwrap_or(intensity)),
+            Exhausted::Escalate => rules.budget,
+        };
+        Self {
+            phase: Phase::Down,
+            epoch,
+            restarts,
+            exits: VecDeque::new(),
+            rules,
+            failures: 0,
+            own: own.map(Window::new),
+            recycle: false,
+            on_probation: false,
+            leaving: false,
+        }
+    }
+
     pub fn last_exit(&self) -> Option<&Exit> {
         self.exits.back()
     }
@@ -254,7 +306,7 @@ enum Course {
 #[derive(Clone, Debug)]
 pub struct State {
     strategy: Strategy,
-    wards: Vec<Ward>,
+    wards: Row<Ward>,
     shared: Window,
     course: Course,
     dice: Dice,
@@ -264,22 +316,8 @@ impl State {
     /// `epochs` are the latest epochs that the children reached under an earlier incarnation of this supervisor, and
     /// `restarts` its counts of their restarts: both go on counting.
     pub fn new(rules: Rules, record: impl IntoIterator<Item = (u64, u64)>, seed: u64) -> Self {
-        let wards = rules.children.into_iter().zip(record).map(|(child, (epoch, restarts))| {
-            let own = match child.on_exhausted {
-                Exhausted::Quarantine => Some(child.budget.unwrap_or(rules.intensity)),
-                Exhausted::Escalate => child.budget,
-            };
-            Ward {
-                phase: Phase::Down,
-                epoch,
-                restarts,
-                exits: VecDeque::new(),
-                rules: child,
-                failures: 0,
-                own: own.map(Window::new),
-                recycle: false,
-            }
-        });
+        let wards = rules.children.into_iter().zip(record);
+        let wards = wards.map(|(child, (epoch, restarts))| Ward::new(child, rules.intensity, epoch, restarts));
         Self {
             strategy: rules.strategy,
             wards: wards.collect(),
@@ -289,8 +327,9 @@ impl State {
         }
     }
 
-    pub fn wards(&self) -> &[Ward] {
-        &self.wards
+    /// `None` for one that was taken out. The children of [`Rules`] are numbered from 0, in their order.
+    pub fn ward(&self, child: usize) -> Option<&Ward> {
+        self.wards.get(child)
     }
 
     /// The supervisor stops its children, or has.
@@ -300,8 +339,8 @@ impl State {
 
     /// Whether [`Event::Restart`] would do anything for the child.
     pub fn can_restart(&self, child: usize) -> bool {
-        let down = matches!(self.wards[child].phase, Phase::Waiting { .. } | Phase::Done | Phase::Quarantined { .. });
-        down && !self.is_closing()
+        let is_down = |phase: &Phase| matches!(phase, Phase::Waiting { .. } | Phase::Done | Phase::Quarantined { .. });
+        self.ward(child).is_some_and(|ward| is_down(&ward.phase)) && !self.is_closing()
     }
 
     /// Writes down what `event` says. Returns the child it was about.
@@ -314,23 +353,19 @@ impl State {
                 None
             }
             Event::Started { child, epoch } => {
-                let ward = &mut self.wards[child];
-                // Asked to stop before it was up: it stays on its way down.
-                if ward.epoch == epoch && ward.phase == Phase::Starting {
-                    ward.phase = Phase::Running { since: now };
-                    actions.push(Action::Disarm { child });
-                    actions.push(Action::Record { child, epoch, what: What::Started });
+                if self.is_present(child, epoch) {
+                    self.started(child, now, actions);
                 }
                 Some(child)
             }
             Event::Ended { child, epoch, exit } => {
-                if self.wards[child].epoch == epoch {
+                if self.is_present(child, epoch) {
                     self.ended(child, exit, now, actions);
                 }
                 Some(child)
             }
             Event::Lingers { child, epoch, exit } => {
-                if self.wards[child].epoch == epoch && self.wards[child].is_alive() {
+                if self.is_present(child, epoch) && self.wards[child].is_alive() {
                     self.wards[child].remember(exit);
                     actions.push(Action::Disarm { child });
                     self.stuck(child, actions);
@@ -338,7 +373,7 @@ impl State {
                 Some(child)
             }
             Event::Due { child, epoch, timer } => {
-                if self.wards[child].epoch == epoch {
+                if self.is_present(child, epoch) {
                     self.due(child, timer, now, actions);
                 }
                 Some(child)
@@ -353,12 +388,65 @@ impl State {
                 }
                 Some(child)
             }
+            Event::Add { child, epoch, rules } => {
+                if !self.is_closing() {
+                    let mut ward = Ward::new(rules, self.shared.budget, epoch, 0);
+                    ward.on_probation = true;
+                    assert_eq!(self.wards.push(ward), child, "children are numbered in the order of their addition");
+                }
+                Some(child)
+            }
+            Event::Remove { child } => {
+                if !self.is_closing() && self.wards.get(child).is_some() {
+                    self.remove(child, now, actions);
+                }
+                Some(child)
+            }
             Event::Stop => {
                 if !self.is_closing() {
                     self.course = Course::Closing { exit: Exit::Shutdown };
                 }
                 None
             }
+        }
+    }
+
+    /// Whether there is such a child, in this incarnation.
+    fn is_present(&self, child: usize, epoch: u64) -> bool {
+        self.wards.get(child).is_some_and(|ward| ward.epoch == epoch)
+    }
+
+    fn started(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
+        let ward = &mut self.wards[child];
+        // Asked to stop before it was up: it stays on its way down.
+        if ward.phase != Phase::Starting {
+            return;
+        }
+        ward.phase = Phase::Running { since: now };
+        actions.push(Action::Disarm { child });
+        actions.push(Action::Record { child, epoch: ward.epoch, what: What::Started });
+        if ward.on_probation {
+            ward.on_probation = false;
+            actions.push(Action::Admit { child });
+        }
+    }
+
+    fn remove(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
+        let ward = &mut self.wards[child];
+        if ward.is_alive() {
+            ward.leaving = true;
+            self.stop(child, now, actions);
+        } else if ward.phase == Phase::Stuck {
+            actions.push(Action::Keep { child });
+        } else {
+            actions.push(Action::Disarm { child });
+            self.forget(child, actions);
+        }
+    }
+
+    fn forget(&mut self, child: usize, actions: &mut Vec<Action>) {
+        if let Some(mut ward) = self.wards.remove(child) {
+            actions.push(Action::Forget { child, epoch: ward.epoch, last_exit: ward.exits.pop_back() });
         }
     }
 
@@ -388,8 +476,12 @@ impl State {
         let ward = &mut self.wards[child];
         ward.remember(Exit::Unresponsive);
         ward.recycle = false;
+        let awaited = ward.leaving || ward.on_probation;
+        ward.leaving = false;
         let verdict = match (&self.course, ward.rules.on_exhausted) {
             (Course::Closing { .. } | Course::Closed, _) => Verdict::AsOrdered,
+            // Nobody needs it: whoever wanted it gone, or here, learns that it is neither.
+            _ if awaited => Verdict::Quarantine,
             (Course::Steady, Exhausted::Quarantine) => Verdict::Quarantine,
             _ => Verdict::Escalate,
         };
@@ -398,6 +490,9 @@ impl State {
             self.give_up(child);
         }
         self.record_exit(child, Exit::Unresponsive, verdict, actions);
+        if awaited {
+            actions.push(Action::Keep { child });
+        }
     }
 
     fn ended(&mut self, child: usize, exit: Exit, now: Moment, actions: &mut Vec<Action>) {
@@ -413,6 +508,9 @@ impl State {
             Phase::Stuck => {
                 ward.phase = Phase::Quarantined { reason: Exit::Unresponsive };
                 actions.push(Action::Record { child, epoch: ward.epoch, what: What::EndedLate });
+                if ward.on_probation {
+                    self.forget(child, actions);
+                }
                 return;
             }
             Phase::Down | Phase::Waiting { .. } | Phase::Done | Phase::Quarantined { .. } => return,
@@ -422,6 +520,9 @@ impl State {
         let verdict = self.judge(child, &exit, up_since, now);
         self.carry_out(child, &exit, verdict, now, actions);
         self.record_exit(child, exit, verdict, actions);
+        if self.wards[child].leaving || verdict == Verdict::TakeOut {
+            self.forget(child, actions);
+        }
     }
 
     fn record_exit(&self, child: usize, exit: Exit, verdict: Verdict, actions: &mut Vec<Action>) {
@@ -432,8 +533,15 @@ impl State {
     /// The one place where an end is judged. Read top to bottom: the first that applies.
     fn judge(&mut self, child: usize, exit: &Exit, up_since: Option<Moment>, now: Moment) -> Verdict {
         let ward = &mut self.wards[child];
-        if self.course == Course::Closed || matches!(self.course, Course::Closing { .. }) || ward.recycle {
+        if self.course == Course::Closed
+            || matches!(self.course, Course::Closing { .. })
+            || ward.recycle
+            || ward.leaving
+        {
             return Verdict::AsOrdered;
+        }
+        if ward.on_probation {
+            return Verdict::TakeOut;
         }
         if matches!(exit, Exit::StartFailed(StartFault::Unrecoverable { .. })) {
             return Verdict::Quarantine;
@@ -478,26 +586,32 @@ impl State {
                     ward.phase = Phase::Waiting { until };
                     actions.push(Action::Arm { child, epoch, timer: Timer::Backoff, at: until });
                 }
-                let group = match self.strategy {
-                    Strategy::OneForOne => self.wards.len(),
-                    Strategy::OneForAll => 0,
-                    Strategy::RestForOne => child + 1,
-                };
-                for (at, other) in self.wards.iter_mut().enumerate().skip(group) {
-                    other.recycle = at != child && other.is_alive();
-                }
+                self.recycle_with(child);
             }
-            Verdict::Done => ward.phase = Phase::Done,
+            Verdict::Done | Verdict::TakeOut => ward.phase = Phase::Done,
             Verdict::Quarantine => ward.phase = Phase::Quarantined { reason: exit.clone() },
             Verdict::Escalate => {
                 ward.phase = Phase::Down;
                 self.give_up(child);
             }
             Verdict::AsOrdered => {
-                let gone = ward.rules.restart == Restart::Temporary && ward.recycle;
+                // Whoever added it still waits for it.
+                let gone = ward.rules.restart == Restart::Temporary && ward.recycle && !ward.on_probation;
                 ward.recycle = false;
                 ward.phase = if gone { Phase::Done } else { Phase::Down };
             }
+        }
+    }
+
+    /// Marks those who must end because `child` did.
+    fn recycle_with(&mut self, child: usize) {
+        let group = match self.strategy {
+            Strategy::OneForOne => return,
+            Strategy::OneForAll => 0,
+            Strategy::RestForOne => child,
+        };
+        for (at, other) in self.wards.iter_mut().filter(|(at, _)| *at >= group) {
+            other.recycle = at != child && other.is_alive();
         }
     }
 
@@ -516,7 +630,7 @@ impl State {
             Course::Idle | Course::Closed => {}
             Course::Closing { exit } => {
                 let exit = exit.clone();
-                if let Some(last) = self.wards.iter().rposition(Ward::is_alive) {
+                if let Some(last) = self.last(Ward::is_alive) {
                     self.stop(last, now, actions);
                 } else {
                     self.course = Course::Closed;
@@ -526,18 +640,24 @@ impl State {
             // Nobody depends on anybody, so an event moves no child but its own: a restart costs the same among ten
             // thousand siblings.
             Course::Steady if self.strategy == Strategy::OneForOne => {
-                if let Some(child) = touched.filter(|child| self.wards[*child].phase == Phase::Down) {
+                let is_down = |child: &usize| self.wards.get(*child).is_some_and(|ward| ward.phase == Phase::Down);
+                if let Some(child) = touched.filter(is_down) {
                     self.start(child, now, actions);
                 }
             }
             Course::Opening | Course::Steady => {
-                if let Some(last) = self.wards.iter().rposition(|ward| ward.recycle) {
+                if let Some(last) = self.last(|ward| ward.recycle) {
                     self.stop(last, now, actions);
                 } else {
                     self.start_next(now, actions);
                 }
             }
         }
+    }
+
+    /// The last in start order of whom this is true.
+    fn last(&self, is_so: impl Fn(&Ward) -> bool) -> Option<usize> {
+        self.wards.iter().rev().find(|(_, ward)| is_so(ward)).map(|(child, _)| child)
     }
 
     /// In start order and one at a time: a child may need all that come before it.
@@ -548,17 +668,19 @@ impl State {
             Phase::Waiting { .. } => self.strategy == Strategy::OneForAll,
             _ => false,
         };
-        if self.wards.iter().any(holds_all) {
+        if self.wards.iter().any(|(_, ward)| holds_all(ward)) {
             return;
         }
-        for child in 0..self.wards.len() {
-            match self.wards[child].phase {
-                Phase::Down => return self.start(child, now, actions),
-                Phase::Waiting { .. } if grouped => return,
-                _ => {}
+        let next = self.wards.iter().find(|(_, ward)| match ward.phase {
+            Phase::Down => true,
+            Phase::Waiting { .. } => grouped,
+            _ => false,
+        });
+        if let Some((child, is_down)) = next.map(|(child, ward)| (child, ward.phase == Phase::Down)) {
+            if is_down {
+                self.start(child, now, actions);
             }
-        }
-        if self.course == Course::Opening {
+        } else if self.course == Course::Opening {
             self.course = Course::Steady;
             actions.push(Action::Up);
         }

@@ -6,15 +6,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use crate::board::{Board, Events, Place, Slot, lock};
+use crate::board::{Board, Events, Slot, lock};
 use crate::report::{
-    Ended, Exit, Farewell, Node, NodeState, NotFound, Outcome, Report, RestartError, StartError, Verdict, What,
+    AddError, Ended, Exit, Farewell, Node, NodeState, NotFound, RemoveError, Report, RestartError, StartError, Verdict,
+    What,
 };
 use crate::shell::{self, News, Order};
-use crate::spec::Supervisor;
+use crate::spec::{Child, Supervisor};
 
 /// The epoch of the root: nobody restarts it.
 const ROOT_EPOCH: u64 = 1;
@@ -34,7 +36,7 @@ impl Tree {
     /// The first child that did not start, with its cause. All that were started before it have been stopped again.
     pub async fn start(root: Supervisor, seed: u64) -> Result<Self, StartError> {
         root.check(&root.name)?;
-        let board = Arc::new(Board::new(&root, seed));
+        let board = Arc::new(Board::new(root, seed));
         let (end, ended) = watch::channel(None);
         let (up, is_up) = oneshot::channel();
         let up = Mutex::new(Some(up));
@@ -70,8 +72,7 @@ impl Tree {
             live.state = NodeState::Starting;
         }
         record(&board, What::Starting);
-        let spec = Arc::new(root);
-        shell::launch_supervisor(&board, &spec, &board.root, ROOT_EPOCH, herald);
+        shell::launch_root(&board, ROOT_EPOCH, herald);
         let mut unattended = Unattended(Some(board.root.clone()));
         let tree = Self { board, ended };
         let started = is_up.await;
@@ -84,7 +85,7 @@ impl Tree {
 
     /// The whole tree as it stands.
     pub fn snapshot(&self) -> Node {
-        self.board.root.node()
+        self.board.root.node(Vec::new())
     }
 
     /// Kills the current incarnation of a node, as chaos would; its supervisor decides what follows. A node that is
@@ -92,7 +93,7 @@ impl Tree {
     /// awaits what comes of it.
     #[expect(clippy::unused_async, reason = "part of the interface: killing across machines will wait")]
     pub async fn kill(&self, path: &str) -> Result<(), NotFound> {
-        if let Some(incarnation) = self.find(path)?.slot.incarnation() {
+        if let Some(incarnation) = self.board.find(path)?.incarnation() {
             incarnation.kill();
         }
         Ok(())
@@ -101,17 +102,84 @@ impl Tree {
     /// Starts a child that is down: releases it from quarantine, cuts its back-off short, or starts again what had
     /// ended for good. Its record of failures is wiped.
     pub async fn restart(&self, path: &str) -> Result<(), RestartError> {
-        let place = self.find(path)?;
+        let slot = self.board.find(path)?;
         let down = || RestartError::SupervisorDown { path: path.to_owned() };
-        let (supervisor, child) = place.above.as_ref().ok_or_else(down)?;
-        let keeper = supervisor.incarnation().and_then(|incarnation| incarnation.supervisor).ok_or_else(down)?;
         let (reply, restarted) = oneshot::channel();
-        keeper.cast(Order::Restart { child: *child, reply }).map_err(|_| down())?;
-        match restarted.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(RestartError::NotDown { path: path.to_owned() }),
-            Err(_) => Err(down()),
-        }
+        let keeper = slot.above.upgrade().and_then(|above| keeper(&above)).ok_or_else(down)?;
+        keeper.cast(Order::Restart { slot, reply }).map_err(|_| down())?;
+        restarted.await.unwrap_or_else(|_| Err(down()))
+    }
+
+    /// Adds a child to the running supervisor at `supervisor`, after all that it has, and returns when the child is up.
+    /// From then on the child belongs to the specification. A nested [`Supervisor`] can be added as well, with all
+    /// below it.
+    ///
+    /// If the caller stops waiting, the child stays, provided that it comes up.
+    ///
+    /// # Errors
+    /// [`AddError::Start`] if the first start fails in whatever way. It is not tried again, nobody is charged for it,
+    /// and the child is out of the tree again, its name free.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// use supervisors::{AddError, Child, ChildRef, Exit, Strategy, Supervisor, Tree};
+    /// # struct Echo;
+    /// # impl Actor for Echo {
+    /// #     type Msg = String;
+    /// #     type State = ();
+    /// #     type Arguments = bool;
+    /// #     async fn pre_start(&self, _: ActorRef<String>, well: bool) -> Result<(), ActorProcessingErr> {
+    /// #         if well { Ok(()) } else { Err("no disk".into()) }
+    /// #     }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///
+    /// let protocols = Supervisor::new("protocols", Strategy::OneForOne);
+    /// let tree = Tree::start(Supervisor::new("sop", Strategy::RestForOne).supervisor(protocols), 42).await?;
+    ///
+    /// let echo = ChildRef::new("echo");
+    /// tree.add("sop/protocols", Child::actor(&echo, || (Echo, true))).await?;
+    /// echo.cast("hello".to_owned())?;
+    /// tree.kill("sop/protocols").await?;
+    /// assert_eq!(echo.up_after(1).await, 2);
+    ///
+    /// let failed = tree.add("sop/protocols", Child::actor(&ChildRef::new("torn"), || (Echo, false))).await;
+    /// assert_eq!(failed.unwrap_err().to_string(), "sop/protocols/torn did not start: no disk");
+    ///
+    /// let farewell = tree.remove("sop/protocols/echo").await?;
+    /// assert_eq!(farewell.exit, Exit::Shutdown);
+    /// assert!(tree.snapshot().find("sop/protocols/echo").is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn add(&self, supervisor: &str, child: impl Into<Child>) -> Result<(), AddError> {
+        let (slot, child) = (self.board.find(supervisor)?, child.into());
+        let path = || supervisor.to_owned();
+        let spec = slot.supervisor().ok_or_else(|| AddError::NotASupervisor { path: path() })?;
+        spec.check_child(&child, &slot.path_of(&child))?;
+        let down = || AddError::SupervisorDown { path: path() };
+        let (reply, added) = oneshot::channel();
+        keeper(&slot).ok_or_else(down)?.cast(Order::Add { child, reply }).map_err(|_| down())?;
+        added.await.unwrap_or_else(|_| Err(down()))
+    }
+
+    /// Stops a child as a shutdown would, whatever it is doing, and forgets it: it leaves the snapshot and the
+    /// specification, and its name is free. Its siblings are left alone, also those that may need it. Returns how its
+    /// last incarnation ended.
+    ///
+    /// If the caller stops waiting, the child is removed all the same.
+    ///
+    /// # Errors
+    /// [`RemoveError::Unresponsive`] if neither stop nor kill ended it: what lives is not forgotten.
+    pub async fn remove(&self, path: &str) -> Result<Farewell, RemoveError> {
+        let slot = self.board.find(path)?;
+        let down = || RemoveError::SupervisorDown { path: path.to_owned() };
+        let above = slot.above.upgrade().ok_or_else(|| RemoveError::Root { path: path.to_owned() })?;
+        let (reply, removed) = oneshot::channel();
+        keeper(&above).ok_or_else(down)?.cast(Order::Remove { slot, reply }).map_err(|_| down())?;
+        removed.await.unwrap_or_else(|_| Err(down()))
     }
 
     /// All decisions, from the oldest that is still kept.
@@ -129,7 +197,7 @@ impl Tree {
             }
         }
         self.ended().await;
-        Report { farewells: alive.iter().map(|slot| farewell(slot)).collect() }
+        Report { farewells: alive.iter().map(|slot| slot.farewell()).collect() }
     }
 
     /// Waits until the root has ended, by itself or through [`Tree::shutdown`].
@@ -141,10 +209,11 @@ impl Tree {
             Ok(None) | Err(_) => Ended { exit: Exit::Killed },
         }
     }
+}
 
-    fn find(&self, path: &str) -> Result<&Place, NotFound> {
-        self.board.by_path.get(path).ok_or_else(|| NotFound { path: path.to_owned() })
-    }
+/// The supervisor that is alive at `slot`.
+fn keeper(slot: &Slot) -> Option<ActorRef<Order>> {
+    slot.incarnation().and_then(|incarnation| incarnation.supervisor)
 }
 
 /// Kills a tree whose start nobody waits for any more.
@@ -160,19 +229,4 @@ impl Drop for Unattended {
 
 fn record(board: &Board, what: What) {
     board.journal.write(board.now(), board.root.path.clone(), ROOT_EPOCH, what);
-}
-
-fn farewell(slot: &Slot) -> Farewell {
-    let live = slot.live();
-    let exit = match &live.last_exit {
-        Some(exit) if live.incarnation.is_none() => exit.clone(),
-        _ => Exit::Unresponsive,
-    };
-    let outcome = match exit {
-        Exit::Unresponsive => Outcome::Unresponsive,
-        Exit::Killed => Outcome::Killed,
-        Exit::Normal | Exit::Shutdown => Outcome::Graceful,
-        _ => Outcome::Failed,
-    };
-    Farewell { path: slot.path.to_string(), outcome, exit }
 }

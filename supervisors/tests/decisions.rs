@@ -1,7 +1,8 @@
 //! One row per situation of the decision core, most of them from OTP's `supervisor_SUITE` (numbers in brackets).
 //!
 //! A row is a script. Each line has the event on the left and on the right all that must follow from it. Time passes
-//! with `after MS`, and with `due N` by more than any back-off here; `early N` is the same timer before its time. A child is its place in start order; `up 1` is about its current epoch, `up 1#2` about epoch 2.
+//! with `after MS`, and with `due N` by more than any back-off here; `early N` is the same timer before its time. A child
+//! is its number; `up 1` is about its current epoch, `up 1#2` about epoch 2. `add 3 x` adds a child of this kind.
 
 use std::time::Duration;
 
@@ -16,28 +17,33 @@ const LIMIT: Duration = Duration::from_secs(1);
 struct Desk {
     state: State,
     now: Duration,
+    on_exhausted: Exhausted,
+}
+
+fn rules(at: usize, kind: char, on_exhausted: Exhausted) -> ChildRules {
+    ChildRules {
+        path: format!("top/{at}").into(),
+        restart: match kind {
+            't' => Restart::Transient,
+            'x' => Restart::Temporary,
+            _ => Restart::Permanent,
+        },
+        shutdown: (kind != 's').then_some(LIMIT),
+        start_timeout: (kind != 's').then_some(LIMIT),
+        backoff: Backoff::exp(Duration::from_millis(100), Duration::from_millis(200)),
+        budget: None,
+        on_exhausted,
+    }
 }
 
 impl Desk {
     /// `kinds` has one letter per child: p(ermanent), t(ransient), x (temporary), s for a permanent supervisor.
     fn new(strategy: Strategy, on_exhausted: Exhausted, kinds: &str) -> Self {
-        let children = kinds.chars().enumerate().map(|(at, kind)| ChildRules {
-            path: format!("top/{at}").into(),
-            restart: match kind {
-                't' => Restart::Transient,
-                'x' => Restart::Temporary,
-                _ => Restart::Permanent,
-            },
-            shutdown: (kind != 's').then_some(LIMIT),
-            start_timeout: (kind != 's').then_some(LIMIT),
-            backoff: Backoff::exp(Duration::from_millis(100), Duration::from_millis(200)),
-            budget: None,
-            on_exhausted,
-        });
+        let children = kinds.chars().enumerate().map(|(at, kind)| rules(at, kind, on_exhausted));
         let intensity = Budget { restarts: 2, within: Duration::from_secs(5) };
         let rules = Rules { strategy, intensity, children: children.collect() };
         let record = vec![(0, 0); rules.children.len()];
-        Self { state: State::new(rules, record, 1), now: Duration::ZERO }
+        Self { state: State::new(rules, record, 1), now: Duration::ZERO, on_exhausted }
     }
 
     fn play(&mut self, event: &str) -> String {
@@ -50,13 +56,18 @@ impl Desk {
             return String::new();
         }
         let child = number;
-        let epoch = epoch.parse().unwrap_or_else(|_| self.state.wards().get(child).map_or(0, |ward| ward.epoch));
+        let epoch = epoch.parse().unwrap_or_else(|_| self.state.ward(child).map_or(0, |ward| ward.epoch));
         let ended = |exit| Event::Ended { child, epoch, exit };
         let due = |timer| Event::Due { child, epoch, timer };
         let event = match words[0] {
             "begin" => Event::Begin,
             "stop" => Event::Stop,
             "release" => Event::Restart { child },
+            "add" => {
+                let kind = words.get(2).and_then(|kind| kind.chars().next()).unwrap_or('p');
+                Event::Add { child, epoch: 0, rules: rules(child, kind, self.on_exhausted) }
+            }
+            "remove" => Event::Remove { child },
             "up" => Event::Started { child, epoch },
             "lingers" => Event::Lingers { child, epoch, exit: Exit::Killed },
             "normal" => ended(Exit::Normal),
@@ -90,6 +101,13 @@ impl Desk {
             Action::Record { child, what: What::Exited { verdict: supervisors::Verdict::Quarantine, .. }, .. } => {
                 format!("quarantine {child}")
             }
+            Action::Record { child, what: What::Exited { verdict: supervisors::Verdict::TakeOut, .. }, .. } => {
+                format!("take out {child}")
+            }
+            Action::Admit { child } => format!("admit {child}"),
+            Action::Forget { child, epoch, last_exit: None } => format!("forget {child}#{epoch}"),
+            Action::Forget { child, epoch, last_exit: Some(exit) } => format!("forget {child}#{epoch}: {exit}"),
+            Action::Keep { child } => format!("keep {child}"),
             Action::Up => "ready".to_owned(),
             Action::End { exit: Exit::Shutdown } => "end in order".to_owned(),
             Action::End { exit } => format!("end: {exit}"),
@@ -394,4 +412,201 @@ fn stale_news_changes_nothing() {
         ("up 0", "ready"),
     ];
     check("an earlier incarnation is not the one waited for", OneForOne, Escalate, "pp", &early);
+}
+
+#[test]
+fn adding() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        let last = [
+            ("add 3", "start 3#1"),
+            ("up 3", "admit 3"),
+            ("stop", "stop 3"),
+            ("normal 3", "stop 2"),
+            ("normal 2", "stop 1"),
+            ("normal 1", "stop 0"),
+            ("normal 0", "end in order"),
+            ("add 4", ""),
+        ];
+        check_three("(F28) starts at once and stops first", strategy, Escalate, "ppp", &last);
+        for (row, end, exit) in [
+            ("fails", "unstarted 3", "did not start: no"),
+            ("cannot recover", "torn 3", "did not start: unrecoverable: torn"),
+            ("is killed", "killed 3", "killed"),
+        ] {
+            let taken_out = format!("take out 3, forget 3#1: {exit}");
+            for on_exhausted in [Escalate, Quarantine] {
+                let script = [
+                    ("add 3", "start 3#1"),
+                    (end, &*taken_out),
+                    ("up 3#1", ""),
+                    ("release 3", ""),
+                    ("remove 3", ""),
+                    ("add 4", "start 4#1"),
+                    (end, ""),
+                    ("up 4", "admit 4"),
+                ];
+                check_three(&format!("who {row} is taken out"), strategy, on_exhausted, "ppp", &script);
+            }
+        }
+        let late = [
+            ("add 3", "start 3#1"),
+            ("late-start 3", "kill 3"),
+            ("up 3", ""),
+            ("killed 3", "take out 3, forget 3#1: did not start: not up within 1s"),
+        ];
+        check_three("a start that takes too long", strategy, Escalate, "ppp", &late);
+        let stuck = [
+            ("add 3", "start 3#1"),
+            ("late-start 3", "kill 3"),
+            ("late-kill 3", "quarantine 3, keep 3"),
+            ("release 3", ""),
+            ("remove 3", "keep 3"),
+            ("killed 3", "forget 3#1: unresponsive: neither stop nor kill ended it"),
+        ];
+        check_three("who cannot be ended keeps its place until it has", strategy, Escalate, "ppp", &stuck);
+        let two = [("begin", "start 0#1"), ("add 1", ""), ("up 0", "start 1#1"), ("up 1", "admit 1, ready")];
+        check("it waits for its turn in the first start", strategy, Escalate, "p", &two);
+        let failing = [("begin", "start 0#1"), ("add 1", ""), ("up 0", "start 1#1")];
+        let failing = [&failing[..], &[("unstarted 1", "take out 1, forget 1#1: did not start: no, ready")]].concat();
+        check("and does not fail it", strategy, Escalate, "p", &failing);
+        let closing = [("add 3", "start 3#1"), ("stop", "stop 3"), ("up 3", ""), ("normal 3", "stop 2")];
+        check_three("a stop in the midst of it", strategy, Escalate, "ppp", &closing);
+    }
+    let free = [
+        ("killed 0", "start 0#2"),
+        ("up 0", ""),
+        ("add 3", "start 3#1"),
+        ("unstarted 3", "take out 3, forget 3#1: did not start: no"),
+        ("add 4", "start 4#1"),
+        ("unstarted 4", "take out 4, forget 4#1: did not start: no"),
+        ("killed 1", "start 1#2"),
+    ];
+    check_three("who is taken out costs nobody a restart", OneForOne, Escalate, "ppp", &free);
+    let charged = [
+        ("add 3", "start 3#1"),
+        ("up 3", "admit 3"),
+        ("killed 3", "start 3#2"),
+        ("unstarted 3", "wait 3 100"),
+        ("due 3", "start 3#3"),
+        ("up 3", ""),
+        ("killed 3", "stop 2"),
+    ];
+    check_three("but once it has been up it is one like the others", OneForOne, Escalate, "ppp", &charged);
+    let grouped = [
+        ("add 3 x", "start 3#1"),
+        ("killed 1", "stop 3"),
+        ("normal 3", "stop 2"),
+        ("normal 2", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", "start 3#2"),
+        ("up 3", "admit 3"),
+        ("killed 0", "stop 3"),
+        ("normal 3", "stop 2"),
+        ("normal 2", "stop 1"),
+        ("normal 1", "start 0#2"),
+        ("up 0", "start 1#3"),
+        ("up 1", "start 2#3"),
+        ("up 2", ""),
+    ];
+    check_three("who falls with its group before it is up, rises with it", RestForOne, Escalate, "ppp", &grouped);
+    let waiting = [
+        ("killed 1", "stop 2"),
+        ("normal 2", "start 1#2"),
+        ("unstarted 1", "wait 1 100"),
+        ("add 3", ""),
+        ("due 1", "start 1#3"),
+        ("up 1", "start 2#2"),
+        ("up 2", "start 3#1"),
+        ("up 3", "admit 3"),
+    ];
+    check_three("one that depends on others waits for them", RestForOne, Escalate, "ppp", &waiting);
+}
+
+#[test]
+fn removing() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        let up = [
+            ("remove 1", "stop 1"),
+            ("remove 1", ""),
+            ("normal 1", "forget 1#1: stopped as asked"),
+            ("remove 1", ""),
+            ("killed 1#1", ""),
+            ("late-stop 1#1", ""),
+            ("stop", "stop 2"),
+            ("normal 2", "stop 0"),
+            ("normal 0", "end in order"),
+        ];
+        check_three("(F29, F30) one that is up; the others do not notice", strategy, Escalate, "ppp", &up);
+        let ladder = [
+            ("remove 1", "stop 1"),
+            ("late-stop 1", "kill 1"),
+            ("killed 1", "forget 1#1: killed"),
+            ("killed 0", if strategy == OneForOne { "start 0#2" } else { "stop 2" }),
+        ];
+        check_three("one that refuses", strategy, Escalate, "ppp", &ladder);
+        let stuck = [
+            ("remove 1", "stop 1"),
+            ("late-stop 1", "kill 1"),
+            ("late-kill 1", "quarantine 1, keep 1"),
+            ("remove 1", "keep 1"),
+            ("killed 1", ""),
+            ("remove 1", "forget 1#1: unresponsive: neither stop nor kill ended it"),
+        ];
+        check_three("one that cannot be ended ends nobody else", strategy, Escalate, "ppp", &stuck);
+        let starting = [("begin", "start 0#1"), ("up 0", "start 1#1"), ("remove 1", "stop 1"), ("up 1", "")];
+        let starting = [&starting[..], &[("normal 1", "forget 1#1: stopped as asked, ready")]].concat();
+        check("one that is starting", strategy, Escalate, "pp", &starting);
+        let unstarted = [("begin", "start 0#1"), ("remove 1", "forget 1#0"), ("up 0", "ready")];
+        check("one that has not started", strategy, Escalate, "pp", &unstarted);
+        let adding = [("add 3", "start 3#1"), ("remove 3", "stop 3"), ("up 3", "")];
+        let adding = [&adding[..], &[("normal 3", "forget 3#1: stopped as asked")]].concat();
+        check_three("one that is being added", strategy, Escalate, "ppp", &adding);
+        let done = [("normal 1", ""), ("remove 1", "forget 1#1: ended normally"), ("release 1", "")];
+        check_three("one that is over", strategy, Escalate, "ptp", &done);
+        let torn = [("begin", "start 0#1"), ("torn 0", "quarantine 0, start 1#1"), ("up 1", "ready")];
+        let torn = [&torn[..], &[("remove 0", "forget 0#1: did not start: unrecoverable: torn")]].concat();
+        check("one in quarantine", strategy, Escalate, "pp", &torn);
+        let closing = [
+            ("remove 0", "stop 0"),
+            ("stop", "stop 2"),
+            ("remove 1", ""),
+            ("normal 0", "forget 0#1: stopped as asked"),
+            ("normal 2", "stop 1"),
+            ("normal 1", "end in order"),
+        ];
+        check_three("a stop in the midst of it", strategy, Escalate, "ppp", &closing);
+    }
+    let waiting = [
+        ("killed 1", "start 1#2"),
+        ("unstarted 1", "wait 1 100"),
+        ("remove 1", "forget 1#2: did not start: no"),
+        ("due 1#2", ""),
+    ];
+    check_three("one that is backing off", OneForOne, Escalate, "ppp", &waiting);
+    let held = [
+        ("killed 1", "stop 2"),
+        ("normal 2", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+        ("killed 1", "wait 1 100, stop 2"),
+        ("normal 2", ""),
+        ("remove 1", "forget 1#2: killed, start 2#3"),
+    ];
+    check_three("then those that waited for it start", RestForOne, Escalate, "ppp", &held);
+    let turn = [
+        ("killed 0", "stop 2"),
+        ("normal 2", "stop 1"),
+        ("normal 1", "start 0#2"),
+        ("remove 1", "forget 1#1: stopped as asked"),
+        ("up 0", "start 2#2"),
+    ];
+    check_three("one that waits for its turn", OneForAll, Escalate, "ppp", &turn);
+    let both = [
+        ("remove 1", "stop 1"),
+        ("killed 0", "stop 2"),
+        ("normal 2", ""),
+        ("normal 1", "forget 1#1: stopped as asked, start 0#2"),
+        ("up 0", "start 2#2"),
+    ];
+    check_three("a restart of the group waits until it is gone", OneForAll, Escalate, "ppp", &both);
 }

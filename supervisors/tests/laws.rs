@@ -4,6 +4,7 @@
 //! nothing. Budgets, delays and groups are judged from the whole history, in the most naive way that could be thought
 //! of, and must agree with the core at every end. The numbers of the laws are those of the invariants in the
 //! specification: I1 one incarnation, I2 order, I4 budget, I5 one verdict per end, I8 nothing starts before its time.
+//! Children come and go; the world goes on counting those that are gone, as nobody else does.
 
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ enum Dead {
     Done,
     Quarantined,
     Stuck,
+    /// Must be forgotten before anything else happens.
+    Leaving,
+    Gone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,12 @@ struct World {
     ordered: Vec<bool>,
     /// Started by hand, so that it may come up below others.
     by_hand: Vec<bool>,
+    /// Added, and not come up yet.
+    on_probation: Vec<bool>,
+    /// Somebody wants it gone.
+    unwanted: Vec<bool>,
+    /// Those of whom it must be said that they cannot be forgotten.
+    kept: Vec<usize>,
     timers: Vec<(Duration, usize, u64, Timer)>,
     granted: Vec<Granted>,
     /// How many of `granted` were there at the latest release of each child: they do not count against it.
@@ -80,6 +90,9 @@ impl World {
             lives: vec![Life::Dead(Dead::Restarting { not_before: Duration::ZERO }); count],
             ordered: vec![false; count],
             by_hand: vec![false; count],
+            on_probation: vec![false; count],
+            unwanted: vec![false; count],
+            kept: Vec::new(),
             timers: Vec::new(),
             granted: Vec::new(),
             forgiven: vec![0; count],
@@ -107,7 +120,7 @@ impl World {
 
     /// The core killed it because it did not start in time; then that is how it ended.
     fn late_start(&self, child: usize) -> bool {
-        self.state.wards()[child].phase == Phase::Killing(Sentence::Start)
+        self.state.ward(child).is_some_and(|ward| ward.phase == Phase::Killing(Sentence::Start))
     }
 
     fn policy(&self, child: usize) -> Exhausted {
@@ -124,8 +137,11 @@ impl World {
         let rules = &self.rules.children[child];
         let just = |verdict| (verdict, verdict);
         let late_start = self.late_start(child);
-        if self.closing || self.ordered[child] {
+        if self.closing || self.ordered[child] || self.unwanted[child] {
             return just(Verdict::AsOrdered);
+        }
+        if self.on_probation[child] {
+            return just(Verdict::TakeOut);
         }
         if !late_start && matches!(exit, Exit::StartFailed(StartFault::Unrecoverable { .. })) {
             return just(Verdict::Quarantine);
@@ -180,7 +196,12 @@ impl World {
     fn tell_with(&mut self, event: Event, end: Option<(usize, (Verdict, Verdict))>) -> usize {
         let mut verdicts = 0;
         for action in step(&mut self.state, event, self.now) {
-            assert!(!self.ended || matches!(action, Action::Record { what: What::EndedLate, .. }), "{action:?}");
+            let late = matches!(action, Action::Record { what: What::EndedLate, .. } | Action::Forget { .. });
+            assert!(!self.ended || late, "{action:?}");
+            let leaving = self.lives.contains(&Life::Dead(Dead::Leaving));
+            assert!(
+                !leaving || matches!(action, Action::Forget { .. } | Action::Record { .. } | Action::Disarm { .. })
+            );
             match action {
                 Action::Start { child, epoch } => self.start(child, epoch),
                 Action::Stop { child, epoch } => self.stop(child, epoch),
@@ -199,9 +220,25 @@ impl World {
                             self.obey(child, verdict);
                             verdicts += 1;
                         }
+                        What::EndedLate if self.on_probation[child] => self.lives[child] = Life::Dead(Dead::Leaving),
                         What::EndedLate => self.lives[child] = Life::Dead(Dead::Quarantined),
                         _ => {}
                     }
+                }
+                Action::Admit { child } => {
+                    assert!(matches!(self.lives[child], Life::Alive(Stage::Up { .. })) && self.on_probation[child]);
+                    self.on_probation[child] = false;
+                }
+                Action::Forget { child, epoch, last_exit } => {
+                    assert_eq!(self.lives[child], Life::Dead(Dead::Leaving), "{child} is forgotten without need");
+                    assert_eq!(epoch, self.epochs[child]);
+                    assert_eq!(last_exit.is_some(), epoch > 0);
+                    assert!(self.state.ward(child).is_none());
+                    self.lives[child] = Life::Dead(Dead::Gone);
+                }
+                Action::Keep { child } => {
+                    let at = self.kept.iter().position(|kept| *kept == child);
+                    self.kept.swap_remove(at.expect("only what lives is kept"));
                 }
                 Action::Up => {
                     assert!(self.opening && !self.closing);
@@ -214,6 +251,8 @@ impl World {
                 }
             }
         }
+        assert!(!self.lives.contains(&Life::Dead(Dead::Leaving)), "one is not forgotten");
+        assert_eq!(self.kept, [], "somebody waits for an answer");
         verdicts
     }
 
@@ -239,11 +278,11 @@ impl World {
     }
 
     fn stop(&mut self, child: usize, epoch: u64) {
-        assert!(self.closing || self.ordered[child], "{child} is stopped without need");
+        assert!(self.closing || self.ordered[child] || self.unwanted[child], "{child} is stopped without need");
         assert!(matches!(self.lives[child], Life::Alive(Stage::Starting | Stage::Up { .. })));
         assert_eq!(epoch, self.epochs[child]);
         let later = (child + 1..self.lives.len()).find(|later| self.alive(*later));
-        assert_eq!(later, None, "I2: {child} stops before one that may need it");
+        assert!(later.is_none() || self.unwanted[child], "I2: {child} stops before {later:?}, which may need it");
         self.lives[child] = Life::Alive(Stage::Asked);
     }
 
@@ -252,12 +291,16 @@ impl World {
         assert!(self.alive(child));
         let expected = match self.policy(child) {
             _ if self.closing => Verdict::AsOrdered,
+            _ if self.unwanted[child] || self.on_probation[child] => Verdict::Quarantine,
             Exhausted::Quarantine if !self.opening => Verdict::Quarantine,
             _ => Verdict::Escalate,
         };
         assert_eq!(verdict, expected);
         self.closing |= verdict == Verdict::Escalate;
         self.ordered[child] = false;
+        if std::mem::take(&mut self.unwanted[child]) || self.on_probation[child] {
+            self.kept.push(child);
+        }
         self.lives[child] = Life::Dead(Dead::Stuck);
     }
 
@@ -280,7 +323,12 @@ impl World {
             }
             Verdict::Done => Dead::Done,
             Verdict::Quarantine => Dead::Quarantined,
-            Verdict::AsOrdered if rules.restart == Restart::Temporary && self.ordered[child] => Dead::Done,
+            Verdict::TakeOut => Dead::Leaving,
+            Verdict::AsOrdered if self.unwanted[child] => Dead::Leaving,
+            Verdict::AsOrdered if rules.restart == Restart::Temporary && self.ordered[child] => {
+                // Whoever added it still waits for it.
+                if self.on_probation[child] { Dead::Restarting { not_before: self.now } } else { Dead::Done }
+            }
             Verdict::Escalate | Verdict::AsOrdered => Dead::Restarting { not_before: self.now },
         };
         self.closing |= verdict == Verdict::Escalate;
@@ -294,10 +342,12 @@ impl World {
             self.lives[child] = Life::Alive(Stage::Up { since: self.now });
         }
         self.tell(Event::Started { child, epoch: self.epochs[child] });
+        let is_up = matches!(self.lives[child], Life::Alive(Stage::Up { .. }));
+        assert!(!(is_up && self.on_probation[child]), "{child} is up, and whoever added it does not hear of it");
     }
 
     fn release(&mut self, child: usize) {
-        let down = matches!(self.lives[child], Life::Dead(dead) if dead != Dead::Stuck);
+        let down = matches!(self.lives[child], Life::Dead(dead) if !matches!(dead, Dead::Stuck | Dead::Gone));
         if down && !self.closing {
             // Where one only waits for its turn there is nothing to lift.
             if self.state.can_restart(child) {
@@ -307,6 +357,32 @@ impl World {
             }
         }
         self.tell(Event::Restart { child });
+    }
+
+    fn add(&mut self, rules: &ChildRules) {
+        let child = self.lives.len();
+        if !self.closing {
+            self.rules.children.push(rules.clone());
+            self.epochs.push(0);
+            self.lives.push(Life::Dead(Dead::Restarting { not_before: self.now }));
+            self.ordered.push(false);
+            self.by_hand.push(false);
+            self.on_probation.push(true);
+            self.unwanted.push(false);
+            self.forgiven.push(0);
+        }
+        self.tell(Event::Add { child, epoch: 0, rules: rules.clone() });
+    }
+
+    fn remove(&mut self, child: usize) {
+        match self.lives[child] {
+            _ if self.closing => {}
+            Life::Alive(_) => self.unwanted[child] = true,
+            Life::Dead(Dead::Stuck) => self.kept.push(child),
+            Life::Dead(Dead::Gone) => {}
+            Life::Dead(_) => self.lives[child] = Life::Dead(Dead::Leaving),
+        }
+        self.tell(Event::Remove { child });
     }
 
     fn pass(&mut self, time: Duration) {
@@ -353,6 +429,8 @@ impl World {
                 self.tell(Event::Stop);
             }
             Deed::Release(child) => self.release(child % count),
+            Deed::Add(ref rules) => self.add(rules),
+            Deed::Remove(child) => self.remove(child % count),
             Deed::Repeat(place) => {
                 if let Some(event) = self.past.get(place % self.past.len().max(1)).cloned() {
                     let before = format!("{:?}", self.state);
@@ -381,6 +459,12 @@ impl World {
                     (Life::Dead(Dead::Stuck), _) => {
                         self.tell(Event::Ended { child, epoch: self.epochs[child], exit: Exit::Killed });
                     }
+                    (Life::Dead(Dead::Gone), _) => {
+                        let epoch = self.epochs[child];
+                        self.tell(Event::Started { child, epoch });
+                        self.tell(Event::Ended { child, epoch, exit: Exit::Killed });
+                        assert_eq!(self.lives[child], Life::Dead(Dead::Gone));
+                    }
                     (Life::Dead(_), _) => {}
                 }
             }
@@ -404,14 +488,18 @@ enum Deed {
     Answer(usize, u8),
     Release(usize),
     Repeat(usize),
+    Add(ChildRules),
+    Remove(usize),
     Stop,
 }
 
 fn deed() -> impl Generator<Value = Deed> {
     prop_oneof![
         6 => prop_oneof![0..20u64, 50..2000u64].prop_map(Deed::Pass),
-        24 => (0..5usize, 0..10u8).prop_map(|(child, answer)| Deed::Answer(child, answer)),
-        2 => (0..5usize).prop_map(Deed::Release),
+        24 => (0..9usize, 0..10u8).prop_map(|(child, answer)| Deed::Answer(child, answer)),
+        2 => (0..9usize).prop_map(Deed::Release),
+        2 => child().prop_map(Deed::Add),
+        2 => (0..9usize).prop_map(Deed::Remove),
         2 => any::<usize>().prop_map(Deed::Repeat),
         1 => Just(Deed::Stop),
     ]

@@ -103,7 +103,7 @@ impl Actor for Watching {
                 // A decision about the gap detector or about us would otherwise call for the next one.
                 let matters = match heard {
                     Heard::Decision(decision) => match decision.what {
-                        What::Started | What::Released => true,
+                        What::Started | What::Released | What::Removed => true,
                         what => what.is_alert(),
                     },
                     Heard::Missed(_) => true,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::report::{Outcome, RestartError};
+use crate::report::Outcome;
 use crate::spec::{Child, Exhausted, Strategy};
 use crate::tree::Tree;
 
@@ -29,6 +29,10 @@ impl Launch for Undying {
             exit
         });
         Launched { incarnation, life }
+    }
+
+    fn latest_epoch(&self) -> u64 {
+        self.worker.latest_epoch()
     }
 }
 
@@ -112,4 +116,57 @@ async fn it_stays_in_quarantine_while_it_lives() {
         tokio::task::yield_now().await;
     }
     second.up_after(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_not_forgotten_while_it_lives() {
+    let (gate, child) = (watch::Sender::new(false), ChildRef::new("child"));
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne), 1).await.unwrap();
+    tree.add("root", undying(&child, &gate)).await.unwrap();
+    let unresponsive = || Err(RemoveError::Unresponsive { path: "root/child".to_owned() });
+    let before = Instant::now();
+    assert_eq!(tree.remove("root/child").await, unresponsive());
+    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM);
+    assert_eq!(tree.remove("root/child").await, unresponsive(), "at once");
+    let quarantined = NodeState::Quarantined { reason: Exit::Unresponsive };
+    assert_eq!(tree.snapshot().find("root/child").unwrap().state, quarantined);
+
+    gate.send_replace(true);
+    while tree.remove("root/child").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tree.snapshot().children, []);
+    assert!(tree.shutdown(LIMIT).await.is_graceful(), "its supervisor went on");
+}
+
+/// Never comes up.
+struct Sleeper;
+
+impl Actor for Sleeper {
+    type Msg = ();
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_to_be_added_is_forgotten_when_it_has_ended() {
+    let (gate, child) = (watch::Sender::new(false), ChildRef::new("child"));
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne), 1).await.unwrap();
+    let worker = Box::new(Worker::new(child.clone(), |_| (Sleeper, ())));
+    let launch = Undying { worker, gate: gate.subscribe() };
+    let late = Child::new("child".into(), Part::Worker(Arc::new(launch))).start_timeout(LIMIT);
+    let before = Instant::now();
+    let path = "root/child".to_owned();
+    assert_eq!(tree.add("root", late).await, Err(AddError::Start { path, exit: Exit::Unresponsive }));
+    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM);
+    assert!(matches!(tree.add("root", idle(&child)).await, Err(AddError::Spec(_))), "its name is taken");
+    gate.send_replace(true);
+    while tree.add("root", idle(&child)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(child.is_up());
 }
