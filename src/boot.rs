@@ -17,6 +17,7 @@ use config::Config;
 use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
 use gaps::Gaps;
 use governance::Governance;
+use health::Health;
 use host::{Clock, Handle, Order, View};
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
 use kernel::{Decision, Denial, Epoch, Machine as _, Position, Principal, Refuse as _};
@@ -25,6 +26,7 @@ use todos::Todos;
 use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
 use workers::backup::Archivist;
+use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
 
@@ -142,6 +144,10 @@ impl Places {
     }
 }
 
+/// The nodes without which no command is taken: what the door asks, and what it writes to.
+pub const NEEDED: [&str; 4] =
+    ["sop/foundation/journal", "sop/authority/governance", "sop/authority/tokens", "sop/authority/decisions"];
+
 /// How the authority came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -161,6 +167,8 @@ pub struct Parts {
     pub todos: Handle<Todos>,
     pub allocator: Handle<Allocator>,
     pub backups: Handle<Backups>,
+    pub health: Handle<Health>,
+    pub health_view: Arc<Follower<Health>>,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -189,7 +197,11 @@ impl Parts {
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
         let seal = Seal::new(&places.seal);
         let door = Door::new(clock.clone(), (governance, governance_view), (tokens, tokens_view), decisions, seal);
+        let health_view = Arc::new(Follower::<Health>::default());
+        let view: Arc<dyn View<Health>> = health_view.clone();
         Arc::new(Self {
+            health: Handle::new(&journal, &clock, limits, Some(view)),
+            health_view,
             gaps: Handle::new(&journal, &clock, limits, None),
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
@@ -214,7 +226,17 @@ impl Parts {
             todos: self.todos.clone(),
             tokens: self.door.tokens().clone(),
             allocator: self.allocator.clone(),
+            health: self.health.clone(),
         };
+        // Not held: the tree, which holds the monitor, is one of the parts.
+        let parts = Arc::downgrade(self);
+        let settings = Settings {
+            reserve_bytes: config.store.reserve.0,
+            overdue_after: config.backup.overdue_after,
+            needed: &NEEDED,
+            poisoned: Arc::new(move || parts.upgrade().map(|parts| parts.poisoned()).unwrap_or_default()),
+        };
+        let monitor = Monitor::new(&self.health, &self.journal, &self.clock, self.tree.subscribe(), settings);
         let scanner = Scanner {
             gaps: self.gaps.clone(),
             journal: self.journal.clone(),
@@ -227,7 +249,10 @@ impl Parts {
         };
         let archivist = Archivist::new(&self.backups, &self.journal, &self.clock, &self.places.backups);
         let watch = Watch { gaps: self.gaps.clone(), clock: self.clock.clone(), tree: self.tree.subscribe() };
+        // First up and last to stop of its group: it tells what becomes of the others.
         let mut operations = vec![
+            self.health.child(),
+            monitor.child(),
             self.gaps.child(),
             self.todos.child(),
             self.backups.child(),
@@ -256,6 +281,22 @@ impl Parts {
         self.tree.send_replace(Some(started));
         self.door.take_up_stop().await;
         Ok(())
+    }
+
+    /// The machines that refuse a command because it made them fail.
+    pub fn poisoned(&self) -> Vec<&'static str> {
+        let Self { gaps, todos, allocator, backups, health, door, .. } = self;
+        let machines = [
+            (Governance::NAME, door.governance().poisoned()),
+            (Tokens::NAME, door.tokens().poisoned()),
+            (Decisions::NAME, door.decisions().poisoned()),
+            (Allocator::NAME, allocator.poisoned()),
+            (Gaps::NAME, gaps.poisoned()),
+            (Todos::NAME, todos.poisoned()),
+            (Backups::NAME, backups.poisoned()),
+            (Health::NAME, health.poisoned()),
+        ];
+        machines.into_iter().filter(|(_, count)| *count != 0).map(|(name, _)| name).collect()
     }
 
     /// The running tree; `None` before the start.

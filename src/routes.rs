@@ -7,6 +7,7 @@
 //!             a claim or its todo ends          -> tokens     revoke the todo's tokens
 //! governance  an emergency stop                 -> tokens     revoke everything
 //! tokens      a subject is revoked              -> allocator  end the subject's leases
+//! backup      one is made, verified, bad        -> health     note
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! ```
 //!
@@ -15,15 +16,17 @@
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
 //! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups; `internal/watch`
-//! observes the tree; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
+//! observes the tree; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!
 //! # Invariants
 //! 1. The graph of routes has no cycle (tested below).
 
 use allocator::Allocator;
+use backup::Backups;
 use gaps::Gaps;
 use governance::Governance;
+use health::Health;
 use host::Handle;
 use journal::Journal;
 use kernel::{Machine, Principal};
@@ -37,24 +40,28 @@ pub struct Targets {
     pub todos: Handle<Todos>,
     pub tokens: Handle<Tokens>,
     pub allocator: Handle<Allocator>,
+    pub health: Handle<Health>,
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 4] = [
+pub const ROUTES: [(&str, &str, &str); 5] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
     (Tokens::NAME, Allocator::NAME, "tokens-allocator"),
+    (Backups::NAME, Health::NAME, "backup-health"),
 ];
 
 /// One supervised child a route.
 pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
-    let [gaps_todos, todos_tokens, governance_tokens, tokens_allocator] = ROUTES.map(|(_, _, name)| name);
+    let [gaps_todos, todos_tokens, governance_tokens, tokens_allocator, backup_health] =
+        ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
         route::<Todos, Tokens>(todos_tokens, journal, &targets.tokens, todo_to_token),
         route::<Governance, Tokens>(governance_tokens, journal, &targets.tokens, stop_to_tokens),
         route::<Tokens, Allocator>(tokens_allocator, journal, &targets.allocator, revoked_to_allocator),
+        route::<Backups, Health>(backup_health, journal, &targets.health, backup_to_health),
     ]
 }
 
@@ -104,6 +111,18 @@ fn stop_to_tokens(event: &governance::Event) -> Option<tokens::Command> {
 fn revoked_to_allocator(event: &tokens::Event) -> Option<allocator::Command> {
     let tokens::Event::SubjectRevoked(revoked) = event else { return None };
     Some(allocator::Command::RevokeOwner { owner: revoked.subject() })
+}
+
+fn backup_to_health(event: &backup::Event) -> Option<health::Command> {
+    match event.clone() {
+        backup::Event::Completed(made) => Some(health::Command::BackupMade { backup: made.backup, at: made.at }),
+        backup::Event::Verified(good) => Some(health::Command::BackupVerified { backup: good.backup }),
+        backup::Event::Failed(backup::FailedV1 { backup, why, .. })
+        | backup::Event::Broken(backup::BrokenV1 { backup, why, .. }) => {
+            Some(health::Command::BackupBad { backup, why: health::clipped(&why, health::TEXT_MAX) })
+        }
+        backup::Event::Started(_) | backup::Event::CheckStarted(_) => None,
+    }
 }
 
 /// The beginning of a title: what matters comes first.

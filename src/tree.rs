@@ -9,8 +9,8 @@
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
 //! │  ├─ governance   tokens   decisions   allocator
 //! └─ operations      one_for_one    the same
-//!    ├─ gaps   todos   backup
-//!    └─ scanner   archivist   watch   route.*
+//!    ├─ health   gaps   todos   backup
+//!    └─ monitor   scanner   archivist   watch   route.*
 //! ```
 //!
 //! # Invariants

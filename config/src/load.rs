@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{Bytes, DEFAULT, Door, Files, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place};
+use crate::{Backup, Bytes, DEFAULT, Door, Files, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place};
 
 /// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
@@ -27,6 +27,7 @@ pub struct Config {
     pub http: Http,
     pub log: Log,
     pub supervision: Supervision,
+    pub backup: Backup,
     pub scan: Scan,
     effective: Vec<Effective>,
 }
@@ -152,6 +153,7 @@ impl Config {
             http: Http::read(&mut from),
             log: Log::read(&mut from),
             supervision: Supervision::read(&mut from),
+            backup: Backup::read(&mut from),
             scan: Scan::read(&mut from),
             effective: Vec::new(),
         };

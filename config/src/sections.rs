@@ -98,6 +98,11 @@ pub struct Supervision {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    pub overdue_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     pub file_max: Bytes,
     pub files_max: usize,
@@ -159,6 +164,12 @@ impl Supervision {
             backoff_max: from.span("supervision.backoff_max", Duration::from_millis(1)..=HOUR),
             shutdown_deadline: from.span("supervision.shutdown_deadline", Duration::from_millis(100)..=HOUR / 6),
         }
+    }
+}
+
+impl Backup {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self { overdue_after: from.span("backup.overdue_after", HOUR / 60..=365 * 24 * HOUR) }
     }
 }
 

@@ -44,6 +44,7 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.supervision.backoff_first, Duration::from_millis(100));
     assert_eq!(config.supervision.backoff_max, Duration::from_secs(30));
     assert_eq!(config.supervision.shutdown_deadline, Duration::from_secs(10));
+    assert_eq!(config.backup.overdue_after, Duration::from_hours(24));
     assert_eq!(
         (config.scan.file_max, config.scan.files_max, config.scan.findings_max),
         (Bytes(2 << 20), 100_000, 5_000)

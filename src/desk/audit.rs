@@ -5,6 +5,7 @@ use backup::Backups;
 use door::{Decisions, Denied};
 use gaps::Gaps;
 use governance::Governance;
+use health::Health;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
 use journal::{CONCLUDED, OPENED};
@@ -225,6 +226,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Todos::NAME => refusal::<Todos>(json),
         Allocator::NAME => refusal::<Allocator>(json),
         Backups::NAME => refusal::<Backups>(json),
+        Health::NAME => refusal::<Health>(json),
         _ => None,
     }
 }
@@ -313,6 +315,7 @@ fn kind(record: &Record) -> Option<&'static Kind> {
         Todos::NAME => todos::Event::KINDS,
         Allocator::NAME => allocator::Event::KINDS,
         Backups::NAME => backup::Event::KINDS,
+        Health::NAME => health::Event::KINDS,
         _ => return None,
     };
     kinds.iter().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
@@ -329,6 +332,7 @@ fn body(record: &Record) -> Value {
         Todos::NAME => shown::<todos::Event>(record),
         Allocator::NAME => shown::<allocator::Event>(record),
         Backups::NAME => shown::<backup::Event>(record),
+        Health::NAME => shown::<health::Event>(record),
         _ => Ok(Value::Null),
     }
     .unwrap_or_default()

@@ -264,3 +264,36 @@ fn decisions_read_as_they_were_written() {
         Event::Answered(AnsweredV1 { action: "todo.list".into(), resource: "*".into(), context }),
     ]);
 }
+
+#[test]
+fn health_reads_as_it_was_written() {
+    use health::Event;
+    use health::records::*;
+    let process = kernel::CommandId(TOKEN.0);
+    check(&[
+        Event::Begun(BegunV1 { process, overdue_after: Millis::hours(24), forgotten: NOON, at: LATER }),
+        Event::Up(UpV1 { process, at: LATER }),
+        Event::Raised(RaisedV1 {
+            code: 1,
+            subject: "sop/operations/scanner".into(),
+            severity: 1,
+            detail: "killed".into(),
+            at: NOON,
+            held_until: LATER,
+        }),
+        Event::Cleared(ClearedV1 { code: 1, subject: "sop/operations/scanner".into(), at: LATER }),
+        Event::ChildEnded(ChildEndedV1 {
+            path: "sop/operations/scanner".into(),
+            epoch: 300,
+            exit: 4,
+            text: "panicked: oh".into(),
+            verdict: 1,
+            count: 70_000,
+            first: NOON,
+            last: LATER,
+        }),
+        Event::Silence(SilenceV1 { ends: 3, missed: 300, first: NOON, last: LATER, why: "the disk is full".into() }),
+        Event::BackupMade(BackupMadeV1 { backup: 3, at: NOON }),
+        Event::BackupVerified(BackupVerifiedV1 { backup: 3, made: NOON, at: LATER }),
+    ]);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::store::StoreError;
 use journal::{Durable, Journal, codec, envelope};
@@ -118,6 +118,16 @@ impl<M: Machine> Handle<M> {
     /// Waits until an incarnation has replayed and takes commands.
     pub async fn up(&self) {
         self.reference.up().await;
+    }
+
+    /// Commands that are outstanding now.
+    pub fn outstanding(&self) -> usize {
+        self.ports.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// How many contents are refused because they made the machine fail, in this process.
+    pub fn poisoned(&self) -> usize {
+        self.ports.poison.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The version of the stream that is durable: what a view has seen.

@@ -25,7 +25,7 @@ use tokens::Tokens;
 use crate::{Answer, Ledger, Note};
 
 /// The parts that act for the authority itself; its routes come on top.
-const PARTS: [&str; 6] = ["bootstrap", "clock", "door", "host", "scanner", "watch"];
+const PARTS: [&str; 7] = ["bootstrap", "clock", "door", "host", "monitor", "scanner", "watch"];
 
 /// What was found wanting, and what there was to look at.
 #[derive(Debug, Default)]

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
@@ -135,11 +134,7 @@ impl Committer {
         let started = Instant::now();
         self.log.append_group(group)?;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let figures = &self.shared.figures;
-        figures.groups.fetch_add(1, Ordering::Relaxed);
-        figures.records.fetch_add(group.records as u64, Ordering::Relaxed);
-        figures.sync_micros_last.store(micros, Ordering::Relaxed);
-        figures.sync_micros_max.fetch_max(micros, Ordering::Relaxed);
+        self.shared.figures.stored(group.records, group.bytes, micros);
         Ok(())
     }
 

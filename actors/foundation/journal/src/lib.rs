@@ -23,11 +23,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kernel::{Epoch, Kind, Position, Sequence, Timestamp};
+use kernel::{Epoch, Kind, Millis, Position, Sequence, Timestamp};
 use tokio::sync::watch;
 
 pub use committer::{Append, Entry, Then};
@@ -105,9 +105,17 @@ pub enum Unwritable {
 pub struct Figures {
     pub groups: AtomicU64,
     pub records: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Groups by the time that each took: up to the bound of the same place in [`SYNC_BOUNDS`], and beyond all of them.
+    pub syncs: [AtomicU64; SYNC_BOUNDS.len() + 1],
+    pub sync_micros_sum: AtomicU64,
     pub sync_micros_last: AtomicU64,
     pub sync_micros_max: AtomicU64,
 }
+
+/// Bounds of the classes in [`Figures::syncs`], in microseconds.
+pub const SYNC_BOUNDS: [u64; 13] =
+    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000];
 
 pub(crate) struct Shared {
     path: PathBuf,
@@ -279,8 +287,11 @@ impl Journal {
         if let Some(why) = self.failure() {
             return Err(Unwritable::Failed { why });
         }
-        if self.shared.session.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-            return Err(Unwritable::Closed);
+        // Not waited for: whoever holds it alone is opening or closing, and readiness must be answered meanwhile.
+        match self.shared.session.try_read() {
+            Ok(session) if session.is_some() => {}
+            Err(TryLockError::Poisoned(session)) if session.get_ref().is_some() => {}
+            Ok(_) | Err(_) => return Err(Unwritable::Closed),
         }
         let reserve_bytes = self.shared.limits.reserve_bytes;
         match self.free_bytes() {
@@ -393,6 +404,23 @@ impl Shared {
 }
 
 impl Figures {
+    fn stored(&self, records: usize, bytes: usize, micros: u64) {
+        let class = SYNC_BOUNDS.partition_point(|bound| *bound < micros);
+        self.groups.fetch_add(1, Ordering::Relaxed);
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.syncs[class].fetch_add(1, Ordering::Relaxed);
+        self.sync_micros_sum.fetch_add(micros, Ordering::Relaxed);
+        self.sync_micros_last.store(micros, Ordering::Relaxed);
+        self.sync_micros_max.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// How many groups took longer; `bound` is one of [`SYNC_BOUNDS`].
+    pub fn slower_than(&self, bound: Millis) -> u64 {
+        let beyond = SYNC_BOUNDS.partition_point(|micros| *micros <= bound.0 * 1_000);
+        self.syncs[beyond..].iter().map(|class| class.load(Ordering::Relaxed)).sum()
+    }
+
     pub fn read(&self) -> [(&'static str, u64); 4] {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         [
