@@ -182,7 +182,8 @@ fn judged(verdict: sv::Verdict) -> Option<Verdict> {
         sv::Verdict::Done => Some(Verdict::Done),
         sv::Verdict::Quarantine => Some(Verdict::Quarantine),
         sv::Verdict::Escalate => Some(Verdict::Escalate),
-        sv::Verdict::AsOrdered => None,
+        // And a child that did not come up when it was added is an answer to whoever added it.
+        sv::Verdict::AsOrdered | sv::Verdict::TakeOut => None,
     }
 }
 
