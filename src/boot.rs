@@ -21,6 +21,7 @@ use health::Health;
 use host::{Clock, Handle, Order, View};
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
 use kernel::{Decision, Denial, Epoch, Machine as _, Position, Principal, Refuse as _};
+use nexus::Nexus;
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
@@ -169,6 +170,7 @@ pub struct Parts {
     pub backups: Handle<Backups>,
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
+    pub nexus: Handle<Nexus>,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -206,6 +208,7 @@ impl Parts {
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
             backups: Handle::new(&journal, &clock, limits, None),
+            nexus: Handle::new(&journal, &clock, limits, None),
             door: Arc::new(door),
             places,
             clock,
@@ -227,6 +230,7 @@ impl Parts {
             tokens: self.door.tokens().clone(),
             allocator: self.allocator.clone(),
             health: self.health.clone(),
+            nexus: self.nexus.clone(),
         };
         // Not held: the tree, which holds the monitor, is one of the parts.
         let parts = Arc::downgrade(self);
@@ -253,6 +257,7 @@ impl Parts {
         let mut operations = vec![
             self.health.child(),
             monitor.child(),
+            self.nexus.child(),
             self.gaps.child(),
             self.todos.child(),
             self.backups.child(),

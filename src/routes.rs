@@ -7,6 +7,7 @@
 //!             a claim or its todo ends          -> tokens     revoke the todo's tokens
 //! governance  an emergency stop                 -> tokens     revoke everything
 //! tokens      a subject is revoked              -> allocator  end the subject's leases
+//!             a protocol is revoked             -> nexus      withdraw it, whoever depends on it
 //! backup      one is made, verified, bad        -> health     note
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! ```
@@ -29,7 +30,8 @@ use governance::Governance;
 use health::Health;
 use host::Handle;
 use journal::Journal;
-use kernel::{Machine, Principal};
+use kernel::{Kin, Machine, Principal};
+use nexus::Nexus;
 use supervisors::Child;
 use todos::{TodoId, Todos};
 use tokens::{Grant, Issue, Tokens};
@@ -41,20 +43,22 @@ pub struct Targets {
     pub tokens: Handle<Tokens>,
     pub allocator: Handle<Allocator>,
     pub health: Handle<Health>,
+    pub nexus: Handle<Nexus>,
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 5] = [
+pub const ROUTES: [(&str, &str, &str); 6] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
     (Tokens::NAME, Allocator::NAME, "tokens-allocator"),
     (Backups::NAME, Health::NAME, "backup-health"),
+    (Tokens::NAME, Nexus::NAME, "tokens-nexus"),
 ];
 
 /// One supervised child a route.
 pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
-    let [gaps_todos, todos_tokens, governance_tokens, tokens_allocator, backup_health] =
+    let [gaps_todos, todos_tokens, governance_tokens, tokens_allocator, backup_health, tokens_nexus] =
         ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
@@ -62,6 +66,7 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         route::<Governance, Tokens>(governance_tokens, journal, &targets.tokens, stop_to_tokens),
         route::<Tokens, Allocator>(tokens_allocator, journal, &targets.allocator, revoked_to_allocator),
         route::<Backups, Health>(backup_health, journal, &targets.health, backup_to_health),
+        route::<Tokens, Nexus>(tokens_nexus, journal, &targets.nexus, revoked_to_nexus),
     ]
 }
 
@@ -123,6 +128,12 @@ fn backup_to_health(event: &backup::Event) -> Option<health::Command> {
         }
         backup::Event::Started(_) | backup::Event::CheckStarted(_) => None,
     }
+}
+
+fn revoked_to_nexus(event: &tokens::Event) -> Option<nexus::Command> {
+    let tokens::Event::SubjectRevoked(revoked) = event else { return None };
+    let subject = revoked.subject();
+    (subject.kin == Kin::Protocol).then(|| nexus::Command::Revoked { protocol: subject.name().to_owned() })
 }
 
 /// The beginning of a title: what matters comes first.

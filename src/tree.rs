@@ -9,7 +9,7 @@
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
 //! │  ├─ governance   tokens   decisions   allocator
 //! └─ operations      one_for_one    the same
-//!    ├─ health   gaps   todos   backup
+//!    ├─ health   nexus   gaps   todos   backup
 //!    └─ monitor   scanner   archivist   watch   route.*
 //! ```
 //!

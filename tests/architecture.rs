@@ -12,7 +12,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 const LAYERS: [(&str, &[&str]); 9] = [
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
-    ("machines", &["governance", "tokens", "allocator", "gaps", "todos", "backup", "health"]),
+    ("machines", &["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"]),
     ("config", &["config"]),
     ("foundation", &["journal", "supervisors"]),
     ("host", &["host"]),
@@ -161,7 +161,7 @@ fn nothing_is_started_but_by_supervision() {
 
 #[test]
 fn machines_meet_in_the_routes_only() {
-    let concerns = ["governance", "tokens", "allocator", "gaps", "todos", "backup", "health"];
+    let concerns = ["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"];
     for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("actors/") && name.contains("/src/")) {
         // The door reads two of them by design; a worker serves the one it is named after.
         if name.starts_with("actors/authority/door/") {

@@ -9,7 +9,8 @@ use health::Health;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
 use journal::{CONCLUDED, OPENED};
-use kernel::{CommandId, Denial, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
+use kernel::{CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
+use nexus::Nexus;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use todos::Todos;
@@ -227,6 +228,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Allocator::NAME => refusal::<Allocator>(json),
         Backups::NAME => refusal::<Backups>(json),
         Health::NAME => refusal::<Health>(json),
+        Nexus::NAME => refusal::<Nexus>(json),
         _ => None,
     }
 }
@@ -266,8 +268,23 @@ fn about(record: &Record) -> Value {
     let digest = |value: &Value| value.as_str().is_some_and(|text| text.len() == 64);
     let field = |name: &str| body.get(name).filter(|value| !value.is_null() && !digest(value));
     let words = [
-        "action", "todo", "gap", "scan", "backup", "epoch", "number", "id", "lease", "pool", "fencing", "owner",
-        "root", "resource",
+        "action",
+        "todo",
+        "gap",
+        "scan",
+        "backup",
+        "epoch",
+        "number",
+        "id",
+        "lease",
+        "pool",
+        "fencing",
+        "owner",
+        "root",
+        "protocol",
+        "message",
+        "destination",
+        "resource",
     ];
     let told = words.into_iter().filter_map(|name| field(name).map(|value| (name.to_owned(), value.clone())));
     Value::Object(told.take(3).collect())
@@ -316,6 +333,7 @@ fn kind(record: &Record) -> Option<&'static Kind> {
         Allocator::NAME => allocator::Event::KINDS,
         Backups::NAME => backup::Event::KINDS,
         Health::NAME => health::Event::KINDS,
+        Nexus::NAME => nexus::Event::KINDS,
         _ => return None,
     };
     kinds.iter().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
@@ -333,9 +351,19 @@ fn body(record: &Record) -> Value {
         Allocator::NAME => shown::<allocator::Event>(record),
         Backups::NAME => shown::<backup::Event>(record),
         Health::NAME => shown::<health::Event>(record),
+        Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),
         _ => Ok(Value::Null),
     }
     .unwrap_or_default()
+}
+
+/// What a message holds is shown by `message.show` alone; here stands how much it is, and its digest.
+fn without_payload(mut body: Value) -> Value {
+    if let Some(payload) = body.get_mut("payload") {
+        let bytes: Vec<u8> = serde_json::from_value(payload.take()).unwrap_or_default();
+        *payload = json!({ "bytes": bytes.len(), "blake3": Digest(*blake3::hash(&bytes).as_bytes()) });
+    }
+    body
 }
 
 fn shown<E: Recorded>(record: &Record) -> Result<Value, CodecError> {

@@ -217,6 +217,43 @@ fn backups_read_as_they_were_written() {
 }
 
 #[test]
+fn messages_read_as_they_were_written() {
+    use nexus::Event;
+    use nexus::records::*;
+    let (message, destination) = (COMMAND, || "SCP".to_owned());
+    check(&[
+        Event::Admitted(AdmittedV1 {
+            protocol: "ARP".into(),
+            depends_on: vec!["SCP".into()],
+            speaks_to: vec!["ARP".into(), "SCP".into()],
+            at: NOON,
+        }),
+        Event::Withdrawn(WithdrawnV1 { protocol: "ARP".into(), reason: "done".into(), revoked: true, at: LATER }),
+        Event::ProtocolForgotten(ProtocolForgottenV1 { protocol: "ARP".into() }),
+        Event::Sent(SentV1 {
+            message,
+            source: "protocol/ARP".into(),
+            destination: destination(),
+            priority: 3,
+            kind: "route.changed".into(),
+            content_type: "application/json".into(),
+            payload: vec![0, 127, 128, 255],
+            lifetime: Millis::hours(24),
+            cause: Some(CommandId(TOKEN.0)),
+            ticket: 300,
+            at: NOON,
+            expires_at: LATER,
+        }),
+        Event::Delivered(DeliveredV1 { message, destination: destination(), at: LATER }),
+        Event::Failed(FailedV1 { message, destination: destination(), attempt: 5, why: "no".into(), at: LATER }),
+        Event::Died(DiedV1 { message, destination: destination(), death: 2, why: "gone".into(), at: LATER }),
+        Event::Requeued(RequeuedV1 { message, destination: destination(), ticket: 301, at: NOON, expires_at: LATER }),
+        Event::Discarded(DiscardedV1 { message, destination: destination(), at: LATER }),
+        Event::Forgotten(ForgottenV1 { message, destination: destination(), at: LATER }),
+    ]);
+}
+
+#[test]
 fn todos_read_as_they_were_written() {
     use todos::Event;
     use todos::records::*;

@@ -16,6 +16,7 @@ use http::{Api, Call, HttpActor, Refused, Source};
 use journal::WrapLog;
 use journal::envelope::Record;
 use kernel::{CommandId, Kin, Principal, Sequence};
+use nexus::Nexus;
 use serde_json::{Value, json};
 use sop::boot::Parts;
 use sop::desk::Desk;
@@ -101,10 +102,11 @@ impl Authority {
     /// # Panics
     /// If a machine that runs, or a view of one, is not what the records make.
     pub async fn lives_as_recorded(&self, records: &[Record]) {
-        let Parts { todos, gaps, allocator, backups, door, .. } = &*self.parts;
+        let Parts { todos, gaps, allocator, backups, nexus, door, .. } = &*self.parts;
         assert_eq!(todos.inspect(Todos::clone).await.expect("it is up"), replay(records));
         assert_eq!(allocator.inspect(Allocator::clone).await.expect("it is up"), replay(records));
         assert_eq!(gaps.inspect(Gaps::clone).await.expect("it is up"), replay(records));
+        assert_eq!(nexus.inspect(Nexus::clone).await.expect("it is up"), replay(records));
         assert_eq!(backups.inspect(Backups::clone).await.expect("it is up"), replay(records));
         assert_eq!(door.tokens().inspect(Tokens::clone).await.expect("it is up"), replay(records));
         assert_eq!(door.tokens_view().read(Tokens::clone), replay(records));
