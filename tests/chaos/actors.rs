@@ -9,10 +9,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use door::Secret;
+use journal::codec;
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
-use kernel::{CommandId, Sequence};
-use kit::judge::judge;
+use kernel::{CommandId, Recorded, Sequence};
+use kit::judge::{judge, known_at};
+use kit::restored::{Origin, differs, in_process};
 use kit::work::{Pool, Worker};
 use kit::{Answer, Authority, Client, Dice, Ledger, Line, Lost, adopt_starter, seed};
 use serde_json::{Value, json};
@@ -64,12 +66,15 @@ async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice
     println!("SOP_SEED={seed}: {} kills, {judgement}", killed.values().sum::<usize>());
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
-    assert!(judgement.granted > 0, "{judgement:?}");
+    assert!(judgement.granted > 0 && judgement.revoked > 0 && judgement.backups > 0, "{judgement:?}");
     assert!(killed.values().all(|times| 2 <= *times), "{killed:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
     assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
     authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());
+    let origin = Origin { data: &home.path().join("data"), records: &records, ledgers: &ledgers };
+    let restored = origin.is_restored_by(in_process, GENEROUS).await;
+    println!("SOP_SEED={seed}: {restored} backups restored");
     a_judge_who_sees(&records, &ledgers);
 }
 
@@ -79,7 +84,7 @@ struct Crew(JoinSet<Ledger>);
 impl Crew {
     fn start(authority: &Authority, home: &Path, seed: u64, stop: &Arc<AtomicBool>) -> Self {
         let line: Arc<dyn Line> = Arc::new(authority.clone());
-        let (pool, mut crew) = (Arc::<Pool>::default(), JoinSet::new());
+        let (pool, mut crew) = (Arc::new(Pool::with_backups()), JoinSet::new());
         for number in 0..CLIENTS {
             let root = scanned(home, number % ROOTS);
             let mut worker = worker(number, &line, &authority.root, seed, &pool, &root);
@@ -175,12 +180,6 @@ fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
     });
     let told = told.max().expect("tokens were issued");
     let at = usize::try_from(told.0 - 1).unwrap();
-    let renumbered = |mut records: Vec<Record>| {
-        for (sequence, record) in (1..).zip(&mut records) {
-            record.sequence = Sequence(sequence);
-        }
-        records
-    };
     let mut lost = records.to_vec();
     lost.remove(at);
     let mut twice = records.to_vec();
@@ -189,9 +188,86 @@ fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
     "agent/thief".clone_into(&mut stolen[at].principal);
     let mut unasked = records.to_vec();
     unasked[at].command_id.0 ^= 1;
-    for (what, tampered) in [("lost", lost), ("twice", twice), ("stolen", stolen), ("unasked", unasked)] {
-        assert_ne!(judge(&renumbered(tampered), ledgers).complaints, [""; 0], "{what} is not seen");
+    let other_owner = rewritten(records, |event: &mut allocator::Event| {
+        if let allocator::Event::OwnerRevoked(revoked) = event {
+            "agent/nobody".clone_into(&mut revoked.owner);
+        }
+    });
+    let other_place = rewritten(records, |event: &mut backup::Event| {
+        if let backup::Event::Completed(made) = event {
+            made.last -= 1;
+        }
+    });
+    for (what, tampered, words) in [
+        ("lost", lost, "recorded"),
+        ("twice", twice, "is not recorded once and whole"),
+        ("stolen", stolen, "asked by"),
+        ("unasked", unasked, "nobody asked"),
+        ("used", used_after_revocation(records), "whose subject was revoked"),
+        ("kept", other_owner, "is open after the revocation came"),
+        ("misplaced", other_place, "does not end where it was asked for"),
+    ] {
+        let complaints = judge(&renumbered(tampered), ledgers).complaints;
+        assert!(complaints.iter().any(|complaint| complaint.contains(words)), "{what} is not seen: {complaints:?}");
     }
+
+    let there = &records[..=at];
+    let mut changed = there.to_vec();
+    *changed[at].body.last_mut().expect("an issue has a body") ^= 1;
+    for (what, restored) in [("less", &there[..at]), ("more", &records[..=at + 1]), ("changed", &changed)] {
+        assert_ne!(differs(records, told, restored), None, "{what} is not seen");
+    }
+    assert_eq!(differs(records, told, there), None);
+    let unheard = |known: &[Ledger]| {
+        let complaints = judge(&renumbered(there[..at].to_vec()), known).complaints;
+        complaints.into_iter().any(|complaint| complaint.contains(&format!("was acknowledged at {told} ")))
+    };
+    assert!(unheard(&known_at(told, records, ledgers)), "an answer that was not restored is not seen");
+    assert!(!unheard(&known_at(Sequence(told.0 - 1), records, ledgers)), "what came later is not missing");
+}
+
+fn renumbered(mut records: Vec<Record>) -> Vec<Record> {
+    for (sequence, record) in (1..).zip(&mut records) {
+        record.sequence = Sequence(sequence);
+    }
+    records
+}
+
+/// With another body in each record of one kind of fact.
+fn rewritten<E: Recorded + Clone + PartialEq>(records: &[Record], change: impl Fn(&mut E)) -> Vec<Record> {
+    let mut records = records.to_vec();
+    for record in &mut records {
+        let Ok(event) = codec::read::<E>((record.kind_id, record.schema), &record.body) else { continue };
+        let mut other = event.clone();
+        change(&mut other);
+        if other != event {
+            record.body = codec::write(&other).unwrap().bytes;
+        }
+    }
+    records
+}
+
+/// With a revocation that lies before a use which it came after.
+fn used_after_revocation(records: &[Record]) -> Vec<Record> {
+    let facts = |record: &Record| codec::read::<tokens::Event>((record.kind_id, record.schema), &record.body).ok();
+    let mut subjects = BTreeMap::new();
+    let mut used = BTreeMap::new();
+    for (place, record) in records.iter().enumerate() {
+        match facts(record) {
+            Some(tokens::Event::Issued(issued)) => drop(subjects.insert(issued.id, issued.subject)),
+            Some(tokens::Event::Consumed(consumed)) => drop(used.insert(subjects[&consumed.id].clone(), place)),
+            Some(tokens::Event::SubjectRevoked(revoked)) => {
+                if let Some(earlier) = used.get(&revoked.subject) {
+                    let mut records = records.to_vec();
+                    let revocation = records.remove(place);
+                    records.insert(*earlier, revocation);
+                    return records;
+                }
+            }
+            _ => {}
+        }
+    }
+    panic!("nobody was revoked who had used a token");
 }
 
 /// Once it is to, fails after some groups, before or after the last came to the disk: whoever asked cannot know which.
@@ -258,7 +334,7 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     adopt_starter(&mut setup, &authority.root).await;
     let present = Present(Arc::new(RwLock::new(authority.clone())));
     let line: Arc<dyn Line> = Arc::new(present.clone());
-    let (root, pool) = (authority.root.clone(), Arc::<Pool>::default());
+    let (root, pool) = (authority.root.clone(), Arc::new(Pool::with_backups()));
     let stop = Arc::new(AtomicBool::new(false));
     let mut crew = JoinSet::new();
     for number in 0..CLIENTS {
@@ -294,10 +370,13 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     println!("SOP_SEED={seed}: {FAILURES} failures, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.repeated > 0, "{judgement:?}");
-    assert!(judgement.granted > 0, "{judgement:?}");
+    assert!(judgement.granted > 0 && judgement.backups > 0, "{judgement:?}");
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
     authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());
+    let origin = Origin { data: &data, records: &records, ledgers: &ledgers };
+    let restored = origin.is_restored_by(in_process, GENEROUS).await;
+    println!("SOP_SEED={seed}: {restored} backups restored");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,14 @@
 //! The daemon itself is killed at random moments, again and again over one data directory, while clients work over its
 //! socket; what it acknowledged is there after each start, and nothing is done twice.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kernel::Sequence;
+use kit::restored::Origin;
 use kit::work::{Pool, Worker};
 use kit::{Authority, Client, Daemon, Dice, Ledger, Line, adopt_starter, seed};
 use tempfile::TempDir;
@@ -43,7 +46,7 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
     adopt_starter(&mut setup, &root).await;
 
     let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(0)));
-    let (pool, mut crew) = (Arc::<Pool>::default(), JoinSet::new());
+    let (pool, mut crew) = (Arc::new(Pool::with_backups()), JoinSet::new());
     for number in 0..CLIENTS {
         let scanned = home.path().join(format!("root{}", number % ROOTS));
         std::fs::create_dir_all(&scanned).unwrap();
@@ -82,11 +85,20 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
     println!("SOP_SEED={seed}: {ROUNDS} kills, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}\n{}", daemon.stderr());
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
-    assert!(judgement.granted > 0, "{judgement:?}");
+    assert!(judgement.granted > 0 && judgement.backups > 0, "{judgement:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
     assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
     authority.lives_as_recorded(&records).await;
     assert!(authority.stop().await.is_graceful());
+
+    let origin = Origin { data: &daemon.data, records: &records, ledgers: &ledgers };
+    let restore = |backup: &Path, data: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sop"));
+        let done = command.args(["backup", "restore"]).arg(backup).arg("--data").arg(data).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let restored = origin.is_restored_by(restore, CONFIGURATION).await;
+    println!("SOP_SEED={seed}: {restored} backups restored");
 }
 
 /// Killed at some moment of its start, or as soon as it answers, which is before it is ready.

@@ -110,6 +110,28 @@ impl Client {
             self.line.again().await;
         }
     }
+
+    /// Asks again and again, each time anew, until what is shown is `so`.
+    ///
+    /// # Panics
+    /// If it is denied, or not so in very many attempts.
+    pub async fn until(
+        &mut self,
+        by: &Principal,
+        bearer: &str,
+        action: &'static str,
+        arguments: Value,
+        so: impl Fn(&Value) -> bool,
+    ) -> Value {
+        for _ in 0..ATTEMPTS_MAX {
+            let shown = self.ask(Some(by), bearer, action, arguments.clone()).await.yes();
+            if so(&shown) {
+                return shown;
+            }
+            self.line.again().await;
+        }
+        panic!("{} {action} {arguments} never shows it", self.ledger.client);
+    }
 }
 
 /// Whether the remedy is to repeat with the same id.

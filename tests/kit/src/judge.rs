@@ -7,16 +7,19 @@
 //! 4. nothing is recorded that no client asked, in its own name, or that is not the work of a known part;
 //! 5. a use of a token is spent once, before the one effect that rests on it, and is not given back after;
 //! 6. every fact that a route carries was carried once, in order, and has come to what it is for;
-//! 7. no pool is leased over its capacity at any point, no fencing number is given twice, and what waits is granted in order.
+//! 7. no pool is leased over its capacity at any point, no fencing number is given twice, and what waits is granted in order;
+//! 8. once a subject was revoked no token that it had is used, and once the allocator heard of it no lease that it had stays;
+//! 9. every backup that was asked for was made, and ends where it was asked for; none failed or was found broken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use allocator::{Allocator, LeaseId};
+use backup::Backups;
 use gaps::Gaps;
 use journal::codec;
 use journal::envelope::{self, Record};
-use kernel::{CommandId, Kin, Machine, Millis, Principal, Sequence, Timestamp, TokenId};
+use kernel::{CommandId, Digest, Kin, Machine, Millis, Principal, Sequence, Timestamp, TokenId};
 use serde_json::Value;
 use sop::routes::ROUTES;
 use todos::{TodoId, Todos};
@@ -25,7 +28,7 @@ use tokens::Tokens;
 use crate::{Answer, Ledger, Note};
 
 /// The parts that act for the authority itself; its routes come on top.
-const PARTS: [&str; 7] = ["bootstrap", "clock", "door", "host", "monitor", "scanner", "watch"];
+const PARTS: [&str; 8] = ["archivist", "bootstrap", "clock", "door", "host", "monitor", "scanner", "watch"];
 
 /// What was found wanting, and what there was to look at.
 #[derive(Debug, Default)]
@@ -43,16 +46,25 @@ pub struct Judgement {
     pub paid: usize,
     /// Leases that were granted.
     pub granted: usize,
+    /// Leases, held or waited for, that ended because their owner was revoked.
+    pub revoked: usize,
+    /// Backups that were made.
+    pub backups: usize,
 }
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { records, acknowledged, denied, unrecorded, repeated, routed, paid, granted, .. } = self;
+        let Self { records, acknowledged, denied, unrecorded, repeated, routed, .. } = self;
+        let Self { paid, granted, revoked, backups, .. } = self;
         write!(
             f,
             "{records} records; {acknowledged} acknowledged, {denied} denied ({unrecorded} of them while nothing "
         )?;
-        write!(f, "could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token, {granted} leased")
+        write!(
+            f,
+            "could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token; {granted} leased, "
+        )?;
+        write!(f, "{revoked} of that revoked; {backups} backups")
     }
 }
 
@@ -84,12 +96,42 @@ pub fn judge(records: &[Record], ledgers: &[Ledger]) -> Judgement {
     judgement.as_asked(records, ledgers);
     judgement.uses(records);
     judgement.routes(records, &commands);
+    judgement.revocations(records);
     judgement.leases(records);
+    judgement.backups(records);
     // Records that contradict each other make no state to look at.
     if judgement.complaints.is_empty() {
         judgement.ends(records);
     }
     judgement
+}
+
+/// What clients knew when all up to `last` was recorded and nothing after: an answer whose record lies later was not heard.
+pub fn known_at(last: Sequence, records: &[Record], ledgers: &[Ledger]) -> Vec<Ledger> {
+    let mut places: BTreeMap<(CommandId, &str), Sequence> = BTreeMap::new();
+    let mut first: BTreeMap<CommandId, Sequence> = BTreeMap::new();
+    for record in records {
+        places.entry((record.command_id, record.stream.as_str())).or_insert(record.sequence);
+        first.entry(record.command_id).or_insert(record.sequence);
+    }
+    let answered = |note: &Note| match &note.answer {
+        Answer::Unknown => None,
+        Answer::Done { first, .. } => Some(*first),
+        Answer::Shown | Answer::Denied { decision: None, .. } => places.get(&(note.id, stream(note.action))).copied(),
+        Answer::Denied { decision: Some(id), .. } => {
+            let places = [(*id, "decisions"), (note.id, stream(note.action))].map(|place| places.get(&place).copied());
+            places.into_iter().flatten().next()
+        }
+    };
+    let known = |ledger: &Ledger| {
+        let asked = |note: &&Note| first.get(&note.id).is_none_or(|first| *first <= last);
+        let notes = ledger.notes.iter().filter(asked).cloned().map(|note| {
+            let later = answered(&note).is_some_and(|answered| last < answered);
+            Note { answer: if later { Answer::Unknown } else { note.answer.clone() }, ..note }
+        });
+        Ledger { client: ledger.client.clone(), notes: notes.collect() }
+    };
+    ledgers.iter().map(known).collect()
 }
 
 /// The state that the records of one stream make.
@@ -104,11 +146,14 @@ pub fn replay<M: Machine>(records: &[Record]) -> M {
 
 /// The facts of one machine.
 fn facts<M: Machine>(records: &[Record]) -> impl Iterator<Item = (&Record, M::Event)> {
-    let own = records.iter().filter(|record| record.stream == M::NAME && 100 <= record.kind_id);
-    own.map(|record| {
-        let event = codec::read((record.kind_id, record.schema), &record.body);
-        (record, event.unwrap_or_else(|error| panic!("record {}: {error}", record.sequence)))
-    })
+    let own = records.iter().filter(|record| record.stream == M::NAME);
+    own.filter_map(|record| fact::<M>(record).map(|event| (record, event)))
+}
+
+/// What a record of a machine's stream says happened, if anything.
+fn fact<M: Machine>(record: &Record) -> Option<M::Event> {
+    let event = || codec::read((record.kind_id, record.schema), &record.body);
+    (100 <= record.kind_id).then(|| event().unwrap_or_else(|error| panic!("record {}: {error}", record.sequence)))
 }
 
 impl Judgement {
@@ -322,61 +367,43 @@ impl Judgement {
                 None | Some(_) => {}
             }
         }
+        for (record, event) in facts::<Tokens>(records) {
+            let at = record.sequence;
+            let ended = carried.get(&("tokens-allocator", at)).map(|command| &command.first().answer);
+            if matches!(event, tokens::Event::SubjectRevoked(_)) && !matches!(ended, Some(envelope::Answer::Reply(_))) {
+                self.complain(format!("the revocation of record {at} has not come to the allocator"));
+            }
+        }
+    }
+
+    fn revocations(&mut self, records: &[Record]) {
+        let mut subjects: BTreeMap<TokenId, String> = BTreeMap::new();
+        for (record, event) in facts::<Tokens>(records) {
+            let at = record.sequence;
+            match event {
+                tokens::Event::Issued(issued) => drop(subjects.insert(issued.id, issued.subject)),
+                tokens::Event::SubjectRevoked(revoked) => subjects.retain(|_, subject| *subject != revoked.subject),
+                tokens::Event::Consumed(consumed) if !subjects.contains_key(&consumed.id) => {
+                    self.complain(format!("record {at} uses {}, whose subject was revoked", consumed.id));
+                }
+                _ => {}
+            }
+        }
     }
 
     fn leases(&mut self, records: &[Record]) {
         let mut pools: BTreeMap<String, Counted> = BTreeMap::new();
-        for (record, event) in facts::<Allocator>(records) {
+        let mut owners: BTreeMap<LeaseId, String> = BTreeMap::new();
+        let subjects: BTreeMap<Sequence, String> = facts::<Tokens>(records)
+            .filter_map(|(record, event)| match event {
+                tokens::Event::SubjectRevoked(revoked) => Some((record.sequence, revoked.subject)),
+                _ => None,
+            })
+            .collect();
+        for record in records.iter().filter(|record| record.stream == Allocator::NAME) {
             let at = record.sequence;
-            match &event {
-                allocator::Event::Defined(defined) => {
-                    pools.entry(defined.pool.clone()).or_default().capacity = defined.capacity;
-                }
-                allocator::Event::Resized(resized) => {
-                    pools.entry(resized.pool.clone()).or_default().capacity = resized.capacity;
-                }
-                allocator::Event::Queued(queued) => {
-                    let pool = pools.entry(queued.pool.clone()).or_default();
-                    pool.waiting.insert(queued.lease, (queued.stands, queued.ticket));
-                }
-                allocator::Event::Granted(granted) => {
-                    self.granted += 1;
-                    let pool = pools.entry(granted.pool.clone()).or_default();
-                    if granted.fencing <= pool.fencing {
-                        self.complain(format!("record {at} gives number {} after {}", granted.fencing, pool.fencing));
-                    }
-                    pool.fencing = granted.fencing;
-                    let below = u64::from(allocator::PRIORITY_MAX - granted.priority);
-                    let stands = granted.asked_at + Millis(below * allocator::PRIORITY_STEP.0);
-                    // Who never waited came after all that wait.
-                    let place = pool.waiting.remove(&granted.lease).unwrap_or((stands, u64::MAX));
-                    if pool.waiting.values().any(|other| *other < place) {
-                        self.complain(format!("record {at} grants {} before its turn", granted.lease));
-                    }
-                    pool.held.insert(granted.lease, (granted.amount, granted.expires_at));
-                }
-                allocator::Event::Renewed(renewed) => {
-                    let held = pools.values_mut().find_map(|pool| pool.held.get_mut(&renewed.lease));
-                    match held {
-                        Some((_, expires_at)) => *expires_at = renewed.expires_at,
-                        None => self.complain(format!("record {at} renews what is not held")),
-                    }
-                }
-                allocator::Event::Released(released) => {
-                    for pool in pools.values_mut() {
-                        pool.held.remove(&released.lease);
-                    }
-                }
-                allocator::Event::Withdrawn(withdrawn) => {
-                    for pool in pools.values_mut() {
-                        pool.waiting.remove(&withdrawn.lease);
-                    }
-                }
-                allocator::Event::Expired(expired) => {
-                    let pool = pools.entry(expired.pool.clone()).or_default();
-                    pool.held.retain(|_, (_, expires_at)| expired.at < *expires_at);
-                }
-                allocator::Event::OwnerRevoked(_) => self.complain(format!("record {at}: nobody revoked an owner")),
+            if let Some(event) = fact::<Allocator>(record) {
+                self.lease(at, &event, &mut pools, &mut owners);
             }
             for (name, pool) in &pools {
                 let leased: u64 = pool.held.values().map(|(amount, _)| amount).sum();
@@ -384,6 +411,109 @@ impl Judgement {
                     let capacity = pool.capacity;
                     self.complain(format!("at record {at} {leased} of {name} are leased, and there are {capacity}"));
                 }
+            }
+            let heard = record.cause.filter(|_| record.count <= record.index + 1);
+            let Some(subject) = heard.and_then(|cause| subjects.get(&cause)) else { continue };
+            for lease in pools.values().flat_map(Counted::open).filter(|lease| owners.get(lease) == Some(subject)) {
+                self.complain(format!("{lease} of {subject} is open after the revocation came, at record {at}"));
+            }
+        }
+    }
+
+    /// One fact of the allocator.
+    fn lease(
+        &mut self,
+        at: Sequence,
+        event: &allocator::Event,
+        pools: &mut BTreeMap<String, Counted>,
+        owners: &mut BTreeMap<LeaseId, String>,
+    ) {
+        match event {
+            allocator::Event::Defined(defined) => {
+                pools.entry(defined.pool.clone()).or_default().capacity = defined.capacity;
+            }
+            allocator::Event::Resized(resized) => {
+                pools.entry(resized.pool.clone()).or_default().capacity = resized.capacity;
+            }
+            allocator::Event::Queued(queued) => {
+                let pool = pools.entry(queued.pool.clone()).or_default();
+                pool.waiting.insert(queued.lease, (queued.stands, queued.ticket));
+                owners.insert(queued.lease, queued.owner.clone());
+            }
+            allocator::Event::Granted(granted) => {
+                self.granted += 1;
+                let pool = pools.entry(granted.pool.clone()).or_default();
+                if granted.fencing <= pool.fencing {
+                    self.complain(format!("record {at} gives number {} after {}", granted.fencing, pool.fencing));
+                }
+                pool.fencing = granted.fencing;
+                let below = u64::from(allocator::PRIORITY_MAX - granted.priority);
+                let stands = granted.asked_at + Millis(below * allocator::PRIORITY_STEP.0);
+                // Who never waited came after all that wait.
+                let place = pool.waiting.remove(&granted.lease).unwrap_or((stands, u64::MAX));
+                if pool.waiting.values().any(|other| *other < place) {
+                    self.complain(format!("record {at} grants {} before its turn", granted.lease));
+                }
+                pool.held.insert(granted.lease, (granted.amount, granted.expires_at));
+                owners.insert(granted.lease, granted.owner.clone());
+            }
+            allocator::Event::Renewed(renewed) => {
+                let held = pools.values_mut().find_map(|pool| pool.held.get_mut(&renewed.lease));
+                match held {
+                    Some((_, expires_at)) => *expires_at = renewed.expires_at,
+                    None => self.complain(format!("record {at} renews what is not held")),
+                }
+            }
+            allocator::Event::Released(released) => {
+                for pool in pools.values_mut() {
+                    pool.held.remove(&released.lease);
+                }
+            }
+            allocator::Event::Withdrawn(withdrawn) => {
+                for pool in pools.values_mut() {
+                    pool.waiting.remove(&withdrawn.lease);
+                }
+            }
+            allocator::Event::Expired(expired) => {
+                let pool = pools.entry(expired.pool.clone()).or_default();
+                pool.held.retain(|_, (_, expires_at)| expired.at < *expires_at);
+            }
+            allocator::Event::OwnerRevoked(revoked) => {
+                for pool in pools.values_mut() {
+                    let before = pool.open().count();
+                    let others = |lease: &LeaseId| owners.get(lease) != Some(&revoked.owner);
+                    pool.held.retain(|lease, _| others(lease));
+                    pool.waiting.retain(|lease, _| others(lease));
+                    self.revoked += before - pool.open().count();
+                }
+            }
+        }
+    }
+
+    fn backups(&mut self, records: &[Record]) {
+        let mut before: BTreeMap<u64, (u64, Digest)> = BTreeMap::new();
+        for (record, event) in facts::<Backups>(records) {
+            let at = record.sequence;
+            match event {
+                backup::Event::Started(started) => {
+                    before.insert(started.backup, (at.0 - 1, record.previous));
+                }
+                backup::Event::Completed(made) => {
+                    self.backups += 1;
+                    if before.get(&made.backup) != Some(&(made.last, made.head)) || made.entries != made.last {
+                        self.complain(format!(
+                            "record {at}: backup-{} does not end where it was asked for",
+                            made.backup
+                        ));
+                    }
+                }
+                backup::Event::Failed(failed) => {
+                    self.complain(format!("record {at}: backup-{} failed: {}", failed.backup, failed.why));
+                }
+                backup::Event::Broken(broken) => {
+                    self.complain(format!("record {at}: backup-{} is broken: {}", broken.backup, broken.why));
+                }
+                backup::Event::CheckStarted(_) | backup::Event::Verified(_) => {}
             }
         }
     }
@@ -408,7 +538,10 @@ impl Judgement {
         for token in &issued {
             let todo = TodoId(token.grant.todo().expect("the filter asked for them"));
             let holds = holding.get(&todo) == Some(&token.id);
-            if holds != (token.state == tokens::State::Active) && token.state != tokens::State::Exhausted {
+            // The claim is still to be given back.
+            let of_revoked = token.revocation.as_ref().is_some_and(|by| by.reason == tokens::Reason::SubjectRevoked);
+            if !of_revoked && holds != (token.state == tokens::State::Active) && token.state != tokens::State::Exhausted
+            {
                 let state = token.state;
                 self.complain(format!("{todo} is held by {:?}, and {} is {state:?}", holding.get(&todo), token.id));
             }
@@ -424,6 +557,10 @@ impl Judgement {
         for running in gaps.outstanding() {
             self.complain(format!("{} has not finished", running.scan));
         }
+        let backups: Backups = replay(records);
+        if let Some(work) = backups.outstanding() {
+            self.complain(format!("{} is being worked on", work.backup()));
+        }
     }
 }
 
@@ -434,6 +571,12 @@ struct Counted {
     fencing: u64,
     held: BTreeMap<LeaseId, (u64, Timestamp)>,
     waiting: BTreeMap<LeaseId, (Timestamp, u64)>,
+}
+
+impl Counted {
+    fn open(&self) -> impl Iterator<Item = &LeaseId> {
+        self.held.keys().chain(self.waiting.keys())
+    }
 }
 
 fn reads(action: &str) -> bool {
@@ -448,6 +591,7 @@ fn stream(action: &str) -> &'static str {
         "todo" => Todos::NAME,
         "gap" => Gaps::NAME,
         "resource" | "lease" => Allocator::NAME,
+        "backup" => Backups::NAME,
         "policy" => "governance",
         noun => panic!("no client asks for {noun}"),
     }

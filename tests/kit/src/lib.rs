@@ -10,6 +10,7 @@ mod daemon;
 mod dice;
 pub mod judge;
 mod ledger;
+pub mod restored;
 pub mod work;
 
 pub use authority::{Authority, adopt_starter, root};

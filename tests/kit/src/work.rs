@@ -1,8 +1,8 @@
-//! The work of one client: it issues, consumes and revokes tokens, scans, claims, leases and releases, sometimes forges, and
-//! says at once when it is told something that cannot be.
+//! The work of one client: it issues, consumes and revokes tokens, scans, claims, leases and releases, takes back all that an
+//! agent may do, asks for backups, sometimes forges, and says at once when it is told something that cannot be.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use door::{Secret, SecretKind};
 use kernel::{CommandId, Digest, Kin, Principal, Timestamp};
@@ -14,9 +14,21 @@ use crate::{Client, Dice, Told};
 /// A line that a scan takes for something still to be done.
 const MARKER: &str = concat!("// TO", "DO: mend this\n");
 
-/// Single-use tokens that everybody may try to use.
+/// What all workers share.
 #[derive(Default)]
-pub struct Pool(Mutex<Vec<Held>>);
+pub struct Pool {
+    /// Single-use tokens that everybody may try to use.
+    tokens: Mutex<Vec<Held>>,
+    backups: Option<Mutex<Backups>>,
+}
+
+/// When backups are asked for: seldom, and less so the longer it takes, for each holds all before it.
+struct Backups {
+    /// Turns that have been taken, by all together.
+    turns: u64,
+    /// The turn that asks for the next one.
+    next: u64,
+}
 
 /// A token, with the secret.
 #[derive(Clone, Debug)]
@@ -66,7 +78,10 @@ impl Worker {
     /// # Panics
     /// If it is told what cannot be.
     pub async fn turn(&mut self) {
-        match self.dice.below(19) {
+        if self.pool.wants_backup() {
+            return self.backup().await;
+        }
+        match self.dice.below(20) {
             0..4 => self.issue().await,
             4..8 => self.consume().await,
             8 => self.revoke().await,
@@ -75,6 +90,7 @@ impl Worker {
             13 => self.scan().await,
             14 => self.look().await,
             15..18 => self.lease().await,
+            18 => self.revoke_all().await,
             _ => self.forge().await,
         }
     }
@@ -135,7 +151,8 @@ impl Worker {
         let Some(held) = held else { return self.issue().await };
         let request = Digest(self.dice.bytes());
         let told = self.spend(&held, request).await;
-        assert!(matches!(told.code(), None | Some("tokens.exhausted")), "{told:?}");
+        // Everything of its subject may have been revoked meanwhile.
+        assert!(matches!(told.code(), None | Some("tokens.exhausted" | "tokens.revoked")), "{told:?}");
         self.pool.lock().retain(|other| other.id != held.id);
     }
 
@@ -154,6 +171,27 @@ impl Worker {
         let request = Digest(self.dice.bytes());
         let told = self.spend(&held, request).await;
         assert_eq!(told.code(), Some("tokens.revoked"), "{}: revocation is final", self.name);
+    }
+
+    /// Takes back all that the agent may do: its tokens end with the answer, what it leases a little later, by a route.
+    async fn revoke_all(&mut self) {
+        let Some(lease) = self.lease.take() else { return self.lease().await };
+        let told = self.as_operator("token.revoke", json!({ "subject": self.agent })).await.yes();
+        let alive = self.own.len() as u64;
+        assert!(alive <= told["revoked"].as_u64().expect("a number"), "{}: {alive} were alive", self.name);
+        for held in std::mem::take(&mut self.own) {
+            let request = Digest(self.dice.bytes());
+            let told = self.spend(&held, request).await;
+            assert_eq!(told.code(), Some("tokens.revoked"), "{}: no token of it works", self.name);
+        }
+        if let Some((todo, token)) = self.claim.take() {
+            let told = self.as_agent(&token, "todo.submit", json!({ "todo": todo, "note": "mended" })).await;
+            assert_eq!(told.code(), Some("tokens.revoked"), "{}: nor that of its claim", self.name);
+            self.as_operator("todo.release", json!({ "todo": todo })).await.yes();
+        }
+        let (by, secret) = (root(), self.operator.clone());
+        let is_revoked = |shown: &Value| shown["state"] == "revoked";
+        self.client.until(&by, secret.expose(), "lease.show", json!({ "lease": lease }), is_revoked).await;
     }
 
     /// Takes a todo by a token that is good for one claim, or goes on with the one that is held.
@@ -245,6 +283,26 @@ impl Worker {
         }
     }
 
+    /// Asks for a backup, and sometimes waits for it and has it read again.
+    async fn backup(&mut self) {
+        let wait = self.dice.one_in(2);
+        let told = self.as_operator("backup.create", json!({ "wait": wait })).await;
+        let made = match told {
+            Told::Yes(made) => made,
+            Told::No(denial) => return assert_eq!(denial.code, "backup.busy", "{}: {denial}", self.name),
+        };
+        if !wait {
+            return;
+        }
+        assert!(made["state"] == "complete" || made["state"] == "verified", "{}: {made}", self.name);
+        let again = json!({ "backup": made["backup"], "wait": self.dice.one_in(2) });
+        let told = self.as_operator("backup.verify", again.clone()).await;
+        match told {
+            Told::Yes(read) => assert!(again["wait"] == false || read["state"] == "verified", "{}: {read}", self.name),
+            Told::No(denial) => assert_eq!(denial.code, "backup.busy", "{}: {denial}", self.name),
+        }
+    }
+
     async fn look(&mut self) {
         self.as_operator("audit.list", json!({ "limit": 5 })).await.yes();
         if let Some(held) = self.own.last().cloned() {
@@ -271,7 +329,24 @@ impl Worker {
 }
 
 impl Pool {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For workers that ask for backups, too.
+    pub fn with_backups() -> Self {
+        Self { backups: Some(Mutex::new(Backups { turns: 0, next: 50 })), ..Self::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a turn, and says whether it is one for a backup.
+    fn wants_backup(&self) -> bool {
+        let Some(backups) = &self.backups else { return false };
+        let mut backups = backups.lock().unwrap_or_else(PoisonError::into_inner);
+        backups.turns += 1;
+        let wanted = backups.next <= backups.turns;
+        if wanted {
+            backups.next *= 2;
+        }
+        wanted
     }
 }
