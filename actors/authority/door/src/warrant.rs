@@ -10,16 +10,17 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kernel::{Decision, Denial, Layer, Position, Timestamp, TokenId, TokenUse};
+use kernel::{Decision, Denial, Layer, Position, Principal, Timestamp, TokenId, TokenUse};
 use tokens::{State, Token, Tokens};
 
 use crate::judge::{EXPIRED, alive, gone, under};
-use crate::{Ask, Denied, Door, Secret, Verdict};
+use crate::{Ask, Denied, Door, Pass, Secret, Verdict};
 
 /// A permission, checked before each use.
 pub struct Warrant {
     door: Arc<Door>,
     ask: Ask,
+    principal: Principal,
     /// The use that it was opened by; none by an operator's own credential.
     token: Option<TokenUse>,
     /// First instant at which the token is no longer good.
@@ -67,12 +68,12 @@ impl Door {
         {
             return Err(self.deny(ask, Some(bearer), used_up(token.id), decision).await);
         }
-        let decision = self.witness(ask).await?.decision;
+        let Pass { principal, decision, .. } = self.witness(ask).await?;
         let token = decision.token;
         let shown = |spent: TokenUse| self.tokens_view().read(|tokens| tokens.show(spent.token, self.now()));
         let until = token.and_then(shown).map(|token| token.expires_at);
         let seen = RwLock::new(Seen { at: None, judged: Ok(Arc::new(decision)), token: Ok(()) });
-        Ok(Warrant { door: self.clone(), ask: ask.clone(), token, until, seen })
+        Ok(Warrant { door: self.clone(), ask: ask.clone(), principal, token, until, seen })
     }
 }
 
@@ -109,6 +110,11 @@ impl Warrant {
     /// What was asked when it was opened.
     pub fn ask(&self) -> &Ask {
         &self.ask
+    }
+
+    /// Who may.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     /// First instant at which its token is no longer good; `None` for an operator's own credential.

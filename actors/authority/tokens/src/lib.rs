@@ -51,11 +51,13 @@ pub struct Tokens {
     /// What the clock will have to record, in its order.
     expiring: BTreeSet<(Timestamp, TokenId)>,
     pending: BTreeSet<(Timestamp, TokenId, u32)>,
+    /// When all that let a subject act was ended for the last time.
+    revoked_subjects: BTreeMap<Principal, Timestamp>,
 }
 
 impl Machine for Tokens {
     const NAME: &'static str = "tokens";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     type Command = Command;
     type Event = Event;
@@ -138,8 +140,8 @@ impl Machine for Tokens {
                 assert!(token.can_expire(), "{id} expired after it had ended");
                 token.expired = true;
             }),
-            // For those who hear it; the tokens themselves are revoked one by one.
-            Event::SubjectRevoked(_) => {}
+            // The tokens themselves are revoked one by one.
+            Event::SubjectRevoked(revoked) => drop(self.revoked_subjects.insert(revoked.subject(), revoked.at)),
         }
     }
 
@@ -333,6 +335,12 @@ impl Tokens {
             token if token.left() == 0 => Err(Refusal::Exhausted { uses: token.uses_max }),
             token => Ok(token.shown(id, now)),
         }
+    }
+
+    /// When all that let `subject` act was revoked for the last time. Whoever has tokens issued to somebody admitted looks
+    /// here afterwards: what was issued after that was issued too late.
+    pub fn subject_revoked_at(&self, subject: &Principal) -> Option<Timestamp> {
+        self.revoked_subjects.get(subject).copied()
     }
 
     /// The token that the bearer of `secret` holds, whatever its state.
