@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("foundation", &["journal", "supervisors"]),
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
-    ("edge", &["http"]),
+    ("edge", &["http", "protocols"]),
     ("root", &["sop", "kit"]),
 ];
 

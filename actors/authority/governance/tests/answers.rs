@@ -180,6 +180,7 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
                 "lease.request" => &["owner", "pool"],
                 "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
                 "protocol.call" => &["operation"],
+                "message.send" => &["source", "priority", "kind"],
                 _ => &[],
             };
             let mut context: std::collections::BTreeMap<String, policy::Value> =

@@ -55,6 +55,7 @@ pub const ACTIONS: &[Action] = &[
     reads("lease.list", "Lease", "List leases and requests that wait"),
     reads("lease.show", "Lease", "Show a lease"),
     changes("protocol.call", "Protocol", "Call an operation of a protocol, inside one process"),
+    changes("message.send", "Protocol", "Send a message to a protocol"),
     changes("backup.create", "Backup", "Make a backup of all that is recorded"),
     reads("backup.list", "Backup", "List backups"),
     reads("backup.show", "Backup", "Show a backup"),

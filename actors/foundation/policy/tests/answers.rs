@@ -311,6 +311,9 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
         }
         "lease.renew" | "lease.release" | "lease.list" | "lease.show" => vec![("owner", "agent/alpha".into())],
         "protocol.call" => vec![("operation", "deploy".into())],
+        "message.send" => {
+            vec![("source", "agent/alpha".into()), ("priority", "normal".into()), ("kind", "note".into())]
+        }
         _ => vec![],
     }
     .into_iter()

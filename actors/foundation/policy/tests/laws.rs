@@ -124,6 +124,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             "lease.request" => &["owner", "pool"],
             "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
             "protocol.call" => &["operation"],
+            "message.send" => &["source", "priority", "kind"],
             _ => &[],
         };
         let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));

@@ -6,7 +6,7 @@ use protocols::{CallError, Line, Reference};
 use tokens::Reason;
 
 use crate::peer::{Peer, Request, Shared};
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, root};
 
 fn say(text: &str) -> Request {
     Request::Say(text.into())
@@ -42,7 +42,7 @@ async fn one(permits: usize) -> (World, Reference<Peer>, Shared) {
 #[tokio::test]
 async fn a_line_is_for_who_holds_it_and_for_one_operation() {
     let (world, peer, _) = one(8).await;
-    let by_operator = peer.line(&world.root(), "say").await.unwrap();
+    let by_operator = peer.line(&root(), "say").await.unwrap();
     assert_eq!(told(&by_operator, say("hello")).await, "1 hello to operator/root");
     assert_eq!(told(&by_operator, Request::Fail).await, "protocols.other_operation");
 
@@ -61,8 +61,8 @@ async fn a_line_is_for_who_holds_it_and_for_one_operation() {
 #[tokio::test]
 async fn a_call_fails_in_one_of_six_ways() {
     let (world, peer, shared) = one(1).await;
-    let line = peer.line(&world.root(), "act").await.unwrap();
-    let says = peer.line(&world.root(), "say").await.unwrap();
+    let line = peer.line(&root(), "act").await.unwrap();
+    let says = peer.line(&root(), "say").await.unwrap();
     assert_eq!(told(&says, say("a")).await, "1 a to operator/root");
 
     let epoch = peer.epoch();
@@ -98,7 +98,7 @@ async fn each_end_of_authority_ends_a_line() {
     world.own(world.door.tokens(), tokens::Command::Revoke { id, reason: Reason::Withdrawn }).await;
     assert_eq!(told(&line, say("b")).await, "tokens.revoked");
 
-    let line = peer.line(&world.root(), "say").await.unwrap();
+    let line = peer.line(&root(), "say").await.unwrap();
     let stopped = world.door.stop(&world.ask("system.stop"), "fire").await.unwrap();
     assert_eq!(told(&line, say("c")).await, "door.sealed");
     world.door.resume(&world.ask("system.resume"), stopped.recorded.unwrap()).await.unwrap();
@@ -117,7 +117,7 @@ async fn two() -> (World, Line<Peer>, Shared) {
     let gives = shared.clone();
     let first = plan.protocol("first", (&["second"], &["second"]), 8, move || Peer::new(&gives, Some(&second)));
     let world = plan.start().await;
-    let line = first.line(&world.root(), "act").await.unwrap();
+    let line = first.line(&root(), "act").await.unwrap();
     (world, line, shared)
 }
 

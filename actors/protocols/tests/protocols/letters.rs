@@ -6,7 +6,7 @@ use nexus::{ATTEMPTS_MAX, Counters, Death, Nexus, Priority};
 use protocols::Reference;
 
 use crate::peer::{Peer, Request, Shared};
-use crate::world::{Plan, World};
+use crate::world::{Plan, World, root};
 
 async fn one() -> (World, Reference<Peer>, Shared) {
     let (mut plan, shared) = (Plan::new(), Shared::default());
@@ -59,7 +59,7 @@ async fn a_chain_is_handled_once_whatever_is_killed() {
 #[tokio::test]
 async fn a_poison_letter_dies_and_its_protocol_lives() {
     let (world, peer, shared) = one().await;
-    let line = peer.line(&world.root(), "say").await.unwrap();
+    let line = peer.line(&root(), "say").await.unwrap();
     assert!(line.call(Request::Say("a".into())).await.unwrap().unwrap().starts_with("1 "));
     for _ in 0..3 {
         world.send("peer", "poison", "it", Priority::Normal).await;

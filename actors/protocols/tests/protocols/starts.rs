@@ -3,7 +3,7 @@
 use protocols::{Cx, Draft, Fault, Limits, Protocol};
 
 use crate::peer::{Peer, Shared};
-use crate::world::Plan;
+use crate::world::{Plan, root};
 
 /// Its start waits at the gate, and says when it was let through.
 struct Slow(Shared);
@@ -91,7 +91,7 @@ async fn what_is_posted_at_the_start_is_sent_at_each_start() {
     let world = plan.start().await;
     herald.up().await;
     world.until(|nexus| nexus.counters().delivered == 1).await;
-    let line = herald.line(&world.root(), "nothing").await.unwrap();
+    let line = herald.line(&root(), "nothing").await.unwrap();
     assert!(line.call(()).await.is_err());
     world.until(|nexus| nexus.counters().delivered == 2).await;
 }

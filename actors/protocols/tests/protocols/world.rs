@@ -90,7 +90,7 @@ impl Plan {
             .child(door.tokens().child())
             .child(door.decisions().child())
             .child(nexus.child());
-        let root = protocols.into_iter().fold(root, |root, child| root.child(child));
+        let root = protocols.into_iter().fold(root, Supervisor::child);
         let tree = Tree::start(root, 1).await.unwrap();
         let world = World { dir, journal, clock, nexus, door, tree };
         if world.door.governance_view().read(|governance| governance.operators().next().is_none()) {
@@ -126,10 +126,6 @@ impl World {
         let principal = "operator/root".parse::<Principal>().unwrap();
         let (command_id, decision) = (self.clock.command_id(), Decision::default());
         done(machine.execute(Order { command, command_id, principal, decision, cause: None }).await)
-    }
-
-    pub fn root(&self) -> Secret {
-        Secret::of(ROOT)
     }
 
     /// A token for `agent/alpha`.
@@ -192,7 +188,7 @@ impl World {
             action,
             resource: "*".into(),
             context: BTreeMap::new(),
-            credential: Some(self.root()),
+            credential: Some(root()),
             command_id: self.clock.command_id(),
             source: 0,
         }
@@ -204,6 +200,11 @@ impl World {
         self.journal.close();
         self.dir
     }
+}
+
+/// The operator's credential.
+pub fn root() -> Secret {
+    Secret::of(ROOT)
 }
 
 fn done<M: Machine>(answer: Result<Answer<M>, Error>) -> M::Reply {
