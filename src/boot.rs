@@ -31,7 +31,7 @@ use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
 
-use crate::routes::{self, Targets};
+use crate::routes::{self, Targets, Watched};
 use crate::tree::{Groups, tree};
 
 /// Why the authority did not start. Each has a code and a remedy.
@@ -252,7 +252,18 @@ impl Parts {
             },
         };
         let archivist = Archivist::new(&self.backups, &self.journal, &self.clock, &self.places.backups);
-        let watch = Watch { gaps: self.gaps.clone(), clock: self.clock.clone(), tree: self.tree.subscribe() };
+        let watched = Watched {
+            backups: self.backups.clone(),
+            governance: self.door.governance().clone(),
+            tokens: self.door.tokens().clone(),
+        };
+        let watch = Watch {
+            gaps: self.gaps.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+            tree: self.tree.subscribe(),
+            sources: routes::sources(&self.journal, &watched, config),
+        };
         // First up and last to stop of its group: it tells what becomes of the others.
         let mut operations = vec![
             self.health.child(),

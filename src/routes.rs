@@ -10,6 +10,9 @@
 //!             a protocol is revoked             -> nexus      withdraw it, whoever depends on it
 //! backup      one is made, verified, bad        -> health     note
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
+//! backup      none is whole, or young enough    -> gaps       the same
+//! governance  what is built in decides too long -> gaps       the same
+//! tokens      a credential ends soon            -> gaps       the same
 //! ```
 //!
 //! What one machine tells another goes over one route, so that it arrives in the order in which it happened: a claim's
@@ -17,25 +20,31 @@
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
 //! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups; `internal/watch`
-//! observes the tree; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
+//! observes the tree and the last three above; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!
 //! # Invariants
 //! 1. The graph of routes has no cycle (tested below).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use allocator::Allocator;
 use backup::Backups;
-use gaps::Gaps;
+use config::Config;
+use gaps::detect::{Live, Seen};
+use gaps::{Gaps, Kind};
 use governance::Governance;
 use health::Health;
 use host::Handle;
 use journal::Journal;
-use kernel::{Kin, Machine, Principal};
+use kernel::{Kin, Machine, Millis, Principal, Sequence, Timestamp};
 use nexus::Nexus;
 use supervisors::Child;
 use todos::{TodoId, Todos};
 use tokens::{Grant, Issue, Tokens};
 use workers::route::Route;
+use workers::watch::Source;
 
 /// The handles that routes lead to.
 pub struct Targets {
@@ -68,6 +77,68 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         route::<Backups, Health>(backup_health, journal, &targets.health, backup_to_health),
         route::<Tokens, Nexus>(tokens_nexus, journal, &targets.nexus, revoked_to_nexus),
     ]
+}
+
+/// The handles that the watch looks at.
+#[derive(Clone)]
+pub struct Watched {
+    pub backups: Handle<Backups>,
+    pub governance: Handle<Governance>,
+    pub tokens: Handle<Tokens>,
+}
+
+/// What the watch looks at besides the tree.
+pub fn sources(journal: &Journal, watched: &Watched, config: &Config) -> Vec<Source> {
+    let Watched { backups, governance, tokens } = watched.clone();
+    let (due, allowed) = (millis(config.backup.overdue_after), millis(config.gaps.built_in_max));
+    let warning = millis(config.gaps.expiry_warning);
+    let first = {
+        let journal = journal.clone();
+        // None only while the journal is closed; then all is about to be restarted.
+        move || Some(journal.read(Sequence(1), 1).ok()?.first()?.time)
+    };
+    let began = first.clone();
+    let backup = move |now: Timestamp| {
+        let (backups, first) = (backups.clone(), began());
+        async move {
+            let last = |backups: &Backups| backups.last_good().map(|last| (last.id.to_string(), last.started_at));
+            let last = backups.inspect(last).await?;
+            Ok(Live::backup(first, last.as_ref().map(|(name, at)| (name.as_str(), *at)), due, now))
+        }
+    };
+    let policy = move |now: Timestamp| {
+        let (governance, first) = (governance.clone(), first());
+        async move {
+            let since = move |governance: &Governance| {
+                // What was activated has a rule: governance refuses what would leave nobody a way on.
+                let built_in = governance.active_epoch() == 0;
+                if built_in { governance.history().last().map(|last| last.at).or(first) } else { None }
+            };
+            Ok(Live::policy(governance.inspect(since).await?, allowed, now))
+        }
+    };
+    let credentials = move |now: Timestamp| {
+        let tokens = tokens.clone();
+        async move {
+            let tokens::Ending { credentials, next } =
+                tokens.inspect(move |tokens| tokens.ending(warning, now)).await?;
+            let seen = credentials.into_iter().map(|token| Seen {
+                kind: Kind::CredentialExpiring,
+                subject: format!("{} for {} at {}", token.subject, token.operation, token.audience),
+                detail: format!("{} is the last one, and ends within {warning}", token.id),
+            });
+            Ok(Live { seen: seen.collect(), next })
+        }
+    };
+    vec![
+        Source { kinds: &[Kind::BackupMissing, Kind::BackupOverdue], look: Arc::new(move |now| Box::pin(backup(now))) },
+        Source { kinds: &[Kind::PolicyEmpty], look: Arc::new(move |now| Box::pin(policy(now))) },
+        Source { kinds: &[Kind::CredentialExpiring], look: Arc::new(move |now| Box::pin(credentials(now))) },
+    ]
+}
+
+fn millis(span: Duration) -> Millis {
+    Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn route<S: Machine, T: Machine>(

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::{Backup, Bytes, DEFAULT, Door, Files, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place};
+use crate::{
+    Backup, Bytes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place,
+};
 
 /// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
@@ -29,6 +31,7 @@ pub struct Config {
     pub supervision: Supervision,
     pub backup: Backup,
     pub scan: Scan,
+    pub gaps: Gaps,
     effective: Vec<Effective>,
 }
 
@@ -155,6 +158,7 @@ impl Config {
             supervision: Supervision::read(&mut from),
             backup: Backup::read(&mut from),
             scan: Scan::read(&mut from),
+            gaps: Gaps::read(&mut from),
             effective: Vec::new(),
         };
         let mut problems = std::mem::take(&mut from.problems);

@@ -12,7 +12,9 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// A size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +111,12 @@ pub struct Scan {
     pub findings_max: usize,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gaps {
+    pub expiry_warning: Duration,
+    pub built_in_max: Duration,
+}
+
 impl Store {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
         Self { data: from.data("store.data"), reserve: from.size("store.reserve", Bytes(MIB)..=Bytes(TIB)) }
@@ -169,7 +177,7 @@ impl Supervision {
 
 impl Backup {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
-        Self { overdue_after: from.span("backup.overdue_after", HOUR / 60..=365 * 24 * HOUR) }
+        Self { overdue_after: from.span("backup.overdue_after", SECOND..=YEAR) }
     }
 }
 
@@ -179,6 +187,15 @@ impl Scan {
             file_max: from.size("scan.file_max", Bytes(KIB)..=Bytes(GIB)),
             files_max: from.count("scan.files_max", 1..=10_000_000),
             findings_max: from.count("scan.findings_max", 1..=1_000_000),
+        }
+    }
+}
+
+impl Gaps {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            expiry_warning: from.span("gaps.expiry_warning", SECOND..=12 * HOUR),
+            built_in_max: from.span("gaps.built_in_max", SECOND..=YEAR),
         }
     }
 }

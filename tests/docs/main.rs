@@ -4,6 +4,10 @@
 //! A page is one session: one shell, one empty home, one data directory. `…` in the shown output stands for what differs
 //! from run to run; a line that is only `…` stands for any number of lines. `cargo run --release -- ARGS` runs the binary
 //! under test with ARGS; `sop dev` and `sop up` run beside the shell until the page ends or kills them.
+//!
+//! What the six documents in docs/ say of SOP itself is compared with the code, in [`own`].
+
+mod own;
 
 use std::fmt::Write as _;
 use std::fs;

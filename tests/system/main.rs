@@ -5,6 +5,7 @@ mod config;
 mod disk;
 mod input;
 mod leases;
+mod live;
 mod quarantine;
 mod secrets;
 mod seeds;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use host::OwnedTask;
 use journal::Journal;
-use ractor::ActorRef;
+use ractor::{ActorRef, Message};
 
 /// "There may be more."
 pub(crate) struct Wake;
@@ -18,12 +18,12 @@ pub(crate) struct Waker {
 }
 
 impl Waker {
-    pub fn new(journal: &Journal, actor: ActorRef<Wake>) -> Self {
+    pub fn new<M: Message + From<Wake>>(journal: &Journal, actor: ActorRef<M>) -> Self {
         let pending = Arc::new(AtomicBool::new(false));
         let (mut durable, waking) = (journal.durable(), pending.clone());
         let task = OwnedTask::spawn(async move {
             loop {
-                if !waking.swap(true, Ordering::AcqRel) && actor.send_message(Wake).is_err() {
+                if !waking.swap(true, Ordering::AcqRel) && actor.send_message(Wake.into()).is_err() {
                     return;
                 }
                 if durable.changed().await.is_err() {

@@ -62,6 +62,11 @@ impl Entry {
             && self.expires_at == self.issued_at + lifetime
     }
 
+    /// Who may do what where.
+    pub fn purpose(&self) -> (&Principal, &str, &str) {
+        (&self.subject, &self.audience, &self.operation)
+    }
+
     pub fn left(&self) -> u32 {
         let spent = u32::try_from(self.uses.len()).expect("no token has more uses than a number can name");
         self.uses_max.checked_sub(spent).expect("no more uses are spent than there are")

@@ -27,9 +27,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use entry::Entry;
-use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp, TokenId, TokenUse};
+use kernel::{Context, Digest, Kin, Machine, Millis, Outcome, Position, Principal, Timestamp, TokenId, TokenUse};
 use serde::Serialize;
 
 use records::{
@@ -316,6 +317,41 @@ impl Tokens {
                 && state.is_none_or(|state| token.state(now) == state)
         };
         self.by_id.iter().filter(move |(_, token)| passes(token)).map(move |(id, token)| token.shown(*id, now))
+    }
+
+    /// The credentials for operations that end within `warning`, and after which their subject has none for the same. Only
+    /// those that live for twice as long at least: what is short-lived by intent is renewed by whoever needs it. Todo tokens
+    /// end with their claims, and the other kinds are for one purpose, so none of them is listed.
+    pub fn ending(&self, warning: Millis, now: Timestamp) -> Ending {
+        let warned = now + warning;
+        let is_long = |token: &Entry| {
+            token.grant == Grant::Operation && warning.0.saturating_mul(2) <= (token.expires_at - token.issued_at).0
+        };
+        let (past, future) = ((now, TokenId(u128::MAX)), (warned, TokenId(u128::MAX)));
+        let after = |bound| self.expiring.range((Bound::Excluded(bound), Bound::Unbounded));
+        let soon: Vec<_> = after(past)
+            .take_while(|end| **end <= future)
+            .filter(|(_, id)| is_long(&self.by_id[id]))
+            .map(|&(expires_at, id)| (expires_at, id, self.by_id[&id].purpose()))
+            .collect();
+        // The last to end of each purpose, over the subjects concerned only.
+        let subjects: BTreeSet<_> = soon.iter().map(|(.., (subject, ..))| *subject).collect();
+        let mut last = BTreeMap::new();
+        for id in subjects.into_iter().filter_map(|subject| self.open_by_subject.get(subject)).flatten() {
+            let token = &self.by_id[id];
+            if token.state(now) == State::Active {
+                let end = last.entry(token.purpose()).or_insert((token.expires_at, *id));
+                *end = (*end).max((token.expires_at, *id));
+            }
+        }
+        let begins = after(future).find(|(_, id)| is_long(&self.by_id[id])).map(|(at, _)| Timestamp(at.0 - warning.0));
+        let credentials: Vec<_> = soon
+            .into_iter()
+            .filter(|&(expires_at, id, purpose)| last.get(&purpose) == Some(&(expires_at, id)))
+            .map(|(_, id, _)| self.by_id[&id].shown(id, now))
+            .collect();
+        let next = credentials.first().map(|token| token.expires_at).into_iter().chain(begins).min();
+        Ending { credentials, next }
     }
 
     /// Would a use be granted at `now`? Spends nothing. The todo or artefact that the token is bound to is the caller's to

@@ -1,6 +1,7 @@
 //! The language of the token authority: all that its callers need to know of it.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 use kernel::{CommandId, Digest, Millis, Principal, Refuse, Timestamp, TokenId, TokenUse};
@@ -427,6 +428,15 @@ pub struct Token {
 pub struct Revocation {
     pub at: Timestamp,
     pub reason: Reason,
+}
+
+/// The credentials that end soon with none to follow them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// One for each subject, audience and operation; what ends first comes first.
+    pub credentials: Vec<Token>,
+    /// When there will be more or fewer of them, if nothing happens until then.
+    pub next: Option<Timestamp>,
 }
 
 /// One use that is spent. A use that was given back is no longer listed.

@@ -466,6 +466,49 @@ fn validate_answers() {
 }
 
 #[test]
+fn what_ends_soon_with_none_to_follow() {
+    let (hour, day) = (Millis::hours(1), Millis::hours(24));
+    let of = |id, hours, change: fn(&mut Issue)| {
+        let lifetime = Some(Millis::hours(hours));
+        let mut issue = Issue { lifetime, uses: Some(9), ..issued(id, Grant::Operation) };
+        change(&mut issue);
+        Command::Issue(issue)
+    };
+    let same = |id, hours| of(id, hours, |_| ());
+    let agent = |name: &str| principal(&format!("agent/{name}"));
+    let bravo: fn(&mut Issue) = |issue| issue.subject = "agent/bravo".parse().unwrap();
+    let elsewhere: fn(&mut Issue) = |issue| issue.audience = "scp".into();
+    let todo = Command::Issue(Issue { lifetime: Some(Millis::hours(2)), ..issued(7, Grant::Todo(17)) });
+    let test = Command::Issue(Issue { lifetime: Some(Millis::hours(2)), ..issued(8, Grant::Test) });
+    let once = Command::Issue(Issue { lifetime: Some(Millis::hours(2)), ..issued(1, Grant::Operation) });
+    for (row, commands, hours, ids, next) in [
+        ("none", vec![], 0, vec![], None),
+        ("one that ends later", vec![same(1, 2)], 0, vec![], Some(hour)),
+        ("one that ends soon", vec![same(1, 2)], 1, vec![1], Some(Millis::hours(2))),
+        ("one that has ended", vec![same(1, 2)], 2, vec![], None),
+        ("one that is short-lived by intent", vec![same(1, 1)], 0, vec![], None),
+        ("one that was revoked", vec![same(1, 2), revoke(1)], 1, vec![], None),
+        ("one that is used up", vec![once, consume(1, 1)], 1, vec![], None),
+        ("one for a todo, one for a test", vec![todo, test], 1, vec![], None),
+        ("two for the same", vec![same(1, 2), same(2, 24)], 1, vec![], Some(Millis::hours(23))),
+        ("two for the same that end together", vec![same(1, 2), same(2, 2)], 1, vec![2], Some(Millis::hours(2))),
+        ("the longer one revoked", vec![same(1, 2), same(2, 24), revoke(2)], 1, vec![1], Some(Millis::hours(2))),
+        ("another's", vec![same(1, 2), of(2, 24, bravo)], 1, vec![1], Some(Millis::hours(2))),
+        ("one for elsewhere", vec![same(1, 2), of(2, 24, elsewhere)], 1, vec![1], Some(Millis::hours(2))),
+        ("two that end", vec![of(1, 3, bravo), same(2, 2)], 2, vec![1], Some(Millis::hours(3))),
+        ("both", vec![of(1, 3, bravo), same(2, 3)], 2, vec![1, 2], Some(Millis::hours(3))),
+    ] {
+        let ending = after(&commands).ending(hour, NOON + Millis::hours(hours));
+        assert_eq!(ending.credentials.iter().map(|token| token.id.0).collect::<Vec<_>>(), ids, "{row}");
+        assert_eq!(ending.next, next.map(|next| NOON + next), "{row}");
+    }
+    let tokens = after(&[same(1, 24)]);
+    assert_eq!(tokens.ending(day, NOON).credentials, [], "a day is not twice a day");
+    assert_eq!(tokens.ending(Millis(u64::MAX), NOON).credentials, []);
+    assert_eq!(tokens.ending(hour, NOON + Millis::hours(23)).credentials[0].subject, agent("alpha"));
+}
+
+#[test]
 fn what_is_listed_and_shown() {
     let bravo = Issue { subject: principal("agent/bravo"), ..issued(2, Grant::Operation) };
     let test = Command::Issue(issued(4, Grant::Test));

@@ -22,11 +22,28 @@ pub enum Kind {
     Marker,
     /// A supervised child has used up its restarts and stays down. Live.
     ChildQuarantined,
+    /// A backup is due, and there is no whole one. Live.
+    BackupMissing,
+    /// The last whole backup is too old. Live.
+    BackupOverdue,
+    /// Nothing but the policy that is built in decides, and for too long. Live.
+    PolicyEmpty,
+    /// A credential ends soon, and its subject has no other for the same. Live.
+    CredentialExpiring,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] =
-        [Self::MissingDocument, Self::InvalidDocument, Self::BrokenLink, Self::Marker, Self::ChildQuarantined];
+    pub const ALL: [Self; 9] = [
+        Self::MissingDocument,
+        Self::InvalidDocument,
+        Self::BrokenLink,
+        Self::Marker,
+        Self::ChildQuarantined,
+        Self::BackupMissing,
+        Self::BackupOverdue,
+        Self::PolicyEmpty,
+        Self::CredentialExpiring,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,12 +52,23 @@ impl Kind {
             Self::BrokenLink => "broken_link",
             Self::Marker => "marker",
             Self::ChildQuarantined => "child_quarantined",
+            Self::BackupMissing => "backup_missing",
+            Self::BackupOverdue => "backup_overdue",
+            Self::PolicyEmpty => "policy_empty",
+            Self::CredentialExpiring => "credential_expiring",
         }
     }
 
     /// Seen by somebody who is there when it happens; no scan finds it.
     pub const fn is_live(self) -> bool {
-        matches!(self, Self::ChildQuarantined)
+        match self {
+            Self::MissingDocument | Self::InvalidDocument | Self::BrokenLink | Self::Marker => false,
+            Self::ChildQuarantined
+            | Self::BackupMissing
+            | Self::BackupOverdue
+            | Self::PolicyEmpty
+            | Self::CredentialExpiring => true,
+        }
     }
 
     /// As it stands in records and fingerprints, for ever.
@@ -51,6 +79,10 @@ impl Kind {
             Self::BrokenLink => 3,
             Self::Marker => 4,
             Self::ChildQuarantined => 5,
+            Self::BackupMissing => 6,
+            Self::BackupOverdue => 7,
+            Self::PolicyEmpty => 8,
+            Self::CredentialExpiring => 9,
         }
     }
 
@@ -114,6 +146,10 @@ pub fn title(kind: Kind, path: &str, detail: &str) -> String {
         Kind::Marker => format!("{detail} ({path})"),
         Kind::ChildQuarantined if detail.is_empty() => format!("{path} is quarantined"),
         Kind::ChildQuarantined => format!("{path} is quarantined: {detail}"),
+        Kind::BackupMissing => "there is no backup yet".into(),
+        Kind::BackupOverdue => format!("a backup is overdue: {detail}"),
+        Kind::PolicyEmpty => "no policy decides but the one that is built in".into(),
+        Kind::CredentialExpiring => format!("a credential ends soon: {path}"),
     }
 }
 

@@ -189,6 +189,23 @@ fn decide() {
 }
 
 #[test]
+fn every_live_kind_opens_closes_and_comes_back_as_the_same_gap() {
+    let mut gaps = Gaps::default();
+    let live: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.is_live()).collect();
+    assert_eq!(live.len(), 5);
+    for (number, kind) in (1..).zip(live) {
+        let observe = |detail: &str| Command::Observe { kind, subject: "it".into(), detail: detail.into() };
+        let clear = Command::Clear { kind, subject: "it".into() };
+        let (observed, cleared) = (Reply::Observed { gap: GapId(number) }, Reply::Cleared { gap: Some(GapId(number)) });
+        assert_eq!(tell(&mut gaps, &observe("")), Ok((observed.clone(), vec!["opened"])), "{kind:?}");
+        assert_eq!(tell(&mut gaps, &observe("later")), Ok((observed.clone(), vec![])), "{kind:?}");
+        assert_eq!(tell(&mut gaps, &clear), Ok((cleared.clone(), vec!["closed"])), "{kind:?}");
+        assert_eq!(tell(&mut gaps, &clear), Ok((cleared, vec![])), "{kind:?}");
+        assert_eq!(tell(&mut gaps, &observe("again")), Ok((observed, vec!["reopened"])), "{kind:?}");
+    }
+}
+
+#[test]
 fn only_workers_report_what_is_there() {
     let gaps = after(&[scan(ROOT)]);
     for kin in [Kin::Operator, Kin::Agent, Kin::Protocol] {
@@ -337,6 +354,10 @@ fn titles() {
         (Kind::Marker, "src/a.rs", "TODO: b", "TODO: b (src/a.rs)"),
         (Kind::ChildQuarantined, "journal", "", "journal is quarantined"),
         (Kind::ChildQuarantined, "journal", "killed 5 times", "journal is quarantined: killed 5 times"),
+        (Kind::BackupMissing, "backup", "one is due 24h after the first record", "there is no backup yet"),
+        (Kind::BackupOverdue, "backup", "the last is old", "a backup is overdue: the last is old"),
+        (Kind::PolicyEmpty, "policy", "", "no policy decides but the one that is built in"),
+        (Kind::CredentialExpiring, "agent/a for b at c", "id", "a credential ends soon: agent/a for b at c"),
         (Kind::MissingDocument, "a\n\x1b[31m.md", "", "a\u{fffd}\u{fffd}[31m.md is missing"),
     ] {
         assert_eq!(title(kind, path, detail), expected);
@@ -389,12 +410,12 @@ fn ids_read_back() {
 
 #[test]
 fn kinds_keep_their_tags() {
-    assert_eq!(Kind::ALL.map(Kind::tag), [1, 2, 3, 4, 5]);
+    assert_eq!(Kind::ALL.map(Kind::tag), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     for kind in Kind::ALL {
         assert_eq!(Kind::from_tag(kind.tag()), Some(kind));
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));
     }
-    assert_eq!((Kind::from_tag(0), Kind::from_tag(6)), (None, None));
+    assert_eq!((Kind::from_tag(0), Kind::from_tag(10)), (None, None));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What the detectors see, and what they must not be fooled by.
 
-use gaps::Kind::{InvalidDocument, MissingDocument};
-use gaps::detect::{Document, REQUIRED, documents, is_markdown, is_source, links, markers};
+use gaps::Kind::{BackupMissing, BackupOverdue, InvalidDocument, MissingDocument, PolicyEmpty};
+use gaps::detect::{Document, Live, REQUIRED, documents, is_markdown, is_source, links, markers};
+use kernel::{Millis, Timestamp};
 
 #[test]
 fn relative_links() {
@@ -205,4 +206,30 @@ fn hostile_content_is_survived() {
     }
     let huge = format!("// TODO {}", filled("x"));
     assert_eq!(markers("a.c", &huge)[0].text.len(), gaps::DETAIL_MAX);
+}
+
+#[test]
+fn how_things_stand() {
+    let (began, day) = (Timestamp(1_000), Millis::hours(24));
+    let (due, last) = (began + day, Some(("backup-3", began)));
+    let before = Timestamp(due.0 - 1);
+    let backup = |first, last, now| Live::backup(first, last, day, now);
+    let policy = |since, now| Live::policy(since, day, now);
+    for (row, live, seen, next) in [
+        ("nothing is recorded", backup(None, None, due), None, None),
+        ("no backup yet", backup(Some(began), None, before), None, Some(due)),
+        ("no backup in time", backup(Some(began), None, due), Some(BackupMissing), None),
+        ("a backup", backup(Some(Timestamp(0)), last, before), None, Some(due)),
+        ("an old backup", backup(Some(Timestamp(0)), last, due), Some(BackupOverdue), None),
+        ("a policy", policy(None, due), None, None),
+        ("none yet", policy(Some(began), before), None, Some(due)),
+        ("none in time", policy(Some(began), due), Some(PolicyEmpty), None),
+        ("one that is never due", Live::policy(Some(began), Millis(u64::MAX), due), None, Some(Timestamp(u64::MAX))),
+    ] {
+        assert_eq!(live.seen.iter().map(|seen| seen.kind).next(), seen, "{row}");
+        assert_eq!(live.next, next, "{row}");
+        assert!(
+            live.seen.iter().all(|seen| seen.kind.is_live() && !seen.subject.is_empty() && !seen.detail.is_empty())
+        );
+    }
 }

@@ -34,15 +34,15 @@ fn coverage() -> impl Strategy<Value = Coverage> {
 
 fn command() -> impl Strategy<Value = Command> {
     let scan = || (1..6_u64).prop_map(ScanId);
-    let kind = Kind::ChildQuarantined;
+    let live = || prop::sample::select(Kind::ALL.into_iter().filter(|kind| kind.is_live()).collect::<Vec<_>>());
     prop_oneof![
         3 => root().prop_map(|root| Command::Scan { root }),
         5 => (scan(), vec(finding(), 0..8)).prop_map(|(scan, findings)| Command::Report { scan, findings }),
         4 => (scan(), vec((1..12_u64).prop_map(GapId), 0..3), coverage())
             .prop_map(|(scan, seen, coverage)| Command::Finish { scan, seen, coverage, tally: Tally::default() }),
         1 => scan().prop_map(|scan| Command::Abandon { scan, why: "law".into() }),
-        1 => "[ab]".prop_map(move |subject| Command::Observe { kind, subject, detail: String::new() }),
-        1 => "[ab]".prop_map(move |subject| Command::Clear { kind, subject }),
+        2 => (live(), "[ab]", "[xy]").prop_map(|(kind, subject, detail)| Command::Observe { kind, subject, detail }),
+        2 => (live(), "[ab]").prop_map(|(kind, subject)| Command::Clear { kind, subject }),
     ]
 }
 
