@@ -8,9 +8,10 @@
 //! │  └─ journal
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
 //! │  ├─ governance   tokens   decisions   allocator
-//! └─ operations      one_for_one    the same
-//!    ├─ health   nexus   gaps   todos   backup
-//!    └─ monitor   scanner   archivist   watch   route.*
+//! ├─ operations      one_for_one    the same
+//! │  ├─ health   nexus   gaps   todos   backup
+//! │  └─ monitor   scanner   archivist   watch   route.*
+//! └─ protocols       one_for_one    the same; empty at first, its children are added while the tree runs
 //! ```
 //!
 //! # Invariants
@@ -55,4 +56,5 @@ pub fn tree(groups: Groups, limits: &Supervision) -> Supervisor {
         .supervisor(foundation)
         .supervisor(group("authority", authority))
         .supervisor(group("operations", operations))
+        .supervisor(group("protocols", Vec::new()))
 }
