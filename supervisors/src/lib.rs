@@ -49,16 +49,18 @@
 //!    quarantine starts only by [`Tree::restart`], or afresh with its whole supervisor.
 //! 5. Every wait is bounded. What cannot be ended is named [`Exit::Unresponsive`] and never restarted in place.
 //!
-//! # Children that come and go
-//! A child that was added belongs to the specification like those listed before the start: the strategies and budgets
-//! of its supervisor apply to it, and the next incarnation of its supervisor starts it again, after the static ones and
-//! in the order of addition. That is where we differ from OTP, whose restarted supervisors have lost their dynamic
-//! children: here one end of what all others rest on, as a journal, restarts whole groups, and a fault of the
-//! system must not cost its users their actors. Only a removal ends a membership, and only once the child has come up
-//! does it begin: if its supervisor ends before that, it has never been there.
-//!
 //! Children are not linked in ractor's own tree: it would kill them unordered and hand their states to the supervisor to
 //! drop. A supervisor that dies out of turn kills its children itself, and its successor waits until they are gone.
+//!
+//! # Children that come and go
+//! A child that was added belongs to the specification like those listed before the start: the strategies and budgets
+//! of its supervisor apply to it, and the next incarnation of its supervisor starts it again, after those listed and in
+//! the order of addition. That is where we differ from OTP, whose restarted supervisors have lost their dynamic
+//! children. There a caller notices by its link and adds them again; here the end of one that all others rest on, as a
+//! journal, restarts whole groups, and users' actors must come back from that without their doing.
+//!
+//! A membership begins when the child has come up, and ends by removal alone. A child that does not come up, or whose
+//! supervisor ends before it has, was never a member.
 
 mod alarms;
 mod backoff;

@@ -136,7 +136,7 @@ pub enum What {
     EndedLate,
     /// It was added at run time, and starts as soon as it is its turn.
     Added,
-    /// It is forgotten: removed, or added and not come up.
+    /// It is forgotten, with all below it: removed, or added and not come up.
     Removed,
 }
 
@@ -192,7 +192,7 @@ pub struct Node {
     pub kind: Kind,
     pub restart: Restart,
     pub state: NodeState,
-    /// Counts incarnations over the life of the tree; 0 = never started.
+    /// Counts incarnations over the life of the tree, or of the child's reference if that is older; 0 = never started.
     pub epoch: u64,
     /// Ends of its own that were answered by a restart. Restarts with a group show in `epoch` alone.
     pub restarts: u64,

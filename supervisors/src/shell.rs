@@ -549,7 +549,9 @@ impl Desk {
         {
             let mut live = slot.live();
             live.state = NodeState::Stopped;
-            live.last_exit.clone_from(&last_exit);
+            if last_exit.is_some() {
+                live.last_exit.clone_from(&last_exit);
+            }
         }
         self.board.take_down(&slot, &self.slot);
         self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);

@@ -147,7 +147,7 @@ pub enum Action {
     Forget {
         child: usize,
         epoch: u64,
-        /// How its last incarnation ended, if there ever was one.
+        /// How its last incarnation under this one of the supervisor ended, if there was one.
         last_exit: Option<Exit>,
     },
     /// The child was not seen to end, so it cannot be forgotten yet.
