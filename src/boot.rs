@@ -72,6 +72,9 @@ impl BootError {
                 "journal.damaged" => {
                     "restore a backup into an empty directory with `sop backup restore`; nothing was changed".into()
                 }
+                "http.port_in_use" => "stop that program, or choose another port with http.listen".into(),
+                "http.address" => "choose an address of this machine with http.listen".into(),
+                "http.unprotected" => "set a certificate in [http.tls], or listen on 127.0.0.1".into(),
                 "http.socket_path" | "http.socket_directory" => {
                     "name another place with --socket or $SOP_SOCKET".into()
                 }
@@ -90,7 +93,7 @@ impl BootError {
 
 /// The reason of a failed start is a chain of texts by the time it gets here; a test compares these with their sources.
 fn start_code(text: &str) -> &'static str {
-    const CODES: [(&str, &str); 8] = [
+    const CODES: [(&str, &str); 11] = [
         ("another process holds the store", "journal.locked"),
         ("the store is of format", "journal.format"),
         ("a restore of the store was not finished", "journal.half_restored"),
@@ -99,6 +102,9 @@ fn start_code(text: &str) -> &'static str {
         ("is in the way and is no socket", "http.socket_path"),
         ("the socket's path", "http.socket_path"),
         ("the socket's directory", "http.socket_directory"),
+        ("another program listens on", "http.port_in_use"),
+        ("cannot listen on", "http.address"),
+        ("there is no certificate", "http.unprotected"),
     ];
     CODES.into_iter().find(|(words, _)| text.contains(words)).map_or("boot.start", |(_, code)| code)
 }
@@ -438,11 +444,16 @@ mod tests {
             assert_eq!(start_code(&format!("the tree did not start: {error}")), code);
         }
         #[cfg(feature = "http")]
+        let address = std::net::SocketAddr::from(([10, 0, 0, 1], 8443));
+        #[cfg(feature = "http")]
         for (error, code) in [
             (http::BindError::InUse { socket: "/s".into() }, "http.socket_in_use"),
             (http::BindError::NotASocket { socket: "/s".into() }, "http.socket_path"),
             (http::BindError::PathTooLong { socket: "/s".into() }, "http.socket_path"),
             (http::BindError::ForeignDirectory { directory: "/d".into(), owner: 1 }, "http.socket_directory"),
+            (http::BindError::PortInUse { address }, "http.port_in_use"),
+            (http::BindError::Address { address, source: std::io::ErrorKind::Other.into() }, "http.address"),
+            (http::BindError::Unprotected { address }, "http.unprotected"),
             (http::BindError::OpenDirectory { directory: "/d".into(), mode: 0o777 }, "http.socket_directory"),
         ] {
             assert_eq!(start_code(&format!("the tree did not start: {error}")), code);

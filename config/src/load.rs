@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -190,6 +191,21 @@ impl Config {
                 format!("{} is shorter than backoff_first, {}", written(*backoff_max), written(*backoff_first));
             conflict("supervision.backoff_max", message, "set both so that backoff_first is not the longer one");
         }
+        match (self.http.listen, &self.http.tls) {
+            (Some(address), None) if !address.ip().to_canonical().is_loopback() => {
+                let message = format!("{address} can be reached from other machines, who would read along without TLS");
+                let remedy = "set certificate and key in [http.tls], or listen on 127.0.0.1 or [::1]";
+                conflict("http.listen", message, remedy);
+            }
+            (None, Some(_)) => {
+                conflict(
+                    "http.tls.certificate",
+                    "nothing listens on TCP".into(),
+                    "set http.listen, or leave [http.tls] out",
+                );
+            }
+            _ => {}
+        }
         let (reserve, group) = (self.store.reserve, self.journal.group_bytes_max);
         if reserve < group {
             let message = format!("{reserve} does not hold one group of the journal, which can have {group}");
@@ -214,7 +230,7 @@ impl Config {
         let mut text = String::new();
         let mut section = "";
         for Effective { key, value, origin } in &self.effective {
-            let (of, name) = key.split_once('.').expect("a key has a section");
+            let (of, name) = key.rsplit_once('.').expect("a key has a section");
             if of != section {
                 let space = if section.is_empty() { "" } else { "\n" };
                 let _ = writeln!(text, "{space}[{of}]");
@@ -320,16 +336,25 @@ fn layer(text: &str, file: Option<&Path>, known: Option<&Layer>) -> Result<Layer
             problems.push(problem.at(&origin(options.span())));
             continue;
         };
-        for (option, value) in table {
-            let key = format!("{name}.{}", option.get_ref());
-            if let Some(known) = known
-                && !known.contains_key(&key)
-            {
-                problems.push(unknown_key(name, option.get_ref(), known).at(&origin(option.span())));
-                continue;
+        let mut sections = vec![(name.to_owned(), table)];
+        while let Some((section, table)) = sections.pop() {
+            for (option, value) in table {
+                let key = format!("{section}.{}", option.get_ref());
+                let is_section =
+                    known.is_none_or(|known| known.keys().any(|known| known.starts_with(&format!("{key}."))));
+                if let (Some(table), true) = (value.get_ref().as_table(), is_section) {
+                    sections.push((key, table));
+                    continue;
+                }
+                if let Some(known) = known
+                    && !known.contains_key(&key)
+                {
+                    problems.push(unknown_key(&section, option.get_ref(), known).at(&origin(option.span())));
+                    continue;
+                }
+                let setting = Setting { value: Value::of(value.get_ref()), origin: origin(value.span()) };
+                layer.insert(key, setting);
             }
-            let setting = Setting { value: Value::of(value.get_ref()), origin: origin(value.span()) };
-            layer.insert(key, setting);
         }
     }
     if problems.is_empty() { Ok(layer) } else { Err(problems) }
@@ -364,7 +389,7 @@ fn section_of(key: &str) -> &str {
 }
 
 fn unknown_section(name: &str, known: &Layer) -> Problem {
-    let elsewhere = known.keys().find(|key| key.split_once('.').is_some_and(|(_, option)| option == name));
+    let elsewhere = known.keys().find(|key| key.rsplit_once('.').is_some_and(|(_, option)| option == name));
     let remedy = match (nearest(name, known.keys().map(|key| section_of(key))), elsewhere) {
         (_, Some(key)) => format!("did you mean `{key}`? Options stand below the [section] that they belong to"),
         (Some(section), None) => format!("did you mean `{section}`?"),
@@ -374,7 +399,7 @@ fn unknown_section(name: &str, known: &Layer) -> Problem {
 }
 
 fn unknown_key(section: &str, option: &str, known: &Layer) -> Problem {
-    let split = || known.keys().filter_map(|key| key.split_once('.'));
+    let split = || known.keys().filter_map(|key| key.rsplit_once('.'));
     let near = nearest(option, split().filter(|(of, _)| *of == section).map(|(_, option)| option));
     let elsewhere = split().find(|(_, known)| *known == option);
     let remedy = match (near, elsewhere) {
@@ -474,6 +499,43 @@ impl Reader<'_> {
         let Some(text) = self.text(key, expected) else { return PathBuf::new() };
         let origin = self.setting(key).origin.clone();
         self.path(key, expected, PathBuf::from(text), origin)
+    }
+
+    /// An address to listen on; none for an empty text.
+    pub(crate) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
+        let expected = "an IP address and port such as \"127.0.0.1:8443\", or \"\" for none";
+        let text = self.text(key, expected)?;
+        if text.is_empty() {
+            return self.effective(key, quoted(&text), None);
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => self.out_of_range(key, expected, "port 0"),
+            Ok(address) => self.effective(key, quoted(&text), Some(address)),
+            Err(_) => self.invalid(key, expected, &quoted(&text)),
+        }
+    }
+
+    /// A file; none for an empty text.
+    pub(crate) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let expected = "the path of a file, or \"\" for none";
+        let text = self.text(key, expected)?;
+        if text.is_empty() {
+            return self.effective(key, quoted(&text), None);
+        }
+        let origin = self.setting(key).origin.clone();
+        Some(self.path(key, expected, PathBuf::from(text), origin))
+    }
+
+    /// Notes it if only one of two options is set that mean nothing without each other.
+    pub(crate) fn both(&mut self, keys: [&'static str; 2], set: [bool; 2]) {
+        let (given, missing) = match set {
+            [true, false] => (keys[0], keys[1]),
+            [false, true] => (keys[1], keys[0]),
+            _ => return,
+        };
+        let problem = Problem::new("config.conflict", format!("{missing} is missing"), "set both, or neither");
+        let problem = problem.about(given).at(&self.setting(given).origin);
+        self.problems.push(problem);
     }
 
     pub(crate) fn socket(&mut self, key: &'static str) -> PathBuf {

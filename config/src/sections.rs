@@ -1,6 +1,7 @@
 //! The options as typed values, one struct a section, each with its range. `default.toml` says what they mean.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -82,6 +83,15 @@ pub struct Http {
     pub socket: PathBuf,
     pub request_timeout: Duration,
     pub connections_max: usize,
+    /// Loopback, or with `tls`.
+    pub listen: Option<SocketAddr>,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +163,17 @@ impl Http {
             socket: from.socket("http.socket"),
             request_timeout: from.span("http.request_timeout", Duration::from_millis(100)..=HOUR),
             connections_max: from.count("http.connections_max", 1..=65_536),
+            listen: from.address("http.listen"),
+            tls: Tls::read(from),
         }
+    }
+}
+
+impl Tls {
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let (certificate, key) = (from.file("http.tls.certificate"), from.file("http.tls.key"));
+        from.both(["http.tls.certificate", "http.tls.key"], [certificate.is_some(), key.is_some()]);
+        Some(Self { certificate: certificate?, key: key? })
     }
 }
 

@@ -39,6 +39,7 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.door.body_max, Bytes(256 << 10));
     assert_eq!(config.http.socket, Path::new("/tmp/sop-1000/sock"));
     assert_eq!((config.http.request_timeout, config.http.connections_max), (Duration::from_secs(30), 1024));
+    assert_eq!((config.http.listen, &config.http.tls), (None, &None));
     assert_eq!(config.log.level, "info");
     assert_eq!((config.supervision.restarts, config.supervision.within), (5, Duration::from_secs(30)));
     assert_eq!(config.supervision.backoff_first, Duration::from_millis(100));
@@ -67,7 +68,59 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         ("key of another", "[http]\npermits = 1", "config.unknown_key", Some("http.permits"), Some((2, 1)), "[host]"),
         ("strange key", "[http]\nxyzzy = 1", "config.unknown_key", Some("http.xyzzy"), Some((2, 1)), "sop config show"),
-        ("subsection", "[http.tls]\na = 1", "config.unknown_key", Some("http.tls"), None, "no such option"),
+        ("subsection", "[http.tlss]\na = 1", "config.unknown_key", Some("http.tlss"), None, "no such option"),
+        ("subsection's", "[http.tls]\na = 1", "config.unknown_key", Some("http.tls.a"), Some((2, 1)), "no such option"),
+        (
+            "near",
+            "[http.tls]\nkeys = 1",
+            "config.unknown_key",
+            Some("http.tls.keys"),
+            Some((2, 1)),
+            "did you mean `key`?",
+        ),
+        ("no subsection", "http.tls = 1", "config.unknown_key", Some("http.tls"), None, "no such option"),
+        (
+            "an address",
+            "http.listen = \"8443\"",
+            "config.invalid_value",
+            Some("http.listen"),
+            Some((1, 15)),
+            "127.0.0.1:8443",
+        ),
+        ("a name", "http.listen = \"localhost:1\"", "config.invalid_value", Some("http.listen"), None, "IP address"),
+        ("any port", "http.listen = \"[::1]:0\"", "config.out_of_range", Some("http.listen"), None, "port 0"),
+        (
+            "open",
+            "http.listen = \"0.0.0.0:8443\"",
+            "config.conflict",
+            Some("http.listen"),
+            Some((1, 15)),
+            "0.0.0.0:8443 can be reached from other machines",
+        ),
+        (
+            "open in disguise",
+            "http.listen = \"[::ffff:10.0.0.1]:8443\"",
+            "config.conflict",
+            Some("http.listen"),
+            None,
+            "[http.tls]",
+        ),
+        (
+            "half",
+            "[http.tls]\nkey = \"k\"",
+            "config.conflict",
+            Some("http.tls.key"),
+            Some((2, 7)),
+            "certificate is missing",
+        ),
+        (
+            "in vain",
+            "[http.tls]\nkey = \"k\"\ncertificate = \"c\"",
+            "config.conflict",
+            Some("http.tls.certificate"),
+            Some((3, 15)),
+            "set http.listen",
+        ),
         ("no table", "http = 5", "config.invalid_value", Some("http"), Some((1, 8)), "[http]"),
         ("tables", "[[http]]", "config.invalid_value", Some("http"), None, "not an array"),
         ("negative", "[host]\npermits = -1", "config.out_of_range", Some("host.permits"), Some((2, 11)), "from 1 to"),
@@ -190,6 +243,21 @@ fn a_file_that_cannot_be_read_is_named() {
         Ok(_) => assert!(root_reads_it_all_the_same),
         Err(problems) => assert_eq!(problems[0].code, "config.unreadable"),
     }
+}
+
+#[test]
+fn tcp_is_for_this_machine_or_under_tls() {
+    for address in ["127.0.0.1:8443", "127.8.8.8:1", "[::1]:8443", "[::ffff:127.0.0.1]:8443"] {
+        let config = load(&format!("http.listen = \"{address}\"")).unwrap();
+        assert_eq!((config.http.listen, config.http.tls), (Some(address.parse().unwrap()), None));
+    }
+    let text = b"http.listen = \"0.0.0.0:8443\"\n[http.tls]\ncertificate = \"tls/c.pem\"\nkey = \"/k.pem\"";
+    let (directory, sources) = file(text);
+    let config = Config::load(&sources).unwrap();
+    let expected = config::Tls { certificate: directory.path().join("tls/c.pem"), key: "/k.pem".into() };
+    assert_eq!(config.http.tls, Some(expected), "a path counts from the file it is in");
+    assert!(config.print().contains("\n[http.tls]\ncertificate = "), "{}", config.print());
+    assert_eq!(load(&config.print()).unwrap().http.listen, config.http.listen);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Asks the daemon, as whoever holds the credential, and repeats what got no answer under the same command id.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use clap::Args;
 use config::{Config, Sources};
 use door::Secret;
 use host::Clock;
-use http::{Client, ClientError, Problem};
+use http::{AddressError, Client, ClientError, Problem};
 use kernel::{CommandId, Layer};
 use serde_json::Value;
 use sop::boot::Places;
@@ -41,6 +42,12 @@ pub struct Globals {
     /// Socket of the daemon. Also $SOP_SOCKET; else $XDG_RUNTIME_DIR/sop/sock or /tmp/sop-$UID/sock
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub socket: Option<PathBuf>,
+    /// Daemon to ask over TCP instead, https://HOST:PORT; it takes --credential too. Also $SOP_ADDRESS
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", help_heading = "Global options")]
+    pub address: Option<String>,
+    /// Certificates of the authorities that may have signed that daemon's. Also $SOP_CA
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub ca: Option<PathBuf>,
     /// Configuration file. Also $SOP_CONFIG; else sop.toml in the data directory
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub config: Option<PathBuf>,
@@ -111,23 +118,49 @@ impl Globals {
         self.remote_over(&self.load_anyhow()?)
     }
 
+    /// The daemon at the other end of the line, whose socket is where `config` says if no address was given.
+    fn client(&self, config: &Config) -> Result<Client, Failure> {
+        let Some(address) = self.far() else { return Ok(Client::new(&config.http.socket)) };
+        let ca = self.ca.clone().or_else(|| variable("SOP_CA").map(PathBuf::from));
+        Client::over_tcp(&address, ca.as_deref()).map_err(|error| {
+            let (code, remedy) = match &error {
+                AddressError::Malformed { .. } => ("cli.address", "such as https://sop.example:8443".to_owned()),
+                AddressError::Unprotected { .. } => {
+                    ("cli.address", "use https, or a tunnel to this machine".to_owned())
+                }
+                AddressError::NoAuthority { .. } => {
+                    ("cli.no_ca", "name the file with that authority's certificate with --ca or $SOP_CA".to_owned())
+                }
+                AddressError::Tls(error) => ("cli.ca", error.remedy()),
+            };
+            Failure::new(code, error.to_string(), remedy)
+        })
+    }
+
+    /// The address of a daemon that is not asked on its socket. A socket that was named is nearer.
+    fn far(&self) -> Option<String> {
+        let variable = || variable("SOP_ADDRESS").and_then(|address| address.into_string().ok());
+        self.address.clone().or_else(|| if self.socket.is_some() { None } else { variable() })
+    }
+
     fn remote_over(&self, config: &Config) -> Result<Remote, Failure> {
-        let variable = std::env::var_os("SOP_CREDENTIAL").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let named = self.credential.clone().or(variable);
+        let named = self.credential.clone().or_else(|| variable("SOP_CREDENTIAL").map(PathBuf::from));
         let usual = Places::of(&config.store.data).credential;
         let (credential, looked_at) = match named {
             Some(file) => (Some(read_secret(&file)?), None),
+            // The one that lies here is for the daemon that runs here, and no other is to see it.
+            None if self.far().is_some() => (None, None),
             // Without one, the daemon says what it takes; that there is no daemon is worth more to know.
             None if !usual.exists() => (None, Some(usual)),
             None => (Some(read_secret(&usual)?), None),
         };
-        let client = Client::new(&config.http.socket).timeout(config.http.request_timeout + ANSWER_MARGIN);
+        let client = self.client(config)?.timeout(config.http.request_timeout + ANSWER_MARGIN);
         Ok(Remote { client, credential, looked_at })
     }
 
     /// The status page, for which no credential is needed.
     pub async fn status(&self) -> Result<Value, Failure> {
-        let client = Client::new(self.load_anyhow()?.http.socket).timeout(STATUS_WITHIN);
+        let client = self.client(&self.load_anyhow()?)?.timeout(STATUS_WITHIN);
         client.get("/v1/status").await.map_err(|error| {
             let why = match error {
                 ClientError::TimedOut(limit) => waited(limit),
@@ -138,6 +171,11 @@ impl Globals {
             Failure::unreachable("cli.no_answer", format!("the daemon does not say its status: {why}"), remedy)
         })
     }
+}
+
+/// A variable that is set to nothing counts as not set.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Several problems as one failure.
@@ -293,7 +331,7 @@ fn local(error: ClientError) -> Failure {
     match error {
         ClientError::Refused(problem) => Failure::of(*problem),
         ClientError::Unreachable { .. } => {
-            let remedy = "start one with `sop dev` or `sop up`, or name the socket of a running one with --socket or $SOP_SOCKET";
+            let remedy = "start one with `sop dev` or `sop up`, or name the running one with --socket or --address";
             Failure::unreachable("cli.unreachable", detail, remedy)
         }
         ClientError::Stranger { .. } => {

@@ -9,7 +9,7 @@ use clap::Args;
 use config::{Config, Origin};
 use governance::Governance;
 use host::Clock;
-use http::{Api as _, Arguments, Call, HttpActor, Limits, Problem, Source};
+use http::{Api as _, Arguments, Call, HttpActor, Limits, Problem, Source, Tcp, Tls};
 use kernel::{Denial, Layer};
 use policy::Policies;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ pub fn up(globals: &Globals, Up { policy }: Up) -> Run {
 
 /// A store with an operator, and nothing running.
 pub fn bootstrap(globals: &Globals) -> Run {
-    let (config, parts) = prepared(globals, LevelFilter::ERROR)?;
+    let (config, parts, _) = prepared(globals, LevelFilter::ERROR)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         parts.start(&config, Vec::new()).await.map_err(boot)?;
@@ -98,13 +98,23 @@ pub fn bootstrap(globals: &Globals) -> Run {
     Ok(Exit::Ok)
 }
 
-fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Parts>), Failure> {
+fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Parts>, Option<Tcp>), Failure> {
     let config = globals.load()?;
+    // Before anything is made.
+    let tcp = tcp(&config)?;
     let places = Places::of(&config.store.data);
     places.create().map_err(boot)?;
     logging::start(&places.log, &config.log.level, serious)?;
     let parts = Parts::new(&config, Clock::system());
-    Ok((config, parts))
+    Ok((config, parts, tcp))
+}
+
+/// Where to listen over TCP, with the certificate that it takes.
+fn tcp(config: &Config) -> Result<Option<Tcp>, Failure> {
+    let Some(address) = config.http.listen else { return Ok(None) };
+    let tls = config.http.tls.as_ref().map(|tls| Tls::load(&tls.certificate, &tls.key)).transpose();
+    let tls = tls.map_err(|error| Failure::new(error.code(), error.to_string(), error.remedy()))?;
+    Ok(Some(Tcp { address, tls }))
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -114,10 +124,10 @@ fn runtime() -> Result<Runtime, Failure> {
 
 fn run(globals: &Globals, manner: Manner) -> Run {
     let serious = if manner.dev { LevelFilter::WARN } else { LevelFilter::ERROR };
-    let (config, parts) = prepared(globals, serious)?;
+    let (config, parts, tcp) = prepared(globals, serious)?;
     let manager = Manager::of_process();
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(&config, &parts, manner, &manager));
+    let outcome = runtime.block_on(serve(&config, &parts, tcp, manner, &manager));
     runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
     if let Err(failure) = &outcome {
         manager.status(&format!("Not started: {}", failure.problem));
@@ -126,13 +136,13 @@ fn run(globals: &Globals, manner: Manner) -> Run {
     outcome
 }
 
-async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner, manager: &Manager) -> Run {
+async fn serve(config: &Config, parts: &Arc<Parts>, tcp: Option<Tcp>, manner: Manner, manager: &Manager) -> Run {
     let mut signals = Signals::new(manner.dev)?;
     manager.status("Starting: the journal is read");
     let desk = Arc::new(Desk { parts: parts.clone(), dev: manner.dev });
     let deadline = config.supervision.shutdown_deadline;
     let started = tokio::select! {
-        started = parts.start(config, vec![edge(config, &desk)]) => started,
+        started = parts.start(config, vec![edge(config, &desk, tcp)]) => started,
         name = signals.next() => {
             manager.stopping(&format!("{name}: stopping before everything was up"));
             parts.journal.close();
@@ -208,7 +218,7 @@ async fn serve(config: &Config, parts: &Arc<Parts>, manner: Manner, manager: &Ma
 }
 
 /// What answers the outside.
-fn edge(config: &Config, desk: &Arc<Desk>) -> Child {
+fn edge(config: &Config, desk: &Arc<Desk>, tcp: Option<Tcp>) -> Child {
     let limits = Limits {
         body_max: config.door.body_max.as_usize(),
         request_timeout: config.http.request_timeout,
@@ -220,7 +230,7 @@ fn edge(config: &Config, desk: &Arc<Desk>) -> Child {
     let (socket, desk) = (config.http.socket.clone(), desk.clone());
     let reference = ChildRef::new("http");
     Child::actor::<HttpActor, _>(&reference, move || {
-        (HttpActor, Arguments { socket: socket.clone(), api: desk.clone(), limits })
+        (HttpActor, Arguments { socket: socket.clone(), tcp: tcp.clone(), api: desk.clone(), limits })
     })
 }
 
@@ -263,7 +273,8 @@ async fn asked(desk: &Desk, action: &str, arguments: Value) -> Result<Value, Fai
         );
         return Err(Failure::new("cli.no_credential", detail, "put it back, or start without --policy"));
     };
-    let source = Source { uid: rustix::process::getuid().as_raw(), pid: i32::try_from(std::process::id()).ok() };
+    let (uid, pid) = (rustix::process::getuid().as_raw(), i32::try_from(std::process::id()).ok());
+    let source = Source::Process { uid, pid };
     let bearer = Some(secret.expose().to_owned());
     let call = Call { action: action.to_owned(), arguments, bearer, command_id: None, source };
     desk.call(call).await.map_err(|refused| Failure::of(Problem::from(refused)))
@@ -288,13 +299,17 @@ fn welcome(config: &Config, parts: &Parts, manner: &Manner, first: &First) -> St
     let made = if first.operator { "  (operator/root, made now)" } else { "" };
     let mut text =
         format!("SOP {} is up{}.\n\n", env!("CARGO_PKG_VERSION"), if manner.dev { ", for development" } else { "" });
-    text += &indented(&fields([
-        ("data", places.data.display().to_string()),
-        ("socket", socket.display().to_string()),
+    let mut rows = vec![("data", places.data.display().to_string()), ("socket", socket.display().to_string())];
+    if let Some(address) = config.http.listen {
+        let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+        rows.push(("address", format!("{scheme}://{address}")));
+    }
+    rows.extend([
         ("log", places.log.display().to_string()),
         ("credential", format!("{}{made}", places.credential.display())),
         ("policy", policy),
-    ]));
+    ]);
+    text += &indented(&fields(rows));
     text.push('\n');
     if parts.door.sealed().is_some() {
         text += "\nAn emergency stop is in force: see `sop resume`.\n";

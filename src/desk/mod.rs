@@ -23,7 +23,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ::policy::{ACTIONS, Value as Attribute};
 use door::{Ask, Denied, Door, Secret};
-use http::{ActionInfo, Answer, Api, Call, Refused};
+use http::{ActionInfo, Answer, Api, Call, Refused, Source};
 use kernel::{Denial, Layer, Millis, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -74,7 +74,10 @@ impl Api for Desk {
                     context: BTreeMap::new(),
                     credential: call.bearer.as_deref().map(Secret::of),
                     command_id: call.command_id.unwrap_or_else(|| self.parts.clock.command_id()),
-                    source: call.source.uid,
+                    source: match call.source {
+                        Source::Process { uid, .. } => door::Source::User(uid),
+                        Source::Address(address) => door::Source::network(address),
+                    },
                 },
                 arguments: call.arguments,
             };

@@ -12,6 +12,7 @@ mod seeds;
 mod service;
 mod start;
 mod stops;
+mod tcp;
 
 use kit::{Daemon, Output};
 use tempfile::TempDir;

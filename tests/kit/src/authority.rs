@@ -64,7 +64,7 @@ impl Authority {
         let (socket, api) = (config.http.socket.clone(), desk.clone());
         let edge = Child::actor::<HttpActor, _>(&ChildRef::new("http"), move || {
             let limits = http::Limits::default();
-            (HttpActor, http::Arguments { socket: socket.clone(), api: api.clone(), limits })
+            (HttpActor, http::Arguments { socket: socket.clone(), tcp: None, api: api.clone(), limits })
         });
         parts.start(&config, vec![edge]).await.expect("the authority starts");
         if !parts.is_bootstrapped() {
@@ -161,7 +161,7 @@ impl Line for Authority {
             arguments: arguments.clone(),
             bearer: Some(bearer.to_owned()),
             command_id: Some(id),
-            source: Source { uid: 0, pid: None },
+            source: Source::Process { uid: 0, pid: None },
         };
         Box::pin(async move {
             let answered = self.desk.call(call).await;

@@ -12,7 +12,7 @@ use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Asked, Decisions};
 use crate::judge::{audience, ended, under};
-use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Verdict, judge};
+use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Source, Verdict, judge};
 
 /// A request at the door.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub struct Ask {
     pub context: BTreeMap<String, Value>,
     pub credential: Option<Secret>,
     pub command_id: CommandId,
-    /// Where it came from, for counting strangers: the peer's user id.
-    pub source: u32,
+    /// Where it came from, for counting strangers.
+    pub source: Source,
 }
 
 /// A request that was let in.
@@ -73,7 +73,7 @@ pub struct Door {
     seal: Seal,
     /// The latest epoch that was compiled, or why it could not be.
     compiled: RwLock<Option<(u64, Compiled)>>,
-    strangers: DashMap<(u32, String), u64>,
+    strangers: DashMap<(Source, String), u64>,
 }
 
 impl Door {
@@ -359,10 +359,10 @@ impl Door {
         is_up(&self.decisions)
     }
 
-    /// Denials of strangers since the process began: (source user id, code, count), in order. Beyond [`SOURCES_MAX`] they
-    /// are counted together, under the last of all numbers.
-    pub fn strangers(&self) -> Vec<(u32, String, u64)> {
-        let count = |entry: dashmap::mapref::multiple::RefMulti<'_, (u32, String), u64>| {
+    /// Denials of strangers since the process began: (source, code, count), in order. Beyond [`SOURCES_MAX`] they
+    /// are counted together, as [`Source::Others`].
+    pub fn strangers(&self) -> Vec<(Source, String, u64)> {
+        let count = |entry: dashmap::mapref::multiple::RefMulti<'_, (Source, String), u64>| {
             let (source, code) = entry.key();
             (*source, code.clone(), *entry.value())
         };
@@ -494,12 +494,12 @@ impl Door {
         let Some(bearer) = by else {
             let key = (ask.source, denial.code.clone());
             let counted = self.strangers.len() < SOURCES_MAX || self.strangers.contains_key(&key);
-            let key = if counted { key } else { (u32::MAX, key.1) };
+            let key = if counted { key } else { (Source::Others, key.1) };
             let mut count = self.strangers.entry(key).or_default();
             *count += 1;
             // The first, the second, the fourth: a flood is seen, and does not fill the log.
             if count.is_power_of_two() {
-                tracing::warn!(code = denial.code, source = ask.source, count = *count, "a stranger was denied");
+                tracing::warn!(code = denial.code, source = %ask.source, count = *count, "a stranger was denied");
             }
             return denial.into();
         };

@@ -25,6 +25,7 @@ mod front;
 mod judge;
 mod seal;
 mod secret;
+mod source;
 mod views;
 mod warrant;
 
@@ -33,6 +34,7 @@ pub use front::{Ask, Denied, Done, Door, Pass, Stopped};
 pub use judge::{Bearer, Sight, Verdict, judge};
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};
+pub use source::Source;
 pub use views::Follower;
 pub use warrant::Warrant;
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::socket::Claim;
-use crate::{Api, Limits, Server, bind};
+use crate::{Api, Limits, Listeners, Server, Tcp, bind, tcp};
 
 /// Binds when it starts, serves while it lives. Stopped, it finishes what is in flight; killed, it cuts everything off.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +16,7 @@ pub struct HttpActor;
 
 pub struct Arguments {
     pub socket: PathBuf,
+    pub tcp: Option<Tcp>,
     pub api: Arc<dyn Api>,
     pub limits: Limits,
 }
@@ -53,8 +54,13 @@ impl Actor for HttpActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { socket, api, limits } = arguments;
+        let Arguments { socket, tcp, api, limits } = arguments;
         let bound = bind(&socket).await?;
+        let tcp = match tcp {
+            Some(tcp) => Some(tcp::bind(tcp).await?),
+            None => None,
+        };
+        let listeners = Listeners { socket: bound.listener, tcp };
         let (stop, stopped) = oneshot::channel();
         let server = Server::new(api, limits);
         let tell = TellWhenDone(myself);
@@ -62,7 +68,7 @@ impl Actor for HttpActor {
         serving.spawn(async move {
             let _tell = tell;
             // A dropped sender is a stop as well.
-            server.serve(bound.listener, async { drop(stopped.await) }).await;
+            server.serve(listeners, async { drop(stopped.await) }).await;
         });
         Ok(State { claim: Some(bound.claim), stop: Some(stop), serving })
     }

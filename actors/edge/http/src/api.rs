@@ -1,6 +1,7 @@
 //! What stands behind the transport: one interface, implemented by the composition root and by fakes in tests.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use kernel::{CommandId, Denial};
@@ -66,11 +67,13 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Who is at the other end, as the operating system says (`SO_PEERCRED`): the process that opened the connection.
+/// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Source {
-    pub uid: u32,
-    pub pid: Option<i32>,
+pub enum Source {
+    /// On the socket: the process that opened the connection, as the operating system says (`SO_PEERCRED`).
+    Process { uid: u32, pid: Option<i32> },
+    /// Over TCP: where it comes from, and no more than that.
+    Address(IpAddr),
 }
 
 /// A no, and where the reasons for it are recorded.

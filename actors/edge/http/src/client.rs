@@ -1,5 +1,6 @@
-//! The other end of the socket: what the command line uses, and any Rust program outside.
+//! The other end: what the command line uses, and any Rust program outside.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -7,17 +8,21 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use axum::http::uri::{Authority, Uri};
 use axum::http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use kernel::CommandId;
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::Problem;
+use crate::pace::Stream;
 use crate::problem::MEDIA_TYPE;
 use crate::request::IDEMPOTENCY_KEY;
+use crate::tls::Trust;
+use crate::{Problem, TlsError, tcp};
 
 /// Longer answers are not read: pages are asked for in pieces.
 const ANSWER_MAX: usize = 64 << 20;
@@ -28,18 +33,48 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// Before another try to get into the daemon's queue.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks the daemon on one socket. Each request has a connection of its own, and ends when its future is dropped.
+/// Asks one daemon. Each request has a connection of its own, and ends when its future is dropped.
 #[derive(Clone, Debug)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
     timeout: Duration,
+}
+
+/// How to get there.
+#[derive(Clone, Debug)]
+enum Way {
+    Socket(PathBuf),
+    Tcp { authority: Authority, trust: Option<(Trust, ServerName<'static>)> },
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(socket) => write!(f, "{}", socket.display()),
+            Self::Tcp { authority, trust: None } => write!(f, "http://{authority}"),
+            Self::Tcp { authority, trust: Some(_) } => write!(f, "https://{authority}"),
+        }
+    }
+}
+
+/// Why an address is none to ask. Worded for the one who gave it.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    #[error("{address:?} is no address: write https://HOST:PORT")]
+    Malformed { address: String },
+    #[error("{address} is not under TLS and not this machine: a credential would go there for everybody to read")]
+    Unprotected { address: String },
+    #[error("{address} is believed by its certificate, and nobody is named who could have signed it")]
+    NoAuthority { address: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Why there is no answer. Worded for the one who asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("no daemon answers on {}: {why}", .socket.display())]
-    Unreachable { socket: PathBuf, why: io::Error },
+    #[error("no daemon answers on {daemon}: {why}")]
+    Unreachable { daemon: String, why: io::Error },
     /// The credential was not sent.
     #[error("the daemon on {} is run by user {uid}, neither you nor root; it might be there to steal your credential", .socket.display())]
     Stranger { socket: PathBuf, uid: u32 },
@@ -55,17 +90,38 @@ pub enum ClientError {
 
 impl Client {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), timeout: TIMEOUT }
+        Self { way: Way::Socket(socket.into()), timeout: TIMEOUT }
+    }
+
+    /// Over TCP: `https://HOST:PORT`, believed if an authority in the file `ca` has signed its certificate, or
+    /// `http://HOST:PORT` on this machine.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn over_tcp(address: &str, ca: Option<&Path>) -> Result<Self, AddressError> {
+        let malformed = || AddressError::Malformed { address: address.to_owned() };
+        let uri: Uri = address.parse().map_err(|_| malformed())?;
+        let authority = uri.authority().filter(|authority| authority.port_u16().is_some()).ok_or_else(malformed)?;
+        if !["", "/"].contains(&uri.path()) || uri.query().is_some() || authority.as_str().contains('@') {
+            return Err(malformed());
+        }
+        let trust = match (uri.scheme_str(), ca) {
+            (Some("http"), _) if tcp::is_this_machine(authority.host()) => None,
+            (Some("http"), _) => return Err(AddressError::Unprotected { address: address.to_owned() }),
+            (Some("https"), Some(ca)) => {
+                let name = ServerName::try_from(bare(authority.host()).to_owned()).map_err(|_| malformed())?;
+                Some((Trust::in_authorities(ca)?, name))
+            }
+            (Some("https"), None) => return Err(AddressError::NoAuthority { address: address.to_owned() }),
+            _ => return Err(malformed()),
+        };
+        Ok(Self { way: Way::Tcp { authority: authority.clone(), trust }, timeout: TIMEOUT })
     }
 
     /// How long one request may take, from the connection to the last byte of the answer.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
-    }
-
-    pub fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Asks for an action. `arguments` is an object.
@@ -106,8 +162,12 @@ impl Client {
     }
 
     async fn send(&self, request: axum::http::request::Builder, body: Bytes) -> Result<Value, ClientError> {
+        let host = match &self.way {
+            Way::Socket(_) => "localhost",
+            Way::Tcp { authority, .. } => authority.as_str(),
+        };
         let request = request
-            .header(HOST, "localhost")
+            .header(HOST, host)
             .header(ACCEPT, "application/json")
             .header(CONNECTION, "close")
             .body(Full::new(body))
@@ -119,12 +179,27 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, ClientError> {
-        let unreachable = |why| ClientError::Unreachable { socket: self.socket.clone(), why };
-        let stream = self.connect().await.map_err(unreachable)?;
-        let uid = stream.peer_cred().map_err(unreachable)?.uid();
-        if request.headers().contains_key(AUTHORIZATION) && uid != 0 && uid != rustix::process::geteuid().as_raw() {
-            return Err(ClientError::Stranger { socket: self.socket.clone(), uid });
-        }
+        let unreachable = |why| ClientError::Unreachable { daemon: self.way.to_string(), why };
+        let stream: Box<dyn Stream> = match &self.way {
+            Way::Socket(socket) => {
+                let stream = connect(socket).await.map_err(unreachable)?;
+                let uid = stream.peer_cred().map_err(unreachable)?.uid();
+                let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
+                if request.headers().contains_key(AUTHORIZATION) && !ours {
+                    return Err(ClientError::Stranger { socket: socket.clone(), uid });
+                }
+                Box::new(stream)
+            }
+            Way::Tcp { authority, trust } => {
+                let place = (bare(authority.host()), authority.port_u16().unwrap_or_default());
+                let stream = TcpStream::connect(place).await.map_err(unreachable)?;
+                let _ = stream.set_nodelay(true);
+                match trust {
+                    None => Box::new(stream),
+                    Some((Trust(tls), name)) => Box::new(tls.connect(name.clone(), stream).await.map_err(unreachable)?),
+                }
+            }
+        };
 
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let mut connection = pin!(connection);
@@ -145,16 +220,21 @@ impl Client {
         }
         answered.await
     }
+}
 
-    async fn connect(&self) -> io::Result<UnixStream> {
-        loop {
-            match UnixStream::connect(&self.socket).await {
-                // The daemon is alive, and its queue is full.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_PAUSE).await,
-                connected => return connected,
-            }
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            // The daemon is alive, and its queue is full.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_PAUSE).await,
+            connected => return connected,
         }
     }
+}
+
+/// Without the brackets that an IPv6 address wears beside a port.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn broken(error: hyper::Error) -> ClientError {

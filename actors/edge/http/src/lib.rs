@@ -1,4 +1,4 @@
-//! HTTP and JSON on a Unix socket: the way in for the command line, the console and every program outside.
+//! HTTP and JSON on a Unix socket, and over TCP where that is asked for: the way in for the command line, the console and every program outside.
 //!
 //! Pure transport. It turns a request into a [`Call`], hands it to an [`Api`], and turns what comes back into JSON or an
 //! RFC 9457 [`Problem`]. It knows no machine, checks no credential and decides nothing; the door does.
@@ -13,6 +13,7 @@
 //! 3. Everything that is read, waited for or kept open has a bound ([`Limits`]).
 //! 4. What runs is owned: connections by the accept loop, the accept loop by [`HttpActor`]; when the owner goes, they go.
 //! 5. Only its owner can reach the socket: mode 0600, in a directory that nobody else can change.
+//! 6. What leaves the machine is under TLS 1.3: a listener without it is on a loopback address, and so is a client's peer.
 
 mod actor;
 mod api;
@@ -23,10 +24,14 @@ mod request;
 mod routes;
 mod server;
 mod socket;
+mod tcp;
+mod tls;
 
 pub use actor::{Arguments, HttpActor, Msg};
 pub use api::{ActionInfo, Answer, Api, Call, Refused, Source};
-pub use client::{Client, ClientError};
+pub use client::{AddressError, Client, ClientError};
 pub use problem::Problem;
-pub use server::{Limits, Server};
+pub use server::{Limits, Listeners, Server};
 pub use socket::{BindError, Bound, bind};
+pub use tcp::Tcp;
+pub use tls::{Tls, TlsError};

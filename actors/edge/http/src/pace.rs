@@ -1,4 +1,4 @@
-//! A stream that does not wait for ever for its reader.
+//! Streams, and one that does not wait for ever for its reader.
 //!
 //! hyper bounds how long a request may take to arrive, not how long an answer may take to be read.
 
@@ -8,19 +8,23 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::{Sleep, sleep};
 
+/// A stream on which HTTP is spoken.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// Fails with [`ErrorKind::TimedOut`] when the other side takes nothing for `patience`.
-pub(crate) struct Paced {
-    stream: UnixStream,
+pub(crate) struct Paced<S> {
+    stream: S,
     patience: Duration,
     /// Running while the other side takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Paced {
-    pub fn new(stream: UnixStream, patience: Duration) -> Self {
+impl<S> Paced<S> {
+    pub fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, stalled: None }
     }
 
@@ -35,13 +39,13 @@ impl Paced {
     }
 }
 
-impl AsyncRead for Paced {
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Paced {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(written, cx)

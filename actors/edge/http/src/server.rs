@@ -1,5 +1,7 @@
 //! The accept loop: owns every connection, and ends with all of them.
 
+use std::convert::Infallible;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +16,12 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use kernel::{Denial, Layer, Millis};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::pace::Paced;
-use crate::{Api, Problem, Source, routes};
+use crate::pace::{Paced, Stream};
+use crate::{Api, Problem, Source, Tls, routes, tcp};
 
 /// How many connections over the cap are open at once to be told so; further ones wait in the kernel's queue.
 const TURNED_AWAY_MAX: usize = 32;
@@ -40,6 +42,7 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// For a connection to send the next whole request head; it bounds how long an idle one stays open.
     pub header_timeout: Duration,
+    /// On the socket, and again over TCP.
     pub connections_max: usize,
     /// For the requests in flight at a stop; what is not done by then is cut off. To be shorter than the deadline after
     /// which the supervisor kills.
@@ -69,67 +72,156 @@ impl Server {
         Self { router: routes::router(api, limits), limits }
     }
 
-    /// Serves until `stop` is done, then finishes what is in flight, for [`Limits::stop_timeout`] at most.
+    /// Serves on all of them until `stop` is done, then finishes what is in flight, for [`Limits::stop_timeout`] at most.
     ///
     /// Dropping the future ends everything at once.
-    pub async fn serve(self, listener: UnixListener, stop: impl Future<Output = ()>) {
+    pub async fn serve(self, listeners: Listeners, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let (stopping, stopped) = watch::channel(());
-        let mut connections = JoinSet::new();
+        // Each way in has its own, so that nobody from outside can take the place of the operator on the socket.
+        let (mut local, mut remote) = (JoinSet::new(), JoinSet::new());
+        let room = |open: &JoinSet<()>| open.len() < self.limits.connections_max.saturating_add(TURNED_AWAY_MAX);
         loop {
-            let room = connections.len() < self.limits.connections_max.saturating_add(TURNED_AWAY_MAX);
-            tokio::select! {
+            let (arrived, connections) = tokio::select! {
                 () = &mut stop => break,
-                Some(ended) = connections.join_next() => report(ended),
-                accepted = listener.accept(), if room => match accepted {
-                    Ok((stream, _)) => self.admit(stream, &mut connections, &stopped),
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+                Some(ended) = local.join_next() => { report(ended); continue }
+                Some(ended) = remote.join_next() => { report(ended); continue }
+                arrived = listeners.local(), if room(&local) => (arrived, &mut local),
+                arrived = listeners.remote(), if room(&remote) => (arrived, &mut remote),
+            };
+            match arrived {
+                Ok(arrived) => self.admit(arrived, connections, &stopped),
+                Err(error) if is_of_the_other_side(&error) => tracing::debug!(%error, "a connection was given up"),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
-        drop(listener);
+        drop(listeners);
         // Connections look at this when they next have nothing in flight.
         let _ = stopping.send(());
-        let drained = async { while connections.join_next().await.is_some() {} };
+        let drained = async {
+            while local.join_next().await.is_some() {}
+            while remote.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(self.limits.stop_timeout, drained).await.is_err() {
-            tracing::warn!(cut_off = connections.len(), "connections were still busy at the end of the stop");
+            let cut_off = local.len() + remote.len();
+            tracing::warn!(cut_off, "connections were still busy at the end of the stop");
         }
-        connections.shutdown().await;
+        local.shutdown().await;
+        remote.shutdown().await;
     }
 
-    fn admit(&self, stream: UnixStream, connections: &mut JoinSet<()>, stopped: &watch::Receiver<()>) {
-        let source = match stream.peer_cred() {
-            Ok(peer) => Source { uid: peer.uid(), pid: peer.pid() },
-            Err(error) => return tracing::warn!(%error, "a connection does not say whose it is"),
-        };
+    fn admit(&self, arrived: Arrived, connections: &mut JoinSet<()>, stopped: &watch::Receiver<()>) {
+        let Arrived { source, way, stream } = arrived;
         // Those that have ended no longer count.
         while let Some(ended) = connections.try_join_next() {
             report(ended);
         }
+        let stream = stream.opened(self.limits);
         let (stopped, timeout) = (stopped.clone(), self.limits.header_timeout);
-        let stream = Paced::new(stream, self.limits.request_timeout);
         if connections.len() < self.limits.connections_max {
             let inner = TowerToHyperService::new(self.router.clone());
             let service = service_fn(move |mut request: Request<Incoming>| {
+                let foreign = match way {
+                    Way::Socket => None,
+                    Way::Tcp { tls } => tcp::foreign(request.headers(), tls),
+                };
                 request.extensions_mut().insert(source);
-                inner.call(request)
+                let answer = foreign.map_or_else(|| Ok(inner.call(request)), Err);
+                async move {
+                    match answer {
+                        Ok(answer) => answer.await,
+                        Err(denial) => Ok(Problem::from(denial).into_response()),
+                    }
+                }
             });
             connections.spawn(attend(stream, service, timeout, stopped));
         } else {
-            let service = service_fn(|_: Request<Incoming>| async { Ok::<_, std::convert::Infallible>(turned_away()) });
+            let service = service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(turned_away()) });
             connections.spawn(attend(stream, service, timeout, stopped));
         }
     }
 }
 
+/// What a server listens on.
+#[derive(Debug)]
+pub struct Listeners {
+    pub socket: UnixListener,
+    pub tcp: Option<(TcpListener, Option<Tls>)>,
+}
+
+/// One who has connected.
+struct Arrived {
+    source: Source,
+    way: Way,
+    stream: Raw,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Socket,
+    Tcp { tls: bool },
+}
+
+/// A stream of which nothing was read yet.
+enum Raw {
+    Socket(UnixStream),
+    Tcp(TcpStream, Option<Tls>),
+}
+
+impl Listeners {
+    async fn local(&self) -> io::Result<Arrived> {
+        let (stream, _) = self.socket.accept().await?;
+        let peer = stream.peer_cred()?;
+        let source = Source::Process { uid: peer.uid(), pid: peer.pid() };
+        Ok(Arrived { source, way: Way::Socket, stream: Raw::Socket(stream) })
+    }
+
+    async fn remote(&self) -> io::Result<Arrived> {
+        let Some((listener, tls)) = &self.tcp else { return std::future::pending().await };
+        let (stream, peer) = listener.accept().await?;
+        // Answers are written whole. One who has gone already is found out soon enough.
+        let _ = stream.set_nodelay(true);
+        let source = Source::Address(peer.ip().to_canonical());
+        Ok(Arrived { source, way: Way::Tcp { tls: tls.is_some() }, stream: Raw::Tcp(stream, tls.clone()) })
+    }
+}
+
+impl Raw {
+    /// Greets the other side, where there is a greeting, for as long as it may take for the first head to arrive.
+    async fn opened(self, limits: Limits) -> io::Result<Box<dyn Stream>> {
+        let patience = limits.request_timeout;
+        match self {
+            Self::Socket(stream) => Ok(Box::new(Paced::new(stream, patience))),
+            Self::Tcp(stream, None) => Ok(Box::new(Paced::new(stream, patience))),
+            // Below the encryption, which holds back more than a client must be given time for.
+            Self::Tcp(stream, Some(Tls(acceptor))) => {
+                let greeting = acceptor.accept(Paced::new(stream, patience));
+                Ok(Box::new(tokio::time::timeout(limits.header_timeout, greeting).await??))
+            }
+        }
+    }
+}
+
 /// One connection, to its end.
-async fn attend<S>(stream: Paced, service: S, header_timeout: Duration, mut stopped: watch::Receiver<()>)
-where
-    S: Service<Request<Incoming>, Response = Response, Error = std::convert::Infallible>,
+async fn attend<S>(
+    opening: impl Future<Output = io::Result<Box<dyn Stream>>>,
+    service: S,
+    header_timeout: Duration,
+    mut stopped: watch::Receiver<()>,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
+    let opened = tokio::select! {
+        opened = opening => opened,
+        _ = stopped.changed() => return,
+    };
+    let stream = match opened {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%error, "a connection did not get as far as HTTP"),
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -147,6 +239,11 @@ where
         // The client hung up, was too slow or does not speak HTTP; no concern of anybody but itself.
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// It went away while it waited: no reason to make others wait.
+fn is_of_the_other_side(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

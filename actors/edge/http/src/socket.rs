@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// Connections that wait in the kernel to be accepted.
-const BACKLOG: u32 = 1024;
+pub(crate) const BACKLOG: u32 = 1024;
 
 /// What the kernel has room for, less the closing zero.
 const PATH_MAX: usize = 107;
@@ -31,6 +32,14 @@ pub enum BindError {
     ForeignDirectory { directory: PathBuf, owner: u32 },
     #[error("others can write to the socket's directory {} (mode {mode:04o}); run `chmod go-w {}` or choose another with --socket", .directory.display(), .directory.display())]
     OpenDirectory { directory: PathBuf, mode: u32 },
+    #[error(
+        "{address} can be reached from other machines and there is no certificate; set one in [http.tls], or listen on 127.0.0.1"
+    )]
+    Unprotected { address: SocketAddr },
+    #[error("another program listens on {address}; stop it, or choose another port with http.listen")]
+    PortInUse { address: SocketAddr },
+    #[error("cannot listen on {address}, is it an address of this machine? choose it with http.listen")]
+    Address { address: SocketAddr, source: io::Error },
     #[error("cannot {doing} {}", .path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }

@@ -422,7 +422,7 @@ pub fn ask(number: u8, action: &'static str, resource: &str) -> Ask {
         context: BTreeMap::new(),
         credential: Some(Secret::of(ROOT)),
         command_id: id_at(NOON, number),
-        source: 1_000,
+        source: door::Source::User(1_000),
     }
 }
 

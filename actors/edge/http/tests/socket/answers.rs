@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{DECISION, Fake, SECRET, command_id, raw, request, serve, serve_fake};
-use http::Limits;
+use http::{Limits, Source};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -15,9 +15,9 @@ async fn what_is_understood() {
     let served = serve(Limits::default()).await;
     let id = command_id(1).to_string();
     let echo = |action: &str, arguments: Value| {
-        let uid = rustix::process::geteuid().as_raw();
-        let pid = std::process::id();
-        json!({ "action": action, "arguments": arguments, "bearer": null, "command_id": null, "uid": uid, "pid": pid })
+        let pid = i32::try_from(std::process::id()).ok();
+        let source = format!("{:?}", Source::Process { uid: rustix::process::geteuid().as_raw(), pid });
+        json!({ "action": action, "arguments": arguments, "bearer": null, "command_id": null, "source": source })
     };
     let mut known = echo("echo.write", json!({}));
     known["bearer"] = SECRET.into();

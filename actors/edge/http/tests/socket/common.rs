@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::{ActionInfo, Answer, Api, Arguments, Call, HttpActor, Limits, Msg, Refused};
+use http::{ActionInfo, Answer, Api, Arguments, Call, HttpActor, Limits, Msg, Refused, Tcp};
 use kernel::{CommandId, Denial, Layer, Millis, Timestamp};
 use ractor::concurrency::JoinHandle;
 use ractor::{Actor, ActorRef};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -99,8 +99,7 @@ impl Api for Fake {
                     "arguments": call.arguments,
                     "bearer": call.bearer,
                     "command_id": call.command_id,
-                    "uid": call.source.uid,
-                    "pid": call.source.pid,
+                    "source": format!("{:?}", call.source),
                 })),
             }
         })
@@ -143,7 +142,16 @@ pub async fn start(
     api: &Arc<Fake>,
     limits: Limits,
 ) -> Result<(ActorRef<Msg>, JoinHandle<()>), ractor::SpawnErr> {
-    let arguments = Arguments { socket: socket.to_owned(), api: api.clone(), limits };
+    start_with(socket, None, api, limits).await
+}
+
+pub async fn start_with(
+    socket: &Path,
+    tcp: Option<Tcp>,
+    api: &Arc<Fake>,
+    limits: Limits,
+) -> Result<(ActorRef<Msg>, JoinHandle<()>), ractor::SpawnErr> {
+    let arguments = Arguments { socket: socket.to_owned(), tcp, api: api.clone(), limits };
     Actor::spawn(None, HttpActor, arguments).await
 }
 
@@ -177,7 +185,7 @@ pub async fn raw(socket: &Path, bytes: &[u8]) -> Raw {
     read(&mut stream).await
 }
 
-pub async fn read(stream: &mut UnixStream) -> Raw {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Raw {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends in an empty line");
