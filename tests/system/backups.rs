@@ -3,60 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use journal::{Journal, Limits};
 use kernel::{CommandId, Sequence};
-use kit::work::{Pool, Worker};
-use kit::{Answer, Authority, Client, Daemon, Dice, Ledger, Line, adopt_starter, seed};
+use kit::{Answer, Authority, Client, Daemon, adopt_starter, seed};
 use serde_json::Value;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::crew::Crew;
 use crate::{Place, failed};
-
-const CLIENTS: usize = 6;
-
-/// Clients at work, until they are told to stop.
-struct Crew {
-    stop: Arc<AtomicBool>,
-    turns: Arc<watch::Sender<u64>>,
-    workers: JoinSet<Ledger>,
-}
-
-impl Crew {
-    fn at_work(place: &Place) -> Self {
-        let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(0)));
-        let (pool, mut workers) = (Arc::<Pool>::default(), JoinSet::new());
-        let line: Arc<dyn Line> = Arc::new(place.daemon.client());
-        let (seed, scanned) = (seed(), place.home.path().join("scanned"));
-        std::fs::create_dir(&scanned).unwrap();
-        for number in 0..CLIENTS {
-            let client = Client::new(&format!("c{number}"), line.clone());
-            let (dice, root) = (Dice::new(seed, number as u64), place.daemon.credential());
-            let mut worker = Worker::new(number, client, root, dice, pool.clone(), &scanned);
-            let (stop, turns) = (stop.clone(), turns.clone());
-            workers.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    worker.turn().await;
-                    turns.send_modify(|turns| *turns += 1);
-                }
-                worker.client.ledger
-            });
-        }
-        Self { stop, turns, workers }
-    }
-
-    async fn does(&self, more: u64) {
-        let enough = *self.turns.borrow() + more;
-        self.turns.subscribe().wait_for(|turns| enough <= *turns).await.unwrap();
-    }
-
-    async fn stopped(self) -> Vec<Ledger> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.workers.join_all().await
-    }
-}
 
 fn records(path: &Path) -> Vec<Vec<u8>> {
     let journal = Journal::new(path, Limits::default());
@@ -71,7 +25,7 @@ async fn what_is_restored_is_what_was_acknowledged_before_the_backup() {
     let mut place = Place::started().await;
     let mut setup = Client::new("setup", Arc::new(place.daemon.client()));
     adopt_starter(&mut setup, &place.daemon.credential()).await;
-    let crew = Crew::at_work(&place);
+    let crew = Crew::at_work(&place, seed());
     crew.does(60).await;
     let made = place.daemon.run(&["backup", "create", "-o", "json"]);
     assert_eq!(made.code, Some(0), "{made:?}");

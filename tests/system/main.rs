@@ -2,6 +2,7 @@
 
 mod backups;
 mod config;
+mod crew;
 mod disk;
 mod input;
 mod leases;
@@ -12,6 +13,7 @@ mod seeds;
 mod service;
 mod start;
 mod stops;
+mod syncs;
 mod tcp;
 
 use kit::{Daemon, Output};

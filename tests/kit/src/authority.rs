@@ -11,6 +11,7 @@ use config::{Config, Sources};
 use door::Secret;
 use gaps::Gaps;
 use governance::Governance;
+use health::Health;
 use host::Clock;
 use http::{Api, Call, HttpActor, Refused, Source};
 use journal::WrapLog;
@@ -102,12 +103,13 @@ impl Authority {
     /// # Panics
     /// If a machine that runs, or a view of one, is not what the records make.
     pub async fn lives_as_recorded(&self, records: &[Record]) {
-        let Parts { todos, gaps, allocator, backups, nexus, door, .. } = &*self.parts;
+        let Parts { todos, gaps, allocator, backups, health, nexus, door, .. } = &*self.parts;
         assert_eq!(todos.inspect(Todos::clone).await.expect("it is up"), replay(records));
         assert_eq!(allocator.inspect(Allocator::clone).await.expect("it is up"), replay(records));
         assert_eq!(gaps.inspect(Gaps::clone).await.expect("it is up"), replay(records));
         assert_eq!(nexus.inspect(Nexus::clone).await.expect("it is up"), replay(records));
         assert_eq!(backups.inspect(Backups::clone).await.expect("it is up"), replay(records));
+        assert_eq!(health.inspect(Health::clone).await.expect("it is up"), replay(records));
         assert_eq!(door.tokens().inspect(Tokens::clone).await.expect("it is up"), replay(records));
         assert_eq!(door.tokens_view().read(Tokens::clone), replay(records));
         assert_eq!(door.governance_view().read(Governance::clone), replay(records));

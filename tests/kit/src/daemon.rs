@@ -1,5 +1,7 @@
 //! The real binary as a daemon, to be asked over its socket and to be killed.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -24,6 +26,8 @@ pub struct Daemon {
     binary: PathBuf,
     pub data: PathBuf,
     pub socket: PathBuf,
+    /// What the processes that are started from now on find in their environment beside the bare one.
+    pub environment: BTreeMap<&'static str, OsString>,
     running: Option<Child>,
     starts: u32,
 }
@@ -40,7 +44,8 @@ impl Daemon {
     /// Over `home`, nothing running yet. `binary` is `env!("CARGO_BIN_EXE_sop")`, which only the test itself knows.
     pub fn new(binary: &str, home: &Path) -> Self {
         let (data, socket) = (home.join("data"), home.join("run/sock"));
-        Self { binary: binary.into(), data, socket, running: None, starts: 0 }
+        let environment = BTreeMap::new();
+        Self { binary: binary.into(), data, socket, environment, running: None, starts: 0 }
     }
 
     /// Writes the configuration that the next start finds in the data directory.
@@ -65,7 +70,7 @@ impl Daemon {
             Stdio::from(file.expect("the home is writable"))
         };
         let mut command = self.command(&["up"]);
-        command.arg("--data").arg(&self.data).stdin(Stdio::null());
+        command.arg("--data").arg(&self.data).envs(&self.environment).stdin(Stdio::null());
         let child = command.stdout(into("stdout")).stderr(into("stderr")).spawn();
         self.running = Some(child.expect("the binary runs"));
     }
@@ -179,8 +184,16 @@ impl Daemon {
 
     /// All that every start so far has said.
     pub fn stderr(&self) -> String {
+        self.said("stderr")
+    }
+
+    pub fn stdout(&self) -> String {
+        self.said("stdout")
+    }
+
+    fn said(&self, name: &str) -> String {
         let home = self.data.parent().expect("the data directory lies in a home");
-        std::fs::read_to_string(home.join("stderr")).unwrap_or_default()
+        std::fs::read_to_string(home.join(name)).unwrap_or_default()
     }
 }
 
