@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -9,6 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::socket::Claim;
 use crate::{Api, Limits, Listeners, Server, Tcp, bind, tcp};
+
+/// How long a daemon on our socket may prove to be one that was killed just now.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Binds when it starts, serves while it lives. Stopped, it finishes what is in flight; killed, it cuts everything off.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +59,7 @@ impl Actor for HttpActor {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { socket, tcp, api, limits } = arguments;
-        let bound = bind(&socket).await?;
+        let bound = bind(&socket, PATIENCE).await?;
         let tcp = match tcp {
             Some(tcp) => Some(tcp::bind(tcp).await?),
             None => None,

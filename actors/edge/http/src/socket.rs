@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::time::Instant;
 
 /// Connections that wait in the kernel to be accepted.
 pub(crate) const BACKLOG: u32 = 1024;
@@ -18,6 +19,9 @@ const PATH_MAX: usize = 107;
 /// Two daemons that start at once queue here; each needs a few system calls.
 const LOCK_TRIES: u32 = 1_000;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Until a daemon that answers is asked again whether it still lives.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Why the socket is not ours. Worded for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -79,11 +83,22 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 
 /// Listens on `path`, for the owner of this process alone.
 ///
-/// A directory that is missing is made, with mode 0700. A socket that a dead daemon left behind is replaced.
+/// A directory that is missing is made, with mode 0700. A socket that a dead daemon left behind is replaced; one that was
+/// killed seems to live for as long as the system takes to clear up after it, hence the `patience`.
 ///
 /// # Errors
 /// See [`BindError`]; nothing is left behind.
-pub async fn bind(path: &Path) -> Result<Bound, BindError> {
+pub async fn bind(path: &Path, patience: Duration) -> Result<Bound, BindError> {
+    let asked = Instant::now();
+    loop {
+        match bind_now(path).await {
+            Err(BindError::InUse { .. }) if asked.elapsed() < patience => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            bound => return bound,
+        }
+    }
+}
+
+async fn bind_now(path: &Path) -> Result<Bound, BindError> {
     let path = std::path::absolute(path).map_err(failed("resolve", path))?;
     if PATH_MAX < path.as_os_str().len() {
         return Err(BindError::PathTooLong { socket: path });

@@ -183,7 +183,7 @@ async fn who_does_not_read_the_answer_is_cut_off() {
 async fn a_new_socket_is_for_its_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a/b/sock");
-    let bound = bind(&path).await.unwrap();
+    let bound = bind(&path, Duration::ZERO).await.unwrap();
     assert_eq!(bound.claim.path(), path);
     let mode = |path: PathBuf| fs::metadata(path).unwrap().mode() & 0o7777;
     assert_eq!(mode(path.clone()), 0o600);
@@ -199,8 +199,8 @@ async fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "as a daemon leaves it that was killed");
 
-    let first = bind(&path).await.expect("the dead one makes way");
-    let second = bind(&path).await.expect_err("the live one does not");
+    let first = bind(&path, Duration::ZERO).await.expect("the dead one makes way");
+    let second = bind(&path, Duration::ZERO).await.expect_err("the live one does not");
     assert!(matches!(second, BindError::InUse { .. }), "{second}");
     assert!(path.exists());
 
@@ -210,6 +210,19 @@ async fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
     drop(first);
     assert!(path.exists(), "what is no longer ours stays");
     drop(other);
+}
+
+#[tokio::test]
+async fn a_daemon_that_proves_to_be_dying_makes_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sock");
+    let dying = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let last = std::thread::spawn(move || {
+        let _ = dying.accept().unwrap();
+        drop(dying);
+    });
+    assert!(bind(&path, PATIENCE).await.is_ok(), "it answered once, and is gone");
+    last.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +235,7 @@ async fn of_many_that_start_at_once_one_gets_the_socket() {
         let mut starts = JoinSet::new();
         for _ in 0..8 {
             let path = path.clone();
-            starts.spawn(async move { bind(&path).await });
+            starts.spawn(async move { bind(&path, Duration::ZERO).await });
         }
         let (won, lost): (Vec<_>, Vec<_>) = starts.join_all().await.into_iter().partition(Result::is_ok);
         assert_eq!((won.len(), lost.len()), (1, 7), "round {round}");
@@ -247,7 +260,7 @@ async fn bad_places_are_refused() {
         ("sticky", 0o1777, false),
     ] {
         let place = made(row, mode).join("sock");
-        match bind(&place).await {
+        match bind(&place, Duration::ZERO).await {
             Ok(_) => assert!(!refused, "{row}"),
             Err(BindError::OpenDirectory { mode: found, .. }) => assert!(refused && found == mode, "{row}"),
             Err(other) => panic!("{row}: {other}"),
@@ -257,23 +270,27 @@ async fn bad_places_are_refused() {
 
     let file = directory.path().join("file");
     fs::write(&file, "precious").unwrap();
-    assert!(matches!(bind(&file).await, Err(BindError::NotASocket { .. })));
+    assert!(matches!(bind(&file, Duration::ZERO).await, Err(BindError::NotASocket { .. })));
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-    assert!(matches!(bind(&file.join("sock")).await, Err(BindError::Io { .. })), "a file is no directory");
+    assert!(
+        matches!(bind(&file.join("sock"), Duration::ZERO).await, Err(BindError::Io { .. })),
+        "a file is no directory"
+    );
     let long = directory.path().join("x".repeat(108));
-    assert!(matches!(bind(&long).await, Err(BindError::PathTooLong { .. })));
+    assert!(matches!(bind(&long, Duration::ZERO).await, Err(BindError::PathTooLong { .. })));
     let link = directory.path().join("link");
     symlink(directory.path().join("ours"), &link).unwrap();
-    assert!(bind(&link.join("sock")).await.is_ok(), "a link of our own leads to a place of our own");
+    assert!(bind(&link.join("sock"), Duration::ZERO).await.is_ok(), "a link of our own leads to a place of our own");
 
     // Only root can make what belongs to others.
     if rustix::process::geteuid().is_root() {
         let foreign = made("foreign", 0o700);
         std::os::unix::fs::chown(&foreign, Some(12_345), None).unwrap();
-        let refused = bind(&foreign.join("sock")).await.expect_err("it belongs to somebody else");
+        let refused = bind(&foreign.join("sock"), Duration::ZERO).await.expect_err("it belongs to somebody else");
         assert!(matches!(refused, BindError::ForeignDirectory { owner: 12_345, .. }), "{refused}");
         std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
-        let refused = bind(&link.join("sock")).await.expect_err("somebody else could turn the link elsewhere");
+        let refused =
+            bind(&link.join("sock"), Duration::ZERO).await.expect_err("somebody else could turn the link elsewhere");
         assert!(matches!(refused, BindError::ForeignDirectory { owner: 12_345, .. }), "{refused}");
     }
 }
