@@ -97,7 +97,7 @@ pub async fn run(globals: &Globals, Logs { follow, lines, level, component }: Lo
     }
 }
 
-fn gone(written: &io::Result<()>) -> bool {
+pub fn gone(written: &io::Result<()>) -> bool {
     written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
@@ -108,12 +108,12 @@ fn ended(written: io::Result<()>) -> Run {
     }
 }
 
-fn unwritable(error: io::Error) -> Failure {
+pub fn unwritable(error: io::Error) -> Failure {
     Failure::new("cli.output", format!("the output could not be written: {error}"), "see where standard output leads")
 }
 
 /// Whether standard output is a pipe whose reader has gone: a quiet log must not keep us waiting for nobody.
-fn nobody_reads() -> bool {
+pub fn nobody_reads() -> bool {
     let out = io::stdout();
     let mut polled = [PollFd::new(&out, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -19,6 +19,7 @@ mod gap;
 mod lease;
 mod logging;
 mod logs;
+mod message;
 mod output;
 mod policy;
 mod secret;
@@ -102,6 +103,12 @@ enum Command {
     /// Leases over those pools: for an owner, an amount, a time
     #[command(subcommand)]
     Lease(lease::Lease),
+    /// Who takes part: programs that send each other messages
+    #[command(subcommand)]
+    Protocol(message::Protocol),
+    /// Messages that wait for protocols, and what became of them
+    #[command(subcommand)]
+    Message(message::Message),
     /// Copies of all that is recorded: made while work goes on, verified, restored
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -180,6 +187,8 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Todo(command) => todo::run(globals, command).await,
         Command::Resource(command) => lease::resource(globals, command).await,
         Command::Lease(command) => lease::run(globals, command).await,
+        Command::Protocol(command) => message::protocol(globals, command).await,
+        Command::Message(command) => message::run(globals, command).await,
         Command::Backup(command) => backup::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,

@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod gap;
 mod lease;
+mod nexus;
 mod policy;
 mod system;
 mod todo;
@@ -121,6 +122,7 @@ impl Desk {
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
             "backup" => backup::answer(self, request).await,
+            "protocol" | "message" => nexus::answer(self, request).await,
             "audit" | "decision" => audit::answer(self, request).await,
             "system" => system::answer(self, request).await,
             _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),

@@ -7,6 +7,7 @@ mod disk;
 mod input;
 mod leases;
 mod live;
+mod messages;
 mod quarantine;
 mod secrets;
 mod seeds;

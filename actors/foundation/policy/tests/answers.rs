@@ -139,6 +139,16 @@ fn what_the_starter_says() {
         (arp, "decision.explain", None, Err("")),
         (alpha, "protocol.call", Some(("via_token", true.into())), Ok("calls-by-token")),
         (alpha, "protocol.call", None, Err("")),
+        (root, "protocol.admit", None, Ok("operators-may-all")),
+        (arp, "protocol.admit", None, Err("")),
+        (arp, "protocol.list", None, Err("")),
+        (root, "message.send", None, Ok("operators-may-all")),
+        (alpha, "message.send", None, Err("")),
+        (alpha, "message.send", Some(("via_token", true.into())), Ok("messages-by-token")),
+        (arp, "message.send", Some(("via_token", true.into())), Err("")),
+        (alpha, "message.show", Some(("via_token", true.into())), Err("")),
+        (alpha, "message.list", None, Err("")),
+        (root, "message.discard", None, Ok("operators-may-all")),
         (root, "backup.create", None, Ok("operators-may-all")),
         (alpha, "backup.create", None, Err("")),
         (alpha, "backup.list", None, Err("")),
@@ -310,6 +320,9 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
             vec![("owner", "agent/alpha".into()), ("pool", "gpu".into()), ("amount", 1.into()), ("priority", 0.into())]
         }
         "lease.renew" | "lease.release" | "lease.list" | "lease.show" => vec![("owner", "agent/alpha".into())],
+        "message.send" => {
+            vec![("source", "agent/alpha".into()), ("priority", "high".into()), ("kind", "note".into())]
+        }
         "protocol.call" => vec![("operation", "deploy".into())],
         "message.send" => {
             vec![("source", "agent/alpha".into()), ("priority", "normal".into()), ("kind", "note".into())]

@@ -123,6 +123,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             "todo.claim" => &["holder"],
             "lease.request" => &["owner", "pool"],
             "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
+            "message.send" => &["source", "priority", "kind"],
             "protocol.call" => &["operation"],
             "message.send" => &["source", "priority", "kind"],
             _ => &[],
