@@ -65,7 +65,6 @@ pub const ACTIONS: &[Action] = &[
     changes("message.requeue", "Message", "Let a dead letter wait again"),
     changes("message.discard", "Message", "Take a dead letter away"),
     changes("protocol.call", "Protocol", "Call an operation of a protocol, inside one process"),
-    changes("message.send", "Protocol", "Send a message to a protocol"),
     changes("backup.create", "Backup", "Make a backup of all that is recorded"),
     reads("backup.list", "Backup", "List backups"),
     reads("backup.show", "Backup", "Show a backup"),

@@ -324,9 +324,6 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
             vec![("source", "agent/alpha".into()), ("priority", "high".into()), ("kind", "note".into())]
         }
         "protocol.call" => vec![("operation", "deploy".into())],
-        "message.send" => {
-            vec![("source", "agent/alpha".into()), ("priority", "normal".into()), ("kind", "note".into())]
-        }
         _ => vec![],
     }
     .into_iter()

@@ -125,7 +125,6 @@ fn asked() -> impl Strategy<Value = Asked> {
             "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
             "message.send" => &["source", "priority", "kind"],
             "protocol.call" => &["operation"],
-            "message.send" => &["source", "priority", "kind"],
             _ => &[],
         };
         let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));
