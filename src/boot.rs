@@ -20,7 +20,7 @@ use governance::Governance;
 use health::Health;
 use host::{Clock, Handle, Order, View};
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
-use kernel::{Decision, Denial, Epoch, Machine as _, Position, Principal, Refuse as _};
+use kernel::{Decision, Denial, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
 use nexus::Nexus;
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
@@ -31,6 +31,7 @@ use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
 
+use crate::requests::Requests;
 use crate::routes::{self, Targets, Watched};
 use crate::tree::{Groups, tree};
 
@@ -155,6 +156,19 @@ impl Places {
 pub const NEEDED: [&str; 4] =
     ["sop/foundation/journal", "sop/authority/governance", "sop/authority/tokens", "sop/authority/decisions"];
 
+/// What a machine has to do, and cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Commands taken and not answered.
+    pub outstanding: usize,
+    /// Commands refused because they made it fail.
+    pub poisoned: usize,
+}
+
+fn loaded<M: Machine>(machine: &Handle<M>) -> (&'static str, Load) {
+    (M::NAME, Load { outstanding: machine.outstanding(), poisoned: machine.poisoned() })
+}
+
 /// How the authority came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -177,6 +191,10 @@ pub struct Parts {
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
     pub nexus: Handle<Nexus>,
+    /// What became of requests.
+    pub requests: Requests,
+    /// When these parts were made.
+    pub began: Timestamp,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -210,6 +228,8 @@ impl Parts {
         Arc::new(Self {
             health: Handle::new(&journal, &clock, limits, Some(view)),
             health_view,
+            requests: Requests::default(),
+            began: clock.now(),
             gaps: Handle::new(&journal, &clock, limits, None),
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
@@ -244,7 +264,11 @@ impl Parts {
             reserve_bytes: config.store.reserve.0,
             overdue_after: config.backup.overdue_after,
             needed: &NEEDED,
-            poisoned: Arc::new(move || parts.upgrade().map(|parts| parts.poisoned()).unwrap_or_default()),
+            poisoned: Arc::new(move || {
+                let machines = parts.upgrade().map(|parts| parts.machines());
+                let poisoned = machines.into_iter().flatten().filter(|(_, load)| load.poisoned != 0);
+                poisoned.map(|(name, _)| name).collect()
+            }),
         };
         let monitor = Monitor::new(&self.health, &self.journal, &self.clock, self.tree.subscribe(), settings);
         let scanner = Scanner {
@@ -305,20 +329,20 @@ impl Parts {
         Ok(())
     }
 
-    /// The machines that refuse a command because it made them fail.
-    pub fn poisoned(&self) -> Vec<&'static str> {
-        let Self { gaps, todos, allocator, backups, health, door, .. } = self;
-        let machines = [
-            (Governance::NAME, door.governance().poisoned()),
-            (Tokens::NAME, door.tokens().poisoned()),
-            (Decisions::NAME, door.decisions().poisoned()),
-            (Allocator::NAME, allocator.poisoned()),
-            (Gaps::NAME, gaps.poisoned()),
-            (Todos::NAME, todos.poisoned()),
-            (Backups::NAME, backups.poisoned()),
-            (Health::NAME, health.poisoned()),
-        ];
-        machines.into_iter().filter(|(_, count)| *count != 0).map(|(name, _)| name).collect()
+    /// Every machine, and how it stands.
+    pub fn machines(&self) -> [(&'static str, Load); 9] {
+        let Self { gaps, todos, allocator, backups, health, nexus, door, .. } = self;
+        [
+            loaded(door.governance()),
+            loaded(door.tokens()),
+            loaded(door.decisions()),
+            loaded(allocator),
+            loaded(health),
+            loaded(gaps),
+            loaded(todos),
+            loaded(backups),
+            loaded(nexus),
+        ]
     }
 
     /// The running tree; `None` before the start.

@@ -6,6 +6,7 @@
 pub mod boot;
 #[cfg(feature = "http")]
 pub mod desk;
+pub mod requests;
 pub mod routes;
 #[cfg(feature = "cli")]
 pub mod service;

@@ -160,8 +160,13 @@ impl Globals {
 
     /// The status page, for which no credential is needed.
     pub async fn status(&self) -> Result<Value, Failure> {
+        self.page("/v1/status").await
+    }
+
+    /// A page for which no credential is needed, and which is answered from memory.
+    pub async fn page(&self, path: &str) -> Result<Value, Failure> {
         let client = self.client(&self.load_anyhow()?)?.timeout(STATUS_WITHIN);
-        client.get("/v1/status").await.map_err(|error| {
+        client.get(path).await.map_err(|error| {
             let why = match error {
                 ClientError::TimedOut(limit) => waited(limit),
                 ClientError::Protocol(why) => why,

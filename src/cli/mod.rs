@@ -16,6 +16,7 @@ mod config;
 mod daemon;
 mod exit;
 mod gap;
+mod health;
 mod lease;
 mod logging;
 mod logs;
@@ -70,6 +71,8 @@ enum Command {
     Bootstrap,
     /// Whether commands are taken (exit code 2: not all, or none)
     Status,
+    /// Why not all is well, since when, and what to do (exit code 2: something is)
+    Health(health::Health),
     /// Who supervises whom, and how they are
     Tree,
     /// Kill an actor, to see it come back (with `sop dev` only)
@@ -175,6 +178,7 @@ fn run(globals: &Globals, command: Command) -> Run {
 async fn ask(globals: &Globals, command: Command) -> Run {
     match command {
         Command::Status => system::status(globals).await,
+        Command::Health(asked) => health::run(globals, asked).await,
         Command::Tree => system::tree(globals).await,
         Command::Kill(actor) => system::kill(globals, actor).await,
         Command::Restart(actor) => system::restart(globals, actor).await,

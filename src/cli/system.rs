@@ -93,7 +93,7 @@ pub async fn restart(globals: &Globals, Actor { actor, mutation }: Actor) -> Run
 }
 
 /// The path of an actor that is named by it, or by a name that no other has.
-async fn found(remote: &Remote, actor: &str) -> Result<String, Failure> {
+pub async fn found(remote: &Remote, actor: &str) -> Result<String, Failure> {
     if actor.contains('/') || actor == "sop" {
         return Ok(actor.to_owned());
     }
@@ -105,7 +105,7 @@ async fn found(remote: &Remote, actor: &str) -> Result<String, Failure> {
         .collect();
     match named[..] {
         [path] => Ok(path.to_owned()),
-        [] => Err(Failure::new("system.unknown", format!("the tree has no {actor}"), "see `sop tree`")),
+        [] => Err(unknown(actor)),
         _ => {
             let detail = format!("the tree has several of the name {actor}: {}", named.join(", "));
             Err(Failure::new("cli.ambiguous", detail, "name it by its path"))
@@ -113,7 +113,11 @@ async fn found(remote: &Remote, actor: &str) -> Result<String, Failure> {
     }
 }
 
-fn nodes(tree: &Value) -> Vec<&Value> {
+pub fn unknown(actor: &str) -> Failure {
+    Failure::new("system.unknown", format!("the tree has no {actor}"), "see `sop tree`")
+}
+
+pub fn nodes(tree: &Value) -> Vec<&Value> {
     let below = tree["children"].as_array().into_iter().flatten().flat_map(nodes);
     std::iter::once(tree).chain(below).collect()
 }

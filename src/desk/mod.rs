@@ -9,7 +9,9 @@
 mod audit;
 mod backup;
 mod gap;
+mod health;
 mod lease;
+mod metrics;
 mod nexus;
 mod policy;
 mod system;
@@ -25,7 +27,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::policy::{ACTIONS, Value as Attribute};
 use door::{Ask, Denied, Door, Secret};
 use http::{ActionInfo, Answer, Api, Call, Refused, Source};
-use kernel::{Denial, Layer, Millis, Timestamp};
+use kernel::{Denial, Layer, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -79,29 +81,26 @@ impl Api for Desk {
                 },
                 arguments: call.arguments,
             };
-            self.answer(request).await.map_err(|Denied { denial, decision }| Refused::new(denial, decision))
+            let answer = self.answer(request).await;
+            self.parts.requests.count(action, answer.as_ref().err().map(|denied| denied.denial.layer));
+            answer.map_err(|Denied { denial, decision }| Refused::new(denial, decision))
         })
     }
 
     fn ready(&self) -> Result<(), Denial> {
-        self.parts.journal.writable().map_err(|error| host::Error::from(error).denial())?;
-        self.door().ready()?;
-        if !self.parts.is_bootstrapped() {
-            let (reason, remedy) =
-                ("there is no operator yet", "wait for the start to end, or make one with `sop bootstrap`");
-            return Err(Denial::new(Layer::Availability, "door.no_operator", reason, remedy).retry_after(Millis(200)));
-        }
-        match self.door().sealed() {
-            None => Ok(()),
-            Some(stop) => {
-                let reason = format!("{} stopped everything: {}", stop.by, stop.reason);
-                Err(Denial::new(Layer::Seal, "door.sealed", reason, "an operator resumes with `sop resume`"))
-            }
-        }
+        health::obstacles(self).into_iter().next().map_or(Ok(()), Err)
     }
 
     fn status(&self) -> Value {
         system::status(self)
+    }
+
+    fn health(&self) -> Value {
+        health::shown(self)
+    }
+
+    fn metrics(&self) -> String {
+        metrics::text(self)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use supervisors::{Exit, Kind, Node, NodeState, NotFound, RestartError, Strategy};
 
-use super::{Desk, Given, Request, parsed, time};
+use super::{Desk, Given, Request, health, parsed, time};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,23 +89,10 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
 /// What anybody at the socket may know. Answers from memory, whatever is down.
 pub fn status(desk: &Desk) -> Value {
     let parts = &desk.parts;
-    let mut reasons = Vec::new();
-    let mut quarantined = Vec::new();
-    if let Some(tree) = parts.tree() {
-        gather(&tree.snapshot(), &mut quarantined);
-        reasons.extend(quarantined.iter().map(|path| format!("{path} is quarantined")));
-    } else {
-        reasons.push("the tree is starting".to_owned());
-    }
-    if let Err(denial) = desk.door().ready() {
-        reasons.push(denial.reason);
-    }
-    if let Err(error) = parts.journal.writable() {
-        reasons.push(error.to_string());
-    }
-    if reasons.is_empty() && !parts.is_bootstrapped() {
-        reasons.push("there is no operator yet".to_owned());
-    }
+    let look = health::look(desk);
+    // That everything is stopped is a state of its own, with its own lines.
+    let reasons: Vec<_> =
+        look.reasons.iter().filter(|reason| reason.code != "door.sealed").map(|reason| &reason.sentence).collect();
     let sealed = desk.door().sealed();
     let stop = desk.door().governance_view().read(|governance| governance.stop().cloned());
     let state = match (&sealed, reasons.is_empty()) {
@@ -128,18 +115,12 @@ pub fn status(desk: &Desk) -> Value {
             "at": stop.as_ref().map(|stop| time(stop.at)),
             "digest": stop.map(|stop| stop.digest),
         })),
-        "quarantined": quarantined,
+        "phase": look.phase,
+        "quarantined": look.quarantined,
         "strangers_denied": desk.door().strangers().iter().map(|(_, _, count)| count).sum::<u64>(),
         "journal": figures,
         "disk_free_bytes": parts.journal.free_bytes(),
     })
-}
-
-fn gather(node: &Node, quarantined: &mut Vec<String>) {
-    if let NodeState::Quarantined { .. } = node.state {
-        quarantined.push(node.path.clone());
-    }
-    node.children.iter().for_each(|child| gather(child, quarantined));
 }
 
 fn node(of: &Node) -> Value {

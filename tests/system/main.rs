@@ -4,6 +4,7 @@ mod backups;
 mod config;
 mod crew;
 mod disk;
+mod health;
 mod input;
 mod leases;
 mod live;

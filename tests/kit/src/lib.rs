@@ -8,6 +8,7 @@ mod authority;
 mod client;
 mod daemon;
 mod dice;
+pub mod figures;
 pub mod judge;
 mod ledger;
 pub mod restored;

@@ -27,6 +27,13 @@ pub trait Api: Send + Sync + 'static {
 
     /// What anybody who can reach the socket may know. Answers also when everything else is down.
     fn status(&self) -> Value;
+
+    /// The reasons for which commands are not taken, or all is not well. Open to anybody, and always answered, like
+    /// [`status`](Api::status).
+    fn health(&self) -> Value;
+
+    /// Figures in the text form of Prometheus, version 0.0.4. Open and answered likewise.
+    fn metrics(&self) -> String;
 }
 
 /// What a call comes to, sooner or later.

@@ -4,7 +4,8 @@
 //! RFC 9457 [`Problem`]. It knows no machine, checks no credential and decides nothing; the door does.
 //!
 //! `POST /v1/{action}` takes the arguments as a JSON object; `GET /v1/{action}?name=value` serves the actions that only
-//! read. `GET /v1/actions`, `/v1/status`, `/v1/health/live` and `/v1/health/ready` need no credential.
+//! read. `GET /v1/actions`, `/v1/status`, `/v1/health`, `/health`, `/health/live`, `/health/ready` and `/metrics` need no
+//! credential.
 //!
 //! # Invariants
 //! 1. Every answer that is not a success is a problem document with a stable code and a remedy, whoever found the fault:

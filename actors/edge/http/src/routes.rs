@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, HeaderName, HeaderValue};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,9 @@ use crate::{ActionInfo, Api, Call, Limits, Problem, Source};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What an action cannot be called, because a page is.
-const PAGES: [&str; 2] = ["actions", "status"];
+const PAGES: [&str; 3] = ["actions", "health", "status"];
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
@@ -45,8 +47,13 @@ pub(crate) fn router(api: Arc<dyn Api>, limits: Limits) -> Router {
     Router::new()
         .route("/v1/actions", get(actions_page))
         .route("/v1/status", get(status_page))
+        .route("/v1/health", get(reasons_page))
         .route("/v1/health/live", get(live_page))
         .route("/v1/health/ready", get(ready_page))
+        .route("/health", get(health_page))
+        .route("/health/live", get(live_page))
+        .route("/health/ready", get(ready_page))
+        .route("/metrics", get(metrics_page))
         .route("/v1/{action}", any(act))
         .fallback(unknown_path)
         .method_not_allowed_fallback(only_get)
@@ -101,6 +108,20 @@ async fn ready_page(State(served): State<Arc<Served>>) -> Response {
         Ok(()) => Json(json!({ "ready": true })).into_response(),
         Err(denial) => Problem::from(denial).status(StatusCode::SERVICE_UNAVAILABLE).into_response(),
     }
+}
+
+async fn reasons_page(State(served): State<Arc<Served>>) -> Response {
+    Json(served.api.health()).into_response()
+}
+
+/// The same for a probe, which looks at the status code.
+async fn health_page(State(served): State<Arc<Served>>) -> Response {
+    let code = if served.api.ready().is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(served.api.health())).into_response()
+}
+
+async fn metrics_page(State(served): State<Arc<Served>>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE))], served.api.metrics()).into_response()
 }
 
 async fn only_get(request: Request) -> Response {

@@ -47,6 +47,9 @@ const FLAP_WITHIN: Millis = Millis::minutes(10);
 const HOLD_FIRST: Millis = Millis::seconds(1);
 const HOLD_MAX: Millis = Millis::minutes(10);
 
+/// Children whose ends are remembered. Part of what `evolve` means: the records have them all.
+const CHILDREN_MAX: usize = 256;
+
 /// Until when a reason that was cleared is remembered, and for how long it had been held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Past {
@@ -177,6 +180,11 @@ impl Machine for Health {
                 let before = self.children.get(&path).map_or(0, |child| child.ends);
                 let last = Ends { path: path.clone(), epoch, exit, text, verdict, count, first, last };
                 self.children.insert(path, ChildHistory { ends: before + count, last });
+                if CHILDREN_MAX < self.children.len() {
+                    let oldest = self.children.iter().min_by_key(|(_, child)| child.last.last);
+                    let oldest = oldest.map(|(path, _)| path.clone()).expect("there are some");
+                    self.children.remove(&oldest);
+                }
             }
             Event::Silence(SilenceV1 { missed, .. }) => self.missed += missed,
             Event::BackupMade(BackupMadeV1 { backup, at }) => {

@@ -48,6 +48,8 @@ pub(crate) struct Ledger {
 struct Line {
     told: Option<Millis>,
     waiting: Option<Ends>,
+    /// The child is not of the tree any more: forgotten once all is told.
+    gone: bool,
 }
 
 impl Ledger {
@@ -56,10 +58,16 @@ impl Ledger {
             return;
         }
         self.heard = decision.sequence;
+        if decision.what == What::Removed
+            && let Some(line) = self.children.get_mut(&*decision.path)
+        {
+            line.gone = true;
+        }
         let What::Exited { exit, verdict } = &decision.what else { return };
         let Some(verdict) = judged(*verdict) else { return };
         let path = clipped(&decision.path, health::SUBJECT_MAX);
         let line = self.children.entry(path.clone()).or_default();
+        line.gone = false;
         let (count, first) = line.waiting.as_ref().map_or((0, now), |waiting| (waiting.count, waiting.first));
         let (text, exit, epoch) = (clipped(&exit.to_string(), TEXT_MAX), word(exit), decision.epoch);
         line.waiting = Some(Ends { path, epoch, exit, text, verdict, count: count + 1, first, last: now });
@@ -87,6 +95,7 @@ impl Ledger {
             ends.extend(line.waiting.take());
             line.told = Some(now.mono);
         }
+        self.children.retain(|_, line| !line.gone || line.waiting.is_some());
         let mut silence = None;
         if speaks {
             self.silence_told = Some(now.mono);
@@ -277,6 +286,16 @@ mod tests {
             [("sop/a".into(), 1, 1), ("sop/b".into(), 2, 1)],
             "heard again, not told"
         );
+    }
+
+    #[test]
+    fn a_child_that_is_removed_is_told_and_forgotten() {
+        let mut ledger = Ledger::default();
+        ledger.hear(&end(1, "sop/a", restart()), at(0).wall);
+        ledger.hear(&Decision { what: What::Removed, ..end(2, "sop/a", restart()) }, at(0).wall);
+        assert_eq!(ledger.children.len(), 1);
+        assert_eq!(told(ledger.tell(at(0))).0.len(), 1);
+        assert!(ledger.children.is_empty(), "it grows with the tree, not with what was in it");
     }
 
     #[test]

@@ -46,6 +46,10 @@ async fn what_is_understood() {
         ("status", request("GET /v1/status", &[], b""), json!({ "name": "fake" })),
         ("alive", request("GET /v1/health/live", &[], b""), json!({ "live": true })),
         ("ready", request("GET /v1/health/ready", &[], b""), json!({ "ready": true })),
+        ("alive, to a probe", request("GET /health/live", &[], b""), json!({ "live": true })),
+        ("ready, to a probe", request("GET /health/ready", &[], b""), json!({ "ready": true })),
+        ("health", request("GET /v1/health", &[], b""), json!({ "phase": "ready" })),
+        ("health, to a probe", request("GET /health", &[], b""), json!({ "phase": "ready" })),
     ] {
         let answer = raw(&served.socket, &bytes).await;
         assert_eq!((answer.status, answer.json()), (200, expected), "{row}");
@@ -182,6 +186,13 @@ async fn not_ready_is_503_whatever_the_reason() {
     assert_eq!((answer.status, &answer.json()["code"]), (503, &json!("journal.down")));
     let live = raw(&served.socket, &request("GET /v1/health/live", &[], b"")).await;
     assert_eq!(live.status, 200, "what is not ready can be alive");
+    for (path, status) in [("/health", 503), ("/v1/health", 200), ("/health/ready", 503), ("/health/live", 200)] {
+        let answer = raw(&served.socket, &request(&format!("GET {path}"), &[], b"")).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    let metrics = raw(&served.socket, &request("GET /metrics", &[], b"")).await;
+    assert_eq!((metrics.status, &metrics.body[..]), (200, &b"# TYPE fake_up gauge\nfake_up 1\n"[..]));
+    assert!(metrics.has("content-type: text/plain; version=0.0.4; charset=utf-8"), "{}", metrics.headers);
 }
 
 #[tokio::test]

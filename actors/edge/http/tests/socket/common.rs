@@ -115,6 +115,14 @@ impl Api for Fake {
     fn status(&self) -> Value {
         json!({ "name": "fake" })
     }
+
+    fn health(&self) -> Value {
+        json!({ "phase": if self.down { "unready" } else { "ready" } })
+    }
+
+    fn metrics(&self) -> String {
+        "# TYPE fake_up gauge\nfake_up 1\n".to_owned()
+    }
 }
 
 /// A served fake in a directory of its own.

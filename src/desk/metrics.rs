@@ -1,0 +1,182 @@
+//! Figures for `GET /metrics`, in the text form of Prometheus, version 0.0.4.
+//!
+//! Written by hand on purpose: each figure lives where it arises (the journal, the hosts, the tree) and is read when it is
+//! asked for, and what is left is a dozen lines of text. prometheus-client owns its figures and writes OpenMetrics, in
+//! which a counter is named differently; the crate `prometheus` writes this form, and owns its figures too.
+//!
+//! # Invariants
+//! 1. What is served is what [`CATALOGUE`] says, and so is docs/metrics.md (tests/system/health.rs).
+//! 2. Every label takes its values from a list in this program: no caller can make a series.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
+
+use health::Severity;
+use journal::SYNC_BOUNDS;
+use supervisors::{Node, NodeState};
+
+use super::{Desk, health as looked};
+
+/// What a metric is.
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub help: &'static str,
+    /// Its label, and where that takes its values from.
+    pub labels: &'static [&'static str],
+}
+
+const fn metric(name: &'static str, kind: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind, help, labels }
+}
+
+/// Every metric, in the order of the page.
+pub const CATALOGUE: &[Metric] = &[
+    metric("sop_up", "gauge", &[], "1 as long as the daemon answers."),
+    metric("sop_ready", "gauge", &[], "1 if commands are taken."),
+    metric("sop_start_time_seconds", "gauge", &[], "When the process began, in seconds since 1970."),
+    metric("sop_health_reasons", "gauge", &["severity"], "Reasons for which not all is well."),
+    metric("sop_children", "gauge", &["state"], "Supervised children, supervisors included."),
+    metric("sop_restarts_total", "counter", &["group"], "Restarts of children of their own, by the group of the tree."),
+    metric("sop_journal_records_total", "counter", &[], "Records that the journal stored."),
+    metric("sop_journal_bytes_total", "counter", &[], "Bytes of records that the journal stored."),
+    metric("sop_journal_append_seconds", "histogram", &[], "Time to store one group of records, its sync included."),
+    metric("sop_journal_head_sequence", "gauge", &[], "The last durable record."),
+    metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
+    metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
+    metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
+    metric("sop_disk_free_bytes", "gauge", &[], "Free space on the journal's disk; missing if it cannot be measured."),
+    metric(
+        "sop_backup_age_seconds",
+        "gauge",
+        &[],
+        "Since the last verified backup was made; missing if none was verified.",
+    ),
+];
+
+/// A page in the making.
+#[derive(Default)]
+struct Page {
+    text: String,
+    next: usize,
+}
+
+impl Page {
+    /// The samples of the next metric of the catalogue: their labels' values, and the figure.
+    fn put<const N: usize>(&mut self, name: &str, samples: impl IntoIterator<Item = ([&'static str; N], f64)>) {
+        let labels = self.head(name);
+        for (values, figure) in samples {
+            let pairs = labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{value}\""));
+            let pairs = pairs.collect::<Vec<_>>().join(",");
+            self.sample(name, &pairs, figure);
+        }
+    }
+
+    fn one(&mut self, name: &str, figure: f64) {
+        self.put(name, [([], figure)]);
+    }
+
+    fn head(&mut self, name: &str) -> &'static [&'static str] {
+        let metric = &CATALOGUE[self.next];
+        assert_eq!(metric.name, name, "the page follows the catalogue");
+        self.next += 1;
+        // Writing to a text cannot fail.
+        let _ = write!(self.text, "# HELP {name} {}\n# TYPE {name} {}\n", metric.help, metric.kind);
+        metric.labels
+    }
+
+    fn sample(&mut self, name: &str, pairs: &dyn Display, figure: f64) {
+        let pairs = pairs.to_string();
+        let _ = match pairs.as_str() {
+            "" => writeln!(self.text, "{name} {figure}"),
+            pairs => writeln!(self.text, "{name}{{{pairs}}} {figure}"),
+        };
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format has floats only; 2^53 of anything is far away")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// The page.
+pub fn text(desk: &Desk) -> String {
+    let (parts, look) = (&desk.parts, looked::look(desk));
+    let figures = parts.journal.figures();
+    let mut page = Page::default();
+    page.one("sop_up", 1.0);
+    page.one("sop_ready", if looked::obstacles(desk).is_empty() { 1.0 } else { 0.0 });
+    page.one("sop_start_time_seconds", float(parts.began.0) / 1_000.0);
+    let of = |severity| look.reasons.iter().filter(|reason| reason.severity == severity).count() as u64;
+    page.put("sop_health_reasons", Severity::ALL.map(|severity| ([severity.as_str()], float(of(severity)))));
+
+    let (mut states, mut restarts) = (BTreeMap::from(STATES.map(|state| (state, 0))), BTreeMap::new());
+    if let Some(tree) = parts.tree() {
+        let tree = tree.snapshot();
+        count(&tree, &mut states);
+        for group in GROUPS {
+            let node = tree.children.iter().find(|node| node.name == group);
+            restarts.insert(group, node.map_or(0, restarted));
+        }
+    }
+    page.put("sop_children", states.into_iter().map(|(state, count)| ([state], float(count))));
+    page.put("sop_restarts_total", restarts.into_iter().map(|(group, count)| ([group], float(count))));
+
+    let load = |figure: &std::sync::atomic::AtomicU64| float(figure.load(Ordering::Relaxed));
+    page.one("sop_journal_records_total", load(&figures.records));
+    page.one("sop_journal_bytes_total", load(&figures.bytes));
+    page.head("sop_journal_append_seconds");
+    let name = "sop_journal_append_seconds";
+    let mut so_far = 0;
+    for (class, syncs) in figures.syncs.iter().enumerate() {
+        so_far += syncs.load(Ordering::Relaxed);
+        let bound = SYNC_BOUNDS.get(class).map_or_else(|| "+Inf".to_owned(), |micros| seconds(*micros).to_string());
+        page.sample(&format!("{name}_bucket"), &format!("le=\"{bound}\""), float(so_far));
+    }
+    page.sample(&format!("{name}_sum"), &"", seconds(figures.sync_micros_sum.load(Ordering::Relaxed)));
+    page.sample(&format!("{name}_count"), &"", float(so_far));
+    page.one("sop_journal_head_sequence", float(parts.journal.durable().borrow().0));
+
+    let outcomes = parts.requests.outcomes();
+    page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));
+    let denials = parts.requests.denials();
+    page.put("sop_denials_total", denials.map(|(layer, count)| ([layer.as_str()], float(count))));
+    let outstanding = parts.machines().into_iter();
+    page.put("sop_commands_outstanding", outstanding.map(|(name, load)| ([name], float(load.outstanding as u64))));
+    let free = parts.journal.free_bytes();
+    page.put("sop_disk_free_bytes", free.map(|bytes| ([], float(bytes))));
+    let verified = parts.health_view.read(health::Health::last_verified);
+    let age = verified.map(|verified| desk.now() - verified.made);
+    page.put("sop_backup_age_seconds", age.map(|age| ([], float(age.0) / 1_000.0)));
+    assert_eq!(page.next, CATALOGUE.len(), "every metric is on the page");
+    page.text
+}
+
+fn seconds(micros: u64) -> f64 {
+    float(micros) / 1e6
+}
+
+const STATES: [&str; 6] = ["backing_off", "quarantined", "running", "starting", "stopped", "stopping"];
+
+/// The groups of the tree.
+const GROUPS: [&str; 5] = ["edge", "foundation", "authority", "operations", "protocols"];
+
+fn count(node: &Node, states: &mut BTreeMap<&'static str, u64>) {
+    for child in &node.children {
+        let state = match child.state {
+            NodeState::Starting => "starting",
+            NodeState::Running => "running",
+            NodeState::BackingOff { .. } => "backing_off",
+            NodeState::Quarantined { .. } => "quarantined",
+            NodeState::Stopping => "stopping",
+            NodeState::Stopped => "stopped",
+        };
+        *states.entry(state).or_default() += 1;
+        count(child, states);
+    }
+}
+
+fn restarted(node: &Node) -> u64 {
+    node.restarts + node.children.iter().map(restarted).sum::<u64>()
+}
