@@ -190,7 +190,7 @@ impl World {
             context: BTreeMap::new(),
             credential: Some(root()),
             command_id: self.clock.command_id(),
-            source: 0,
+            source: door::Source::User(0),
         }
     }
 

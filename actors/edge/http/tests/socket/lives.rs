@@ -216,13 +216,13 @@ async fn a_dead_socket_is_taken_over_and_a_live_one_is_not() {
 async fn a_daemon_that_proves_to_be_dying_makes_way() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sock");
-    let dying = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let last = std::thread::spawn(move || {
-        let _ = dying.accept().unwrap();
+    let dying = tokio::net::UnixListener::bind(&path).unwrap();
+    let last = async move {
+        dying.accept().await.unwrap();
         drop(dying);
-    });
-    assert!(bind(&path, PATIENCE).await.is_ok(), "it answered once, and is gone");
-    last.join().unwrap();
+    };
+    let (bound, ()) = tokio::join!(bind(&path, PATIENCE), last);
+    assert!(bound.is_ok(), "it answered once, and is gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
