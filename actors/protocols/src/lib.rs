@@ -18,6 +18,8 @@ mod cx;
 mod line;
 mod post;
 mod runtime;
+#[cfg(feature = "samples")]
+pub mod samples;
 mod shell;
 mod tickets;
 

@@ -102,12 +102,13 @@ struct One {
     warrant: Warrant,
 }
 
-/// Why a call has no answer. Only [`CallError::Restarted`], [`CallError::TimedOut`] and [`CallError::Fault`] leave open
-/// whether the protocol has acted on it.
+/// Why a call has no answer. After [`CallError::Denied`], [`CallError::Down`] and [`CallError::Overloaded`] it has not run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     #[error("denied: {0}")]
     Denied(Denial),
+    #[error("{name} has acted, and what it posted could not be sent: {denial}")]
+    Unsent { name: String, denial: Denial },
     #[error("{name} is down")]
     Down { name: String },
     #[error("{name} has {limit} calls outstanding, which is its limit")]

@@ -19,6 +19,8 @@ use crate::{Draft, Letter};
 
 /// Waits before asking again who is down, or what had no room.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// After a failed attempt a letter is tried again, after four times as long each time: what it needs may be restarting.
+const ATTEMPT_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How often follow-ups that find no room are tried before that is a failed attempt.
 const ROOM_TRIES: u32 = 50;
 
@@ -104,11 +106,11 @@ pub(crate) async fn deliver(
             let letter = match seat.next().await {
                 Ok(Some(letter)) => letter,
                 Ok(None) => break,
-                Err(()) if pause(&mut stop).await => continue,
+                Err(()) if pause(AGAIN_AFTER, &mut stop).await => continue,
                 Err(()) => return,
             };
             let (tell, told) = oneshot::channel();
-            let id = letter.id;
+            let (id, attempts) = (letter.id, letter.attempts);
             if !hand(letter, tell) {
                 return;
             }
@@ -119,19 +121,21 @@ pub(crate) async fn deliver(
             };
             // The protocol ended with the letter in hand, and so shall we: nothing is known against the letter.
             let Ok(handled) = handled else { return };
-            if !seat.settle(id, handled, &mut stop).await {
-                return;
+            match seat.settle(id, handled, &mut stop).await {
+                Settled::Delivered => {}
+                Settled::Failed if pause(ATTEMPT_AGAIN_AFTER * 4_u32.pow(attempts), &mut stop).await => {}
+                Settled::Failed | Settled::Not => return,
             }
         }
     }
 }
 
 /// Whether to go on after a while; not, if it is stopped.
-async fn pause(stop: &mut oneshot::Receiver<()>) -> bool {
+async fn pause(span: Duration, stop: &mut oneshot::Receiver<()>) -> bool {
     tokio::select! {
         biased;
         _ = stop => false,
-        () = tokio::time::sleep(AGAIN_AFTER) => true,
+        () = tokio::time::sleep(span) => true,
     }
 }
 
@@ -149,8 +153,8 @@ impl Seat {
         self.shared.nexus.inspect(look).await.map_err(drop)
     }
 
-    /// Reports what became of a letter, until it is on record. Says whether to go on.
-    async fn settle(&self, id: nexus::MessageId, handled: Handled, stop: &mut oneshot::Receiver<()>) -> bool {
+    /// Reports what became of a letter, until it is on record.
+    async fn settle(&self, id: nexus::MessageId, handled: Handled, stop: &mut oneshot::Receiver<()>) -> Settled {
         let (mut command_id, mut tries) = (self.shared.clock.command_id(), 0);
         let mut handled = handled;
         loop {
@@ -159,20 +163,24 @@ impl Seat {
                 Handled::Done { posted } => self.acknowledge(id, posted, command_id).await,
             };
             match reported {
-                Ok(()) => return true,
+                Ok(()) if matches!(handled, Handled::Done { .. }) => return Settled::Delivered,
+                Ok(()) => return Settled::Failed,
                 Err(Unsettled::Later) => {}
                 Err(Unsettled::NoRoom { .. }) if tries < ROOM_TRIES => {
                     // The refusal is the outcome of that id.
                     (command_id, tries) = (self.shared.clock.command_id(), tries + 1);
                 }
                 Err(Unsettled::NoRoom { why } | Unsettled::Refused { why }) => {
+                    let again = matches!(handled, Handled::Done { .. });
                     handled = Handled::Failed { why };
                     command_id = self.shared.clock.command_id();
-                    continue;
+                    if again {
+                        continue;
+                    }
                 }
             }
-            if !pause(stop).await {
-                return false;
+            if !pause(AGAIN_AFTER, stop).await {
+                return Settled::Not;
             }
         }
     }
@@ -259,6 +267,14 @@ impl Seat {
 fn sending(message: &Message) -> Purpose {
     let Message { destination, priority, kind, .. } = message;
     Purpose::Send { destination: destination.clone(), priority: priority.as_str(), kind: kind.clone() }
+}
+
+/// What is on record of a letter that was in hand.
+enum Settled {
+    Delivered,
+    Failed,
+    /// Nothing yet: it was stopped before. The letter waits.
+    Not,
 }
 
 /// Why nothing is known of a letter yet.

@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub nexus: Handle<Nexus>,
     pub clock: Clock,
     pub bells: Arc<Bells>,
-    /// How to wait for each protocol that was made here.
+    /// How to wait for each protocol that was started here.
     up: Mutex<BTreeMap<String, Up>>,
 }
 
@@ -63,7 +63,14 @@ impl Runtime {
         limits: Limits,
         make: impl Fn() -> P + Send + Sync + 'static,
     ) -> Result<(Reference<P>, Child), Malformed> {
+        let child = ChildRef::new(name);
+        let waits = child.clone();
+        let up: Up = Arc::new(move || {
+            let waits = waits.clone();
+            Box::pin(async move { waits.up().await })
+        });
         let seat = Arc::new(Seat {
+            up,
             me: Principal::new(Kin::Protocol, name)?,
             shared: self.0.clone(),
             bell: self.0.bells.of(name),
@@ -72,13 +79,6 @@ impl Runtime {
             outstanding: AtomicUsize::new(0),
             tickets: Tickets::default(),
         });
-        let child = ChildRef::new(name);
-        let waits = child.clone();
-        let up: Up = Arc::new(move || {
-            let waits = waits.clone();
-            Box::pin(async move { waits.up().await })
-        });
-        self.0.up.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), up);
         let reference = Reference { child: child.clone(), seat: seat.clone() };
         let make: Arc<dyn Fn() -> P + Send + Sync> = Arc::new(make);
         Ok((reference, Child::actor::<Shell<P>, _>(&child, move || (Shell::default(), (seat.clone(), make.clone())))))
@@ -90,6 +90,8 @@ pub(crate) struct Seat {
     pub me: Principal,
     pub shared: Arc<Shared>,
     pub bell: Arc<Bell>,
+    /// How others wait for it.
+    up: Up,
     depends_on: Vec<String>,
     pub limit: usize,
     outstanding: AtomicUsize,
@@ -112,10 +114,16 @@ impl Seat {
         (before < self.limit).then_some(permit)
     }
 
+    /// From now on others can depend on it.
+    pub fn started(&self) {
+        let mut up = self.shared.up.lock().unwrap_or_else(PoisonError::into_inner);
+        up.insert(self.me.name().to_owned(), self.up.clone());
+    }
+
     /// Waits until all that this protocol depends on is up; the tree bounds the start.
     ///
     /// # Errors
-    /// The name of one that was never made here.
+    /// The name of one that was never started here.
     pub async fn dependencies(&self) -> Result<(), String> {
         for name in &self.depends_on {
             let up = self.shared.up.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();

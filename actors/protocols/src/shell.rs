@@ -54,6 +54,7 @@ impl<P: Protocol> Actor for Shell<P> {
     ) -> Result<Running<P>, ActorProcessingErr> {
         seat.dependencies().await?;
         let protocol = start(&seat, &make).await?;
+        seat.started();
         let (stop, stopping) = oneshot::channel();
         let (tell, done) = oneshot::channel();
         let hand = move |letter, done| myself.send_message(Msg::Letter { letter: Box::new(letter), done }).is_ok();
@@ -75,7 +76,8 @@ impl<P: Protocol> Actor for Shell<P> {
                 let (answer, ends) = match answered {
                     Ok(answer) => {
                         let sent = running.seat.send(cx.posted).await;
-                        (sent.map(|()| answer).map_err(CallError::Denied), None)
+                        let name = || running.seat.me.name().to_owned();
+                        (sent.map(|()| answer).map_err(|denial| CallError::Unsent { name: name(), denial }), None)
                     }
                     Err(fault) => {
                         let name = running.seat.me.name().to_owned();

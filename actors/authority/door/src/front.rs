@@ -48,7 +48,8 @@ pub struct Done<M: Machine> {
 }
 
 /// A no, and the record that keeps it, if one could be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{denial}")]
 pub struct Denied {
     pub denial: Denial,
     pub decision: Option<CommandId>,

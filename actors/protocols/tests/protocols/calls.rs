@@ -23,7 +23,7 @@ async fn told(line: &Line<Peer>, request: Request) -> String {
 
 fn word(error: &CallError) -> String {
     match error {
-        CallError::Denied(denial) => denial.code.clone(),
+        CallError::Denied(denial) | CallError::Unsent { denial, .. } => denial.code.clone(),
         CallError::Down { .. } => "down".into(),
         CallError::Overloaded { limit, .. } => format!("over {limit}"),
         CallError::Restarted { .. } => "restarted".into(),
