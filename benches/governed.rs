@@ -9,12 +9,11 @@
 //! The figure is the median over pairs of (ours / peer), the two of a pair back to back and in alternating order, so that
 //! what else the machine does falls on both. `--quick` takes fewer pairs; `--ours 256` runs our side alone, for a profiler.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use host::{Clock, Handle, Limits, Order, View};
@@ -25,7 +24,10 @@ use kernel::{
 use serde::{Deserialize, Serialize};
 use supervisors::{Child, ChildRef, Strategy, Supervisor, Tree};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+
+mod pairs;
+
+use pairs::{MEASURED, Run, conditions, load, median, ratio};
 
 /// The daemon's own; the peer gets it too.
 #[global_allocator]
@@ -33,8 +35,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CALLERS: [usize; 4] = [1, 64, 256, 1_024];
 const FACT_BYTES: usize = 256;
-const WARM_UP: Duration = Duration::from_millis(200);
-const MEASURED: Duration = Duration::from_secs(1);
 /// As many as the journal takes into one group.
 const GROUP_MAX: usize = 4_096;
 
@@ -43,12 +43,11 @@ fn main() {
     if let Some(callers) = std::env::args().skip_while(|argument| argument != "--ours").nth(1) {
         let callers = callers.parse().expect("--ours takes a number of callers");
         for _ in 0..5 {
-            println!("{:.0}/s", runtime.block_on(ours(callers)).per_second);
+            println!("{:.0}/s", runtime.block_on(ours(callers)).run.per_second);
         }
         return;
     }
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let pairs = if quick { 3 } else { 9 };
+    let pairs = pairs::pairs();
     println!("durable commands per second of {FACT_BYTES} bytes; ours: governed, peer: fjall batch with SyncData");
     println!("{pairs} interleaved pairs of {MEASURED:?}; {}", conditions());
     println!(
@@ -70,16 +69,20 @@ fn main() {
 }
 
 /// One run of one side.
-struct Run {
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
+struct Side {
+    run: Run,
     per_sync: f64,
-    /// Of the whole process, per command: what is left of a figure when the machine is shared.
-    cpu_micros: f64,
 }
 
-async fn measure(callers: usize, ours_first: bool) -> (Run, Run) {
+impl Side {
+    fn new((run, answered): (Run, u64), syncs: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let per_sync = answered as f64 / syncs as f64;
+        Self { run, per_sync }
+    }
+}
+
+async fn measure(callers: usize, ours_first: bool) -> (Side, Side) {
     if ours_first {
         let ours = ours(callers).await;
         (ours, peer(callers).await)
@@ -89,82 +92,29 @@ async fn measure(callers: usize, ours_first: bool) -> (Run, Run) {
     }
 }
 
-fn row(callers: usize, pairs: &[(Run, Run)]) -> String {
-    let ratios = sorted(pairs.iter().map(|(ours, peer)| ours.per_second / peer.per_second));
-    let median = |figure: &dyn Fn(&(Run, Run)) -> f64| middle(&sorted(pairs.iter().map(figure)));
-    let ms = |p50: &dyn Fn(&(Run, Run)) -> Duration, p99: &dyn Fn(&(Run, Run)) -> Duration| {
-        let ms = |of: &dyn Fn(&(Run, Run)) -> Duration| median(&|pair| of(pair).as_secs_f64() * 1e3);
+fn row(callers: usize, pairs: &[(Side, Side)]) -> String {
+    let median = |figure: &dyn Fn(&(Side, Side)) -> f64| median(pairs, figure);
+    let ms = |p50: &dyn Fn(&(Side, Side)) -> Duration, p99: &dyn Fn(&(Side, Side)) -> Duration| {
+        let ms = |of: &dyn Fn(&(Side, Side)) -> Duration| median(&|pair| of(pair).as_secs_f64() * 1e3);
         format!("{:.2}/{:.2}", ms(p50), ms(p99))
     };
     format!(
         "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>12}  {:>10}",
-        format!("{:.2} ({:.2}..{:.2})", middle(&ratios), ratios[0], ratios[ratios.len() - 1]),
-        median(&|(ours, _)| ours.per_second),
-        median(&|(_, peer)| peer.per_second),
-        ms(&|(ours, _)| ours.p50, &|(ours, _)| ours.p99),
-        ms(&|(_, peer)| peer.p50, &|(_, peer)| peer.p99),
+        ratio(pairs, |side| side.run.per_second),
+        median(&|(ours, _)| ours.run.per_second),
+        median(&|(_, peer)| peer.run.per_second),
+        ms(&|(ours, _)| ours.run.p50, &|(ours, _)| ours.run.p99),
+        ms(&|(_, peer)| peer.run.p50, &|(_, peer)| peer.run.p99),
         format!("{:.0}/{:.0}", median(&|(ours, _)| ours.per_sync), median(&|(_, peer)| peer.per_sync)),
-        format!("{:.1}/{:.1}", median(&|(ours, _)| ours.cpu_micros), median(&|(_, peer)| peer.cpu_micros)),
+        format!("{:.1}/{:.1}", median(&|(ours, _)| ours.run.cpu_micros), median(&|(_, peer)| peer.run.cpu_micros)),
     )
-}
-
-fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut figures: Vec<_> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures
-}
-
-fn middle(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
-}
-
-/// Runs `callers` loops of `ask` and notes what is answered once all are warm. `counted` gives commands and syncs.
-async fn load<A, F>(callers: usize, ask: A, counted: impl Fn() -> (u64, u64)) -> Run
-where
-    A: Fn() -> F + Clone + Send + 'static,
-    F: Future<Output = ()> + Send,
-{
-    let from = Instant::now() + WARM_UP;
-    let until = from + MEASURED;
-    let cpu = cpu_micros();
-    let mut asking = JoinSet::new();
-    for _ in 0..callers {
-        let ask = ask.clone();
-        asking.spawn(async move {
-            let mut waits = Vec::new();
-            loop {
-                let asked = Instant::now();
-                ask().await;
-                let answered = Instant::now();
-                if until <= answered {
-                    return waits;
-                }
-                if from <= answered {
-                    waits.push(answered - asked);
-                }
-            }
-        });
-    }
-    let mut waits = asking.join_all().await.concat();
-    let cpu = cpu_micros() - cpu;
-    waits.sort_unstable();
-    let (commands, syncs) = counted();
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let (answered, answered_in_all, per_sync) = (waits.len() as f64, commands as f64, commands as f64 / syncs as f64);
-    Run {
-        per_second: answered / MEASURED.as_secs_f64(),
-        p50: waits[waits.len() / 2],
-        p99: waits[waits.len() * 99 / 100],
-        per_sync,
-        cpu_micros: cpu / answered_in_all,
-    }
 }
 
 fn store() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the build")
 }
 
-async fn ours(callers: usize) -> Run {
+async fn ours(callers: usize) -> Side {
     let dir = store();
     let (journal, clock) = (Journal::new(dir.path(), journal::Limits::default()), Clock::system());
     let view = Arc::new(Newest::default());
@@ -192,13 +142,10 @@ async fn ours(callers: usize) -> Run {
             notes.execute(order).await.expect("an answer").outcome.expect("notes are always taken");
         }
     };
-    let counted = || {
-        let figures = journal.figures();
-        (figures.records.load(Ordering::Relaxed), figures.groups.load(Ordering::Relaxed))
-    };
-    let run = load(callers, ask, counted).await;
+    let loaded = load(callers, ask).await;
+    let side = Side::new(loaded, journal.figures().groups.load(Ordering::Relaxed));
     tree.shutdown(Duration::from_mins(1)).await;
-    run
+    side
 }
 
 fn text() -> String {
@@ -208,25 +155,24 @@ fn text() -> String {
 /// A record for the peer, and whom to tell.
 type Job = (Vec<u8>, oneshot::Sender<()>);
 
-async fn peer(callers: usize) -> Run {
+async fn peer(callers: usize) -> Side {
     let dir = store();
     let (queue, jobs): (Sender<Job>, Receiver<Job>) = channel();
-    let figures = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
-    let (path, counts) = (dir.path().to_owned(), figures.clone());
+    let groups = Arc::new(AtomicU64::new(0));
+    let (path, counted) = (dir.path().to_owned(), groups.clone());
     #[expect(clippy::disallowed_methods, reason = "the peer's committer waits for the disk, as ours does")]
-    let committer = std::thread::spawn(move || commit(&path, &jobs, &counts));
+    let committer = std::thread::spawn(move || commit(&path, &jobs, &counted));
     let ask = move || {
         let (tell, told) = oneshot::channel();
         queue.send((text().into_bytes(), tell)).expect("the committer runs");
         async move { told.await.expect("an acknowledgement") }
     };
-    let counted = || (figures.0.load(Ordering::Relaxed), figures.1.load(Ordering::Relaxed));
-    let run = load(callers, ask, counted).await;
+    let loaded = load(callers, ask).await;
     committer.join().expect("the committer ends with its queue");
-    run
+    Side::new(loaded, groups.load(Ordering::Relaxed))
 }
 
-fn commit(path: &Path, jobs: &Receiver<Job>, (records, groups): &(AtomicU64, AtomicU64)) {
+fn commit(path: &Path, jobs: &Receiver<Job>, groups: &AtomicU64) {
     let database = Database::builder(path).open().expect("a store");
     let keyspace = database.keyspace("records", KeyspaceCreateOptions::default).expect("a keyspace");
     let mut key = 0_u64;
@@ -239,45 +185,12 @@ fn commit(path: &Path, jobs: &Receiver<Job>, (records, groups): &(AtomicU64, Ato
             told.push(tell);
         }
         batch.commit().expect("a commit");
-        records.fetch_add(told.len() as u64, Ordering::Relaxed);
         groups.fetch_add(1, Ordering::Relaxed);
         for tell in told {
             // A caller may have gone home at the end of the run.
             let _ = tell.send(());
         }
     }
-}
-
-/// What the kernel says of this process, field by field as proc(5) counts them, from 1.
-fn stat(field: usize) -> i64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second is a name in brackets that may hold anything.
-    let rest = stat.rsplit(") ").next().unwrap_or_default();
-    rest.split(' ').nth(field - 3).and_then(|number| number.parse().ok()).unwrap_or(-1)
-}
-
-/// Processor time spent so far, in user and kernel; the kernel counts in hundredths of a second.
-fn cpu_micros() -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let ticks = (stat(14) + stat(15)) as f64;
-    ticks * 10_000.0
-}
-
-/// Load average and scheduling class: what the figures depend on besides the code.
-fn conditions() -> String {
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
-    let class = match stat(41) {
-        0 => "other",
-        1 => "fifo",
-        2 => "rr",
-        3 => "batch",
-        5 => "idle",
-        _ => "unknown",
-    };
-    let nice = stat(19);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} cores, load {load}, scheduling class {class}, nice {nice}")
 }
 
 /// The smallest machine that keeps facts.
