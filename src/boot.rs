@@ -22,6 +22,7 @@ use host::{Clock, Handle, Order, View};
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
 use kernel::{Decision, Denial, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
 use nexus::Nexus;
+use protocols::{Bells, Runtime};
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
@@ -195,6 +196,8 @@ pub struct Parts {
     pub requests: Requests,
     /// When these parts were made.
     pub began: Timestamp,
+    /// Makes protocols into children of the tree's last group.
+    pub protocols: Runtime,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -223,9 +226,15 @@ impl Parts {
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
         let seal = Seal::new(&places.seal);
         let door = Door::new(clock.clone(), (governance, governance_view), (tokens, tokens_view), decisions, seal);
+        let door = Arc::new(door);
+        let bells = Arc::<Bells>::default();
+        let view: Arc<dyn View<Nexus>> = bells.clone();
+        let nexus = Handle::new(&journal, &clock, limits, Some(view));
         let health_view = Arc::new(Follower::<Health>::default());
         let view: Arc<dyn View<Health>> = health_view.clone();
         Arc::new(Self {
+            protocols: Runtime::new(&door, &nexus, &clock, &bells),
+            nexus,
             health: Handle::new(&journal, &clock, limits, Some(view)),
             health_view,
             requests: Requests::default(),
@@ -234,8 +243,7 @@ impl Parts {
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
             backups: Handle::new(&journal, &clock, limits, None),
-            nexus: Handle::new(&journal, &clock, limits, None),
-            door: Arc::new(door),
+            door,
             places,
             clock,
             journal,

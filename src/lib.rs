@@ -1,5 +1,7 @@
 //! SOP, the operations authority: the composition root, and the only place that knows everything.
 //!
+//! A program that wants protocols of its own begins at [`System`]; docs/protocols.md tells how.
+//!
 //! [`tree`] says who is supervised by whom, [`routes`] who hears whom, [`boot`] how it starts and stops, and [`desk`] what
 //! the outside can ask. The parts themselves know nothing of each other.
 
@@ -10,4 +12,10 @@ pub mod requests;
 pub mod routes;
 #[cfg(feature = "cli")]
 pub mod service;
+mod system;
 pub mod tree;
+
+pub use door::{Denied, Secret};
+pub use kernel::{Denial, Millis, Principal, Timestamp};
+pub use protocols::{CallError, Cx, Draft, Fault, Letter, Line, Priority, Protocol, Reference, Rejected};
+pub use system::{Lease, OpenError, Spawn, SpawnError, System, Token};

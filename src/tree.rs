@@ -23,6 +23,9 @@ use std::time::Duration;
 use config::Supervision;
 use supervisors::{Backoff, Child, Exhausted, Strategy, Supervisor};
 
+/// Where protocols are added.
+pub const PROTOCOLS: &str = "sop/protocols";
+
 /// The children of each group, made by [`boot`](crate::boot).
 pub struct Groups {
     pub edge: Vec<Child>,

@@ -18,11 +18,11 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
     ("edge", &["http", "protocols"]),
-    ("root", &["sop", "kit"]),
+    ("root", &["sop", "kit", "library"]),
 ];
 
-/// The kit drives the whole, so it is over the root.
-const WITHIN_A_LAYER: [(&str, &str); 1] = [("kit", "sop")];
+/// The kit drives the whole, and the library's program uses it, so they are over the root.
+const WITHIN_A_LAYER: [(&str, &str); 2] = [("kit", "sop"), ("library", "sop")];
 
 /// Third-party crates that a machine may use: formats and pure engines, nothing that has a clock, a thread or a file.
 const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
