@@ -69,8 +69,10 @@ async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice
     assert!(judgement.granted > 0 && judgement.revoked > 0 && judgement.backups > 0, "{judgement:?}");
     assert!(killed.values().all(|times| 2 <= *times), "{killed:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
-    assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
-    authority.lives_as_recorded(&records).await;
+    assert_eq!(verified.broken, None, "SOP_SEED={seed}");
+    // The monitor and the clock go on with their work.
+    assert!(records.len() as u64 <= verified.records, "SOP_SEED={seed}: {verified:?}");
+    authority.lives_as_recorded().await;
     assert!(authority.stop().await.is_graceful());
     let origin = Origin { data: &home.path().join("data"), records: &records, ledgers: &ledgers };
     let restored = origin.is_restored_by(in_process, GENEROUS).await;
@@ -372,7 +374,7 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     assert!(judgement.repeated > 0, "{judgement:?}");
     assert!(judgement.granted > 0 && judgement.backups > 0, "{judgement:?}");
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
-    authority.lives_as_recorded(&records).await;
+    authority.lives_as_recorded().await;
     assert!(authority.stop().await.is_graceful());
     let origin = Origin { data: &data, records: &records, ledgers: &ledgers };
     let restored = origin.is_restored_by(in_process, GENEROUS).await;

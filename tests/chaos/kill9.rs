@@ -87,8 +87,10 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
     assert!(judgement.granted > 0 && judgement.backups > 0, "{judgement:?}");
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
-    assert_eq!((verified.broken, verified.records), (None, records.len() as u64), "SOP_SEED={seed}");
-    authority.lives_as_recorded(&records).await;
+    assert_eq!(verified.broken, None, "SOP_SEED={seed}");
+    // The monitor and the clock go on with their work.
+    assert!(records.len() as u64 <= verified.records, "SOP_SEED={seed}: {verified:?}");
+    authority.lives_as_recorded().await;
     assert!(authority.stop().await.is_graceful());
 
     let origin = Origin { data: &daemon.data, records: &records, ledgers: &ledgers };

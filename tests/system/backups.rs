@@ -66,7 +66,7 @@ async fn what_is_restored_is_what_was_acknowledged_before_the_backup() {
 
     let authority = Authority::start(&other.data, "").await;
     let (records, _) = authority.settled(&[]).await;
-    authority.lives_as_recorded(&records).await;
+    authority.lives_as_recorded().await;
     let places: BTreeMap<CommandId, u64> =
         records.iter().rev().map(|record| (record.command_id, record.sequence.0)).collect();
     let (mut there, mut not_there) = (0, 0);

@@ -9,7 +9,9 @@
 //! 6. every fact that a route carries was carried once, in order, and has come to what it is for;
 //! 7. no pool is leased over its capacity at any point, no fencing number is given twice, and what waits is granted in order;
 //! 8. once a subject was revoked no token that it had is used, and once the allocator heard of it no lease that it had stays;
-//! 9. every backup that was asked for was made, and ends where it was asked for; none failed or was found broken.
+//! 9. every backup that was asked for was made, and ends where it was asked for; none failed or was found broken;
+//! 10. a message that was acknowledged was sent once, and then waits, was delivered once, or died; what follows from one was
+//!     sent with its delivery; no lane and no destination has more waiting than its bound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +22,7 @@ use gaps::Gaps;
 use journal::codec;
 use journal::envelope::{self, Record};
 use kernel::{CommandId, Digest, Kin, Machine, Millis, Principal, Sequence, Timestamp, TokenId};
+use nexus::Nexus;
 use serde_json::Value;
 use sop::routes::ROUTES;
 use todos::{TodoId, Todos};
@@ -28,7 +31,8 @@ use tokens::Tokens;
 use crate::{Answer, Ledger, Note};
 
 /// The parts that act for the authority itself; its routes come on top.
-const PARTS: [&str; 8] = ["archivist", "bootstrap", "clock", "door", "host", "monitor", "scanner", "watch"];
+const PARTS: [&str; 9] =
+    ["archivist", "bootstrap", "clock", "door", "host", "monitor", "protocols", "scanner", "watch"];
 
 /// What was found wanting, and what there was to look at.
 #[derive(Debug, Default)]
@@ -50,12 +54,16 @@ pub struct Judgement {
     pub revoked: usize,
     /// Backups that were made.
     pub backups: usize,
+    /// Messages that were sent, and what became of them.
+    pub sent: usize,
+    pub delivered: usize,
+    pub died: usize,
 }
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { records, acknowledged, denied, unrecorded, repeated, routed, .. } = self;
-        let Self { paid, granted, revoked, backups, .. } = self;
+        let Self { paid, granted, revoked, backups, sent, delivered, died, .. } = self;
         write!(
             f,
             "{records} records; {acknowledged} acknowledged, {denied} denied ({unrecorded} of them while nothing "
@@ -64,7 +72,8 @@ impl fmt::Display for Judgement {
             f,
             "could be recorded), {repeated} repeated; {routed} routed, {paid} paid by token; {granted} leased, "
         )?;
-        write!(f, "{revoked} of that revoked; {backups} backups")
+        write!(f, "{revoked} of that revoked; {backups} backups; ")?;
+        write!(f, "{sent} messages, {delivered} delivered, {died} times one died")
     }
 }
 
@@ -99,9 +108,10 @@ pub fn judge(records: &[Record], ledgers: &[Ledger]) -> Judgement {
     judgement.revocations(records);
     judgement.leases(records);
     judgement.backups(records);
+    let letters = judgement.messages(records, ledgers);
     // Records that contradict each other make no state to look at.
     if judgement.complaints.is_empty() {
-        judgement.ends(records);
+        judgement.ends(records, &letters);
     }
     judgement
 }
@@ -270,6 +280,20 @@ impl Judgement {
                 }
                 continue;
             }
+            if principal.kin == Kin::Protocol {
+                let own = match (record.stream == Nexus::NAME).then(|| fact::<Nexus>(record)) {
+                    // It opens its tickets.
+                    None => record.stream == "decisions",
+                    Some(None) => true,
+                    Some(Some(nexus::Event::Delivered(delivered))) => delivered.destination == principal.name(),
+                    Some(Some(nexus::Event::Sent(sent))) => sent.source == record.principal,
+                    Some(Some(_)) => false,
+                };
+                if !own {
+                    self.complain(format!("{place}: that is not for a protocol"));
+                }
+                continue;
+            }
             let Some(note) = asked.get(&record.command_id) else {
                 // A denial under the id of a command that was done is recorded under a new one.
                 if record.stream != "decisions" {
@@ -316,7 +340,10 @@ impl Judgement {
             if given_back.contains(&key) {
                 self.complain(format!("{what}, which was given back"));
             }
-            if *effects.entry(key).or_insert(record.command_id) != record.command_id {
+            // A protocol acts by one ticket as long as that is good.
+            if !record.principal.starts_with("protocol/")
+                && *effects.entry(key).or_insert(record.command_id) != record.command_id
+            {
                 self.complain(format!("{what}, as another effect does"));
             }
         }
@@ -372,6 +399,11 @@ impl Judgement {
             let ended = carried.get(&("tokens-allocator", at)).map(|command| &command.first().answer);
             if matches!(event, tokens::Event::SubjectRevoked(_)) && !matches!(ended, Some(envelope::Answer::Reply(_))) {
                 self.complain(format!("the revocation of record {at} has not come to the allocator"));
+            }
+            let ended = carried.get(&("tokens-nexus", at)).map(|command| &command.first().answer);
+            let protocol = matches!(event, tokens::Event::SubjectRevoked(of) if of.subject.starts_with("protocol/"));
+            if protocol && !matches!(ended, Some(envelope::Answer::Reply(_))) {
+                self.complain(format!("the revocation of record {at} has not come to the nexus"));
             }
         }
     }
@@ -518,8 +550,87 @@ impl Judgement {
         }
     }
 
+    fn messages(&mut self, records: &[Record], ledgers: &[Ledger]) -> BTreeMap<CommandId, Letter> {
+        let mut letters: BTreeMap<CommandId, Letter> = BTreeMap::new();
+        let mut lanes: BTreeMap<(String, u8), usize> = BTreeMap::new();
+        let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
+        let mut delivered: BTreeMap<CommandId, CommandId> = BTreeMap::new();
+        let mut causes: Vec<(Sequence, CommandId, CommandId)> = Vec::new();
+        for (record, event) in facts::<Nexus>(records) {
+            let at = record.sequence;
+            let (id, from, to) = match event {
+                nexus::Event::Sent(sent) => {
+                    self.sent += 1;
+                    let (destination, size) = (sent.destination, sent.payload.len() as u64);
+                    let letter = Letter { destination, lane: sent.priority, bytes: size, stage: Stage::Sent };
+                    if letters.insert(sent.message, letter).is_some() {
+                        self.complain(format!("record {at} sends {} again", sent.message));
+                    }
+                    causes.extend(sent.cause.map(|cause| (at, record.command_id, cause)));
+                    (sent.message, Stage::Sent, Stage::Waiting)
+                }
+                nexus::Event::Delivered(event) => {
+                    self.delivered += 1;
+                    delivered.insert(event.message, record.command_id);
+                    (event.message, Stage::Waiting, Stage::Delivered)
+                }
+                nexus::Event::Failed(event) => {
+                    if nexus::ATTEMPTS_MAX < event.attempt {
+                        self.complain(format!("record {at} tries {} too often", event.message));
+                    }
+                    (event.message, Stage::Waiting, Stage::Waiting)
+                }
+                nexus::Event::Died(event) => {
+                    self.died += 1;
+                    (event.message, Stage::Waiting, Stage::Dead)
+                }
+                nexus::Event::Requeued(event) => (event.message, Stage::Dead, Stage::Waiting),
+                nexus::Event::Discarded(event) => (event.message, Stage::Dead, Stage::Gone),
+                nexus::Event::Forgotten(event) => (event.message, Stage::Dead, Stage::Gone),
+                nexus::Event::Admitted(_) | nexus::Event::Withdrawn(_) | nexus::Event::ProtocolForgotten(_) => continue,
+            };
+            let Some(letter) = letters.get_mut(&id) else {
+                self.complain(format!("record {at} is about {id}, which nobody sent"));
+                continue;
+            };
+            let before = std::mem::replace(&mut letter.stage, to);
+            let lane = lanes.entry((letter.destination.clone(), letter.lane)).or_default();
+            let size = bytes.entry(letter.destination.clone()).or_default();
+            if before == Stage::Waiting {
+                (*lane, *size) = (*lane - 1, *size - letter.bytes);
+            }
+            if to == Stage::Waiting {
+                (*lane, *size) = (*lane + 1, *size + letter.bytes);
+            }
+            if before != from {
+                self.complain(format!("record {at} makes {id} {to:?}, which was {before:?}"));
+            }
+            if record.count <= record.index + 1 {
+                let over = lanes.iter().find(|(_, waiting)| nexus::LANE_MAX < **waiting);
+                let heavy = bytes.iter().find(|(_, bytes)| nexus::DESTINATION_BYTES_MAX < **bytes);
+                if over.is_some() || heavy.is_some() {
+                    self.complain(format!("at record {at} more waits than may: {over:?} {heavy:?}"));
+                }
+            }
+        }
+        for (at, command, cause) in causes {
+            if delivered.get(&cause) != Some(&command) {
+                self.complain(format!("record {at} follows from {cause}, which was not delivered with it"));
+            }
+        }
+        for (ledger, note) in ledgers.iter().flat_map(|ledger| ledger.notes.iter().map(move |note| (ledger, note))) {
+            let Answer::Done { told, .. } = &note.answer else { continue };
+            if note.action == "message.send"
+                && (!letters.contains_key(&note.id) || told["message"] != note.id.to_string())
+            {
+                self.complain(format!("{}: {} was acknowledged and not sent: {told}", ledger.client, note.id));
+            }
+        }
+        letters
+    }
+
     /// What is left: no token for a todo but that of the claim that holds it, one for each claim, no scan on its way.
-    fn ends(&mut self, records: &[Record]) {
+    fn ends(&mut self, records: &[Record], letters: &BTreeMap<CommandId, Letter>) {
         let (todos, tokens): (Todos, Tokens) = (replay(records), replay(records));
         let now = records.iter().map(|record| record.time).max().unwrap_or_default();
         let mut holding: BTreeMap<TodoId, TokenId> = BTreeMap::new();
@@ -557,11 +668,39 @@ impl Judgement {
         for running in gaps.outstanding() {
             self.complain(format!("{} has not finished", running.scan));
         }
+        let nexus: Nexus = replay(records);
+        let waiting: BTreeSet<_> = nexus.waiting(&nexus::Filter::default()).map(|letter| letter.id.0).collect();
+        let dead: BTreeSet<_> = nexus.dead().map(|dead| dead.message.id.0).collect();
+        for (id, letter) in letters {
+            if (waiting.contains(id), dead.contains(id))
+                != (letter.stage == Stage::Waiting, letter.stage == Stage::Dead)
+            {
+                self.complain(format!("{id} is {:?}, and the nexus knows it otherwise", letter.stage));
+            }
+        }
         let backups: Backups = replay(records);
         if let Some(work) = backups.outstanding() {
             self.complain(format!("{} is being worked on", work.backup()));
         }
     }
+}
+
+/// What can be told of a message from its facts.
+struct Letter {
+    destination: String,
+    lane: u8,
+    bytes: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Sent,
+    Waiting,
+    Delivered,
+    Dead,
+    /// Discarded or forgotten.
+    Gone,
 }
 
 /// What can be counted of a pool from its facts.
@@ -592,6 +731,7 @@ fn stream(action: &str) -> &'static str {
         "gap" => Gaps::NAME,
         "resource" | "lease" => Allocator::NAME,
         "backup" => Backups::NAME,
+        "message" | "protocol" => Nexus::NAME,
         "policy" => "governance",
         noun => panic!("no client asks for {noun}"),
     }

@@ -61,9 +61,9 @@ impl Origin<'_> {
         std::fs::create_dir_all(into.parent().expect("it lies in a directory")).expect("the directory is ours");
         std::fs::copy(credential(self.data), into).expect("no credential is in a backup");
         let authority = Authority::start(data, file).await;
-        let (records, judgement) = authority.settled(&known_at(last, self.records, self.ledgers)).await;
+        let (_, judgement) = authority.settled(&known_at(last, self.records, self.ledgers)).await;
         assert_eq!(judgement.complaints, [""; 0], "restored up to {last}");
-        authority.lives_as_recorded(&records).await;
+        authority.lives_as_recorded().await;
         assert!(authority.stop().await.is_graceful());
     }
 

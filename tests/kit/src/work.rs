@@ -1,5 +1,6 @@
 //! The work of one client: it issues, consumes and revokes tokens, scans, claims, leases and releases, takes back all that an
-//! agent may do, asks for backups, sometimes forges, and says at once when it is told something that cannot be.
+//! agent may do, writes to protocols, asks for backups, sometimes forges, and says at once when it is told something that
+//! cannot be.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +15,16 @@ use crate::{Client, Dice, Told};
 /// A line that a scan takes for something still to be done.
 const MARKER: &str = concat!("// TO", "DO: mend this\n");
 
+/// A protocol that is admitted and does not run: what is written to it waits, or dies of old age.
+const INBOX: &str = "inbox";
+
 /// What all workers share.
 #[derive(Default)]
 pub struct Pool {
     /// Single-use tokens that everybody may try to use.
     tokens: Mutex<Vec<Held>>,
+    /// A protocol that runs and is written to, too.
+    reader: Option<String>,
     backups: Option<Mutex<Backups>>,
 }
 
@@ -53,6 +59,8 @@ pub struct Worker {
     claim: Option<(Value, Secret)>,
     /// A lease that was asked for, held or waiting.
     lease: Option<String>,
+    /// Whether this one has seen to it that there is an inbox.
+    inbox: bool,
 }
 
 impl Worker {
@@ -70,6 +78,7 @@ impl Worker {
             own: Vec::new(),
             claim: None,
             lease: None,
+            inbox: false,
         }
     }
 
@@ -81,7 +90,7 @@ impl Worker {
         if self.pool.wants_backup() {
             return self.backup().await;
         }
-        match self.dice.below(20) {
+        match self.dice.below(24) {
             0..4 => self.issue().await,
             4..8 => self.consume().await,
             8 => self.revoke().await,
@@ -91,6 +100,8 @@ impl Worker {
             14 => self.look().await,
             15..18 => self.lease().await,
             18 => self.revoke_all().await,
+            19..22 => self.write().await,
+            22 => self.dead_letter().await,
             _ => self.forge().await,
         }
     }
@@ -283,6 +294,61 @@ impl Worker {
         }
     }
 
+    /// Writes to a protocol, in the operator's name or in the agent's by a token for it.
+    async fn write(&mut self) {
+        if !self.inbox {
+            self.as_operator("protocol.admit", json!({ "protocol": INBOX })).await.yes();
+            self.inbox = true;
+        }
+        let reader = self.pool.reader.clone().filter(|_| self.dice.one_in(2));
+        // Nobody reads the inbox: some of it dies soon, and one lane of it becomes full.
+        let soon = reader.is_none() && self.dice.one_in(4);
+        let priority = match &reader {
+            None if self.dice.one_in(2) => "normal",
+            _ => *self.dice.pick(&["critical", "high", "normal", "low"]),
+        };
+        let to = reader.unwrap_or_else(|| INBOX.to_owned());
+        let mut arguments = json!({
+            "to": to, "priority": priority, "kind": "note", "lifetime_ms": if soon { 1_000 } else { 3_600_000 },
+            // What has no other letters is base64 as it is.
+            "payload": self.token_id().replace('-', ""),
+        });
+        let told = if self.dice.one_in(2) {
+            arguments["source"] = json!(root());
+            self.as_operator("message.send", arguments).await
+        } else {
+            arguments["source"] = json!(self.agent);
+            let permit = self.issued("sop", "message.send", 1).await;
+            let told = self.as_agent(&permit.secret, "message.send", arguments.clone()).await;
+            if told.code().is_none() {
+                let again = self.as_agent(&permit.secret, "message.send", arguments).await;
+                assert_eq!(again.code(), Some("tokens.exhausted"), "{}: one use, one message", self.name);
+            }
+            told
+        };
+        match told.code() {
+            None | Some("nexus.lane_full") => {}
+            Some(_) => panic!("{}: {told:?}", self.name),
+        }
+    }
+
+    /// Has a dead letter wait again, or takes it away.
+    async fn dead_letter(&mut self) {
+        let dead = self.as_operator("message.dead", json!({})).await.yes();
+        let dead = dead["messages"].as_array().expect("a list of messages").clone();
+        if dead.is_empty() {
+            return self.write().await;
+        }
+        let message = json!({ "message": self.dice.pick(&dead)["message"] });
+        let action = if self.dice.one_in(2) { "message.requeue" } else { "message.discard" };
+        let told = self.as_operator(action, message).await;
+        // Others look after the same ones.
+        match told.code() {
+            None | Some("nexus.not_dead" | "nexus.lane_full") => {}
+            Some(_) => panic!("{}: {told:?}", self.name),
+        }
+    }
+
     /// Asks for a backup, and sometimes waits for it and has it read again.
     async fn backup(&mut self) {
         let wait = self.dice.one_in(2);
@@ -331,7 +397,12 @@ impl Worker {
 impl Pool {
     /// For workers that ask for backups, too.
     pub fn with_backups() -> Self {
-        Self { backups: Some(Mutex::new(Backups { turns: 0, next: 50 })), ..Self::default() }
+        Self { backups: Some(Mutex::new(Backups { turns: 0, next: 100 })), ..Self::default() }
+    }
+
+    /// For workers that write to `protocol`, which runs.
+    pub fn with_reader(self, protocol: &str) -> Self {
+        Self { reader: Some(protocol.to_owned()), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
