@@ -1,6 +1,8 @@
 //! Everything below the root is killed, again and again, while clients work; nothing that was acknowledged is lost, and
 //! nothing is done twice.
 
+mod chain;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chain::Chain;
 use door::Secret;
 use journal::codec;
 use journal::envelope::Record;
@@ -52,22 +55,32 @@ async fn whoever_is_killed_what_was_acknowledged_stays_and_nothing_is_done_twice
     let authority = Authority::start(&home.path().join("data"), GENEROUS).await;
     let mut setup = Client::new("setup", Arc::new(authority.clone()));
     adopt_starter(&mut setup, &authority.root).await;
+    let chain = Chain::spawned(&authority, &mut setup).await;
     let tree = authority.parts.tree().unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut crew = Crew::start(&authority, home.path(), seed, &stop);
+    chain.callers(seed, &stop, &mut crew.0);
     let killed = tokio::time::timeout(NEVER, kill_everything(&tree, Dice::new(seed, u64::MAX))).await;
     stop.store(true, Ordering::Relaxed);
     let killed = killed.expect("everything comes up again");
     let mut ledgers = crew.ledgers(seed).await;
     ledgers.push(setup.ledger);
+    tokio::time::timeout(NEVER, chain.is_empty()).await.expect("what was written comes to its end");
 
     let (records, judgement) = authority.settled(&ledgers).await;
     println!("SOP_SEED={seed}: {} kills, {judgement}", killed.values().sum::<usize>());
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
     assert!(judgement.paid > 0 && judgement.routed > 0 && judgement.repeated > 0, "{judgement:?}");
     assert!(judgement.granted > 0 && judgement.revoked > 0 && judgement.backups > 0, "{judgement:?}");
-    assert!(killed.values().all(|times| 2 <= *times), "{killed:?}");
+    assert!(
+        killed.values().all(|times| 2 <= *times) && Chain::paths().all(|path| killed.contains_key(&path)),
+        "{killed:?}"
+    );
+    assert!(judgement.sent > 0 && judgement.delivered > 0 && judgement.died > 0, "{judgement:?}");
+    let (chains, called) = (chain.judged(&records), chain.called());
+    println!("SOP_SEED={seed}: {chains} came through the chain; {called:?}");
+    assert!(0 < chains && 0 < called.answered.load(Ordering::Relaxed) && 0 < called.revoked.load(Ordering::Relaxed));
     let verified = authority.parts.journal.verify(Sequence(1)).unwrap();
     assert_eq!(verified.broken, None, "SOP_SEED={seed}");
     // The monitor and the clock go on with their work.
@@ -86,7 +99,7 @@ struct Crew(JoinSet<Ledger>);
 impl Crew {
     fn start(authority: &Authority, home: &Path, seed: u64, stop: &Arc<AtomicBool>) -> Self {
         let line: Arc<dyn Line> = Arc::new(authority.clone());
-        let (pool, mut crew) = (Arc::new(Pool::with_backups()), JoinSet::new());
+        let (pool, mut crew) = (Arc::new(Pool::with_backups().with_reader(Chain::SOURCE)), JoinSet::new());
         for number in 0..CLIENTS {
             let root = scanned(home, number % ROOTS);
             let mut worker = worker(number, &line, &authority.root, seed, &pool, &root);
@@ -200,6 +213,24 @@ fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
             made.last -= 1;
         }
     });
+    let other_message = rewritten(records, |event: &mut nexus::Event| {
+        if let nexus::Event::Sent(sent) = event {
+            sent.message.0 ^= 1;
+        }
+    });
+    let mut delivered = records.to_vec();
+    delivered.push(first(records, |event| matches!(event, nexus::Event::Delivered(_))));
+    let mut apart = records.to_vec();
+    let follows = first(records, |event| matches!(event, nexus::Event::Sent(sent) if sent.cause.is_some()));
+    apart[usize::try_from(follows.sequence.0 - 1).unwrap()].command_id.0 ^= 1;
+    let mut many = records.to_vec();
+    let one = first(records, |event| matches!(event, nexus::Event::Sent(_)));
+    many.extend(std::iter::repeat_n(one, nexus::LANE_MAX + 1));
+    for (message, record) in many[records.len()..].iter_mut().enumerate() {
+        let Some(nexus::Event::Sent(mut sent)) = of_nexus(record) else { unreachable!("it was chosen so") };
+        sent.message.0 ^= message as u128 + 1;
+        (record.body, record.count) = (codec::write(&nexus::Event::Sent(sent)).unwrap().bytes, 1);
+    }
     for (what, tampered, words) in [
         ("lost", lost, "recorded"),
         ("twice", twice, "is not recorded once and whole"),
@@ -208,6 +239,10 @@ fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
         ("used", used_after_revocation(records), "whose subject was revoked"),
         ("kept", other_owner, "is open after the revocation came"),
         ("misplaced", other_place, "does not end where it was asked for"),
+        ("unsent", other_message, "was acknowledged and not sent"),
+        ("again", delivered, "Delivered, which was Delivered"),
+        ("apart", apart, "which was not delivered with it"),
+        ("many", many, "more waits than may"),
     ] {
         let complaints = judge(&renumbered(tampered), ledgers).complaints;
         assert!(complaints.iter().any(|complaint| complaint.contains(words)), "{what} is not seen: {complaints:?}");
@@ -226,6 +261,15 @@ fn a_judge_who_sees(records: &[Record], ledgers: &[Ledger]) {
     };
     assert!(unheard(&known_at(told, records, ledgers)), "an answer that was not restored is not seen");
     assert!(!unheard(&known_at(Sequence(told.0 - 1), records, ledgers)), "what came later is not missing");
+}
+
+fn of_nexus(record: &Record) -> Option<nexus::Event> {
+    codec::read((record.kind_id, record.schema), &record.body).ok()
+}
+
+fn first(records: &[Record], is: impl Fn(&nexus::Event) -> bool) -> Record {
+    let so = |record: &&Record| of_nexus(record).is_some_and(|event| is(&event));
+    records.iter().find(so).expect("clients wrote, and were read").clone()
 }
 
 fn renumbered(mut records: Vec<Record>) -> Vec<Record> {
