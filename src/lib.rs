@@ -11,6 +11,8 @@ pub mod desk;
 pub mod requests;
 pub mod routes;
 #[cfg(feature = "cli")]
+pub mod samples;
+#[cfg(feature = "cli")]
 pub mod service;
 mod system;
 pub mod tree;

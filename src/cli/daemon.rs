@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sop::boot::{BootError, Parts, Places, Stopped};
 use sop::desk::Desk;
 use sop::service::Manager;
+use sop::{System, samples};
 use supervisors::{Child, ChildRef, Outcome, Report, StartError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -158,6 +159,13 @@ async fn serve(config: &Config, parts: &Arc<Parts>, tcp: Option<Tcp>, manner: Ma
             return Err(failure);
         }
     };
+    if manner.dev
+        && let Some(system) = System::over(parts, deadline)
+        && let Err(error) = samples::start(&system).await
+    {
+        // They are there to be tried; nothing rests on them.
+        tracing::warn!(code = "dev.samples", %error, "the sample protocols did not all start");
+    }
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, pid = std::process::id(), dev = manner.dev, "everything is up");
     print(&welcome(config, parts, &manner, &first))?;

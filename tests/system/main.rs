@@ -10,6 +10,7 @@ mod leases;
 mod live;
 mod messages;
 mod quarantine;
+mod samples;
 mod secrets;
 mod seeds;
 mod service;
