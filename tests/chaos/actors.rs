@@ -378,9 +378,10 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
     let authority = Authority::start(&data, GENEROUS).await;
     let mut setup = Client::new("setup", Arc::new(authority.clone()));
     adopt_starter(&mut setup, &authority.root).await;
+    let mut chain = Chain::spawned(&authority, &mut setup).await;
     let present = Present(Arc::new(RwLock::new(authority.clone())));
     let line: Arc<dyn Line> = Arc::new(present.clone());
-    let (root, pool) = (authority.root.clone(), Arc::new(Pool::with_backups()));
+    let (root, pool) = (authority.root.clone(), Arc::new(Pool::with_backups().with_reader(Chain::SOURCE)));
     let stop = Arc::new(AtomicBool::new(false));
     let mut crew = JoinSet::new();
     for number in 0..CLIENTS {
@@ -401,6 +402,7 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
         let breaking = left.clone();
         let wrap = move |log| Box::new(Breaking { log, left: breaking.clone(), written }) as Box<dyn Log>;
         let authority = Authority::start_over(&data, GENEROUS, Box::new(wrap)).await;
+        chain = chain.again(&authority).await;
         left.store(dice.below(120) as u64, Ordering::Relaxed);
         *present.0.write().unwrap() = authority.clone();
         let stopped = tokio::time::timeout(NEVER, authority.parts.stopped()).await.expect("the disk fails");
@@ -408,13 +410,16 @@ async fn when_the_disk_fails_the_authority_ends_and_the_next_one_answers_what_wa
         authority.stop().await;
     }
     let authority = Authority::start(&data, GENEROUS).await;
+    chain = chain.again(&authority).await;
     *present.0.write().unwrap() = authority.clone();
     stop.store(true, Ordering::Relaxed);
     let mut ledgers = crew.ledgers(seed).await;
     ledgers.push(setup.ledger);
+    tokio::time::timeout(NEVER, chain.is_empty()).await.expect("what was written comes to its end");
     let (records, judgement) = authority.settled(&ledgers).await;
     println!("SOP_SEED={seed}: {FAILURES} failures, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}");
+    println!("SOP_SEED={seed}: {} came through the chain", chain.judged(&records));
     assert!(judgement.repeated > 0, "{judgement:?}");
     assert!(judgement.granted > 0 && judgement.backups > 0, "{judgement:?}");
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);

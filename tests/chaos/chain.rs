@@ -83,20 +83,31 @@ impl Chain {
 
     /// Admitted by `operator`, who keeps a ledger like everybody who asks.
     pub async fn spawned(authority: &Authority, operator: &mut Client) -> Self {
+        for (at, name) in NAMES.into_iter().enumerate().rev() {
+            let next = &NAMES[at + 1..NAMES.len().min(at + 2)];
+            let admit = json!({ "protocol": name, "depends_on": next, "speaks_to": next });
+            operator.ask(Some(&root()), authority.root.expose(), "protocol.admit", admit).await.yes();
+        }
+        Self::over(authority, Ends::default(), Arc::default()).await
+    }
+
+    /// The same over the next authority.
+    pub async fn again(&self, authority: &Authority) -> Self {
+        Self::over(authority, self.ends.clone(), self.called.clone()).await
+    }
+
+    async fn over(authority: &Authority, ends: Ends, called: Arc<Called>) -> Self {
         let system = System::over(&authority.parts, Duration::from_mins(1)).expect("its operator was made");
-        let ends = Ends::default();
         let mut sink = None;
         for (at, name) in NAMES.into_iter().enumerate().rev() {
             let next = NAMES.get(at + 1).copied();
-            let (spawn, list) = (Spawn::new(name), next.as_slice());
-            let admit = json!({ "protocol": name, "depends_on": list, "speaks_to": list });
-            operator.ask(Some(&root()), authority.root.expose(), "protocol.admit", admit).await.yes();
+            let spawn = Spawn::new(name);
             let spawn = next.into_iter().fold(spawn, |spawn, next| spawn.depends_on(next).speaks_to(next));
             let noted = ends.clone();
             let made = system.spawn(spawn, move || Link { next, ends: noted.clone(), calls: 0 }).await.unwrap();
             sink = sink.or(Some(made));
         }
-        Self { authority: authority.clone(), ends, sink: sink.expect("there is a last one"), called: Arc::default() }
+        Self { authority: authority.clone(), ends, sink: sink.expect("there is a last one"), called }
     }
 
     /// Where they are in the tree.
