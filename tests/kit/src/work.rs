@@ -416,7 +416,7 @@ impl Pool {
         backups.turns += 1;
         let wanted = backups.next <= backups.turns;
         if wanted {
-            backups.next *= 2;
+            backups.next *= 3;
         }
         wanted
     }
