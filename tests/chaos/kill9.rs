@@ -1,16 +1,18 @@
 //! The daemon itself is killed at random moments, again and again over one data directory, while clients work over its
-//! socket; what it acknowledged is there after each start, and nothing is done twice.
+//! socket; what it acknowledged is there after each start, and nothing is done twice, by its protocols neither.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kernel::Sequence;
+use kernel::{CommandId, Sequence};
 use kit::restored::Origin;
 use kit::work::{Pool, Worker};
 use kit::{Authority, Client, Daemon, Dice, Ledger, Line, adopt_starter, seed};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -112,4 +114,73 @@ async fn killed_while_starting(daemon: &mut Daemon, dice: &mut Dice) {
         _ => tokio::time::sleep(Duration::from_micros(dice.below(60_000) as u64)).await,
     }
     daemon.kill();
+}
+
+/// Lines that are written to the sample protocols of `sop dev`.
+const LINES: usize = 80;
+/// "is p | !p?" in base64.
+const LINE: &str = "aXMgcCB8ICFwPw==";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_samples_answer_each_line_once_however_often_the_daemon_is_killed() {
+    let seed = seed();
+    let (mut dice, home) = (Dice::new(seed, u64::MAX), TempDir::new().unwrap());
+    let mut daemon = Daemon::new(env!("CARGO_BIN_EXE_sop"), home.path());
+    (daemon.manner, daemon.environment) = ("dev", [("HOME", home.path().into())].into());
+    daemon.configure(CONFIGURATION);
+    daemon.start().await;
+    let root = daemon.credential();
+    let asked = async |client: &http::Client, action: &str, arguments| {
+        client.call(action, &arguments, Some(root.expose()), None).await.unwrap_or_default()
+    };
+    let admitted = async |client: &http::Client| {
+        asked(client, "protocol.show", json!({ "protocol": "uip" })).await["state"] == "admitted"
+    };
+    daemon.until("has its samples", admitted).await;
+
+    let mut writer = Client::new("writer", Arc::new(daemon.client()));
+    for _ in 0..LINES {
+        let line = json!({
+            "source": kit::root(), "to": "uip", "kind": "line", "content_type": "text/plain", "payload": LINE,
+        });
+        writer.ask(Some(&kit::root()), root.expose(), "message.send", line).await.yes();
+        if dice.one_in(4) {
+            daemon.kill();
+            daemon.start().await;
+        }
+    }
+    let nothing_waits =
+        async |client: &http::Client| asked(client, "protocol.list", json!({})).await["messages"]["waiting"] == 0;
+    daemon.until("has answered everything", nothing_waits).await;
+    daemon.kill();
+
+    let journal = journal::Journal::new(&daemon.data.join("journal"), journal::Limits::default());
+    journal.open().unwrap();
+    let mut follows: BTreeMap<CommandId, Vec<(String, CommandId)>> = BTreeMap::new();
+    let mut delivered = BTreeSet::new();
+    for record in journal.read(Sequence(1), usize::MAX).unwrap() {
+        match journal::codec::read::<nexus::Event>((record.kind_id, record.schema), &record.body) {
+            Ok(nexus::Event::Sent(sent)) => {
+                let what = format!("{} to {}", sent.kind, sent.destination);
+                follows.entry(sent.cause.unwrap_or(CommandId(0))).or_default().push((what, sent.message));
+            }
+            Ok(nexus::Event::Delivered(letter)) => assert!(delivered.insert(letter.message), "SOP_SEED={seed}"),
+            _ => {}
+        }
+    }
+    journal.close();
+    let next = |id: &CommandId| {
+        let follows = follows.get(id).cloned().unwrap_or_default();
+        let (what, ids): (Vec<_>, Vec<_>) = follows.into_iter().unzip();
+        assert!(ids.iter().all(|id| delivered.contains(id)), "SOP_SEED={seed}: {what:?}");
+        (what, ids)
+    };
+    for note in &writer.ledger.notes {
+        let (what, asks) = next(&note.id);
+        assert_eq!(what, ["ask to lap"], "SOP_SEED={seed}");
+        let (what, ends) = next(&asks[0]);
+        assert_eq!(what, ["keep to scp", "answer to uip"], "SOP_SEED={seed}");
+        assert!(delivered.contains(&note.id) && ends.iter().all(|end| next(end).0.is_empty()), "SOP_SEED={seed}");
+    }
+    assert_eq!(delivered.len(), 4 * LINES, "SOP_SEED={seed}: each line is four letters, and nothing else was sent");
 }

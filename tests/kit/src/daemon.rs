@@ -26,6 +26,8 @@ pub struct Daemon {
     binary: PathBuf,
     pub data: PathBuf,
     pub socket: PathBuf,
+    /// `up`, or `dev`.
+    pub manner: &'static str,
     /// What the processes that are started from now on find in their environment beside the bare one.
     pub environment: BTreeMap<&'static str, OsString>,
     running: Option<Child>,
@@ -44,8 +46,8 @@ impl Daemon {
     /// Over `home`, nothing running yet. `binary` is `env!("CARGO_BIN_EXE_sop")`, which only the test itself knows.
     pub fn new(binary: &str, home: &Path) -> Self {
         let (data, socket) = (home.join("data"), home.join("run/sock"));
-        let environment = BTreeMap::new();
-        Self { binary: binary.into(), data, socket, environment, running: None, starts: 0 }
+        let (manner, environment) = ("up", BTreeMap::new());
+        Self { binary: binary.into(), data, socket, manner, environment, running: None, starts: 0 }
     }
 
     /// Writes the configuration that the next start finds in the data directory.
@@ -69,7 +71,7 @@ impl Daemon {
             let file = File::options().create(true).append(true).open(home.join(name));
             Stdio::from(file.expect("the home is writable"))
         };
-        let mut command = self.command(&["up"]);
+        let mut command = self.command(&[self.manner]);
         command.arg("--data").arg(&self.data).envs(&self.environment).stdin(Stdio::null());
         let child = command.stdout(into("stdout")).stderr(into("stderr")).spawn();
         self.running = Some(child.expect("the binary runs"));
