@@ -515,6 +515,16 @@ impl Reader<'_> {
         }
     }
 
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
+        let expected = words.iter().map(|(word, _)| quoted(word)).collect::<Vec<_>>().join(" or ");
+        let Some(text) = self.text(key, &expected) else { return T::default() };
+        match words.iter().find(|(word, _)| *word == text) {
+            Some((_, meant)) => self.effective(key, quoted(&text), *meant),
+            None => self.invalid(key, &expected, &quoted(&text)),
+        }
+    }
+
     /// A file; none for an empty text.
     pub(crate) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let expected = "the path of a file, or \"\" for none";

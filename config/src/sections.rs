@@ -85,7 +85,17 @@ pub struct Http {
     pub connections_max: usize,
     /// Loopback, or with `tls`.
     pub listen: Option<SocketAddr>,
+    pub pages: Pages,
     pub tls: Option<Tls>,
+}
+
+/// Who over TCP may read what needs no credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Pages {
+    /// Programs on this machine.
+    #[default]
+    Local,
+    All,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +174,7 @@ impl Http {
             request_timeout: from.span("http.request_timeout", Duration::from_millis(100)..=HOUR),
             connections_max: from.count("http.connections_max", 1..=65_536),
             listen: from.address("http.listen"),
+            pages: from.choice("http.pages", &[("local", Pages::Local), ("all", Pages::All)]),
             tls: Tls::read(from),
         }
     }

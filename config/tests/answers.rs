@@ -87,6 +87,7 @@ fn what_is_wrong_is_named_with_its_place() {
             Some((1, 15)),
             "127.0.0.1:8443",
         ),
+        ("a word", "http.pages = \"none\"", "config.invalid_value", Some("http.pages"), None, "\"local\" or \"all\""),
         ("a name", "http.listen = \"localhost:1\"", "config.invalid_value", Some("http.listen"), None, "IP address"),
         ("any port", "http.listen = \"[::1]:0\"", "config.out_of_range", Some("http.listen"), None, "port 0"),
         (

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use config::{Config, Origin};
+use config::{Config, Origin, Pages};
 use governance::Governance;
 use host::Clock;
 use http::{Api as _, Arguments, Call, HttpActor, Limits, Problem, Source, Tcp, Tls};
@@ -231,6 +231,7 @@ fn edge(config: &Config, desk: &Arc<Desk>, tcp: Option<Tcp>) -> Child {
         body_max: config.door.body_max.as_usize(),
         request_timeout: config.http.request_timeout,
         connections_max: config.http.connections_max,
+        pages_for_all: config.http.pages == Pages::All,
         // Shorter than the supervisor waits, or it would kill what is stopping.
         stop_timeout: (config.supervision.shutdown_deadline / 2).min(STOP_TIMEOUT_MAX),
         ..Limits::default()

@@ -14,10 +14,11 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use kernel::Denial;
+use kernel::{Denial, Layer};
 use serde_json::json;
 
 use crate::request::{self, Asked};
+use crate::tcp::is_loopback;
 use crate::{ActionInfo, Api, Call, Limits, Problem, Source};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,16 +45,18 @@ pub(crate) fn router(api: Arc<dyn Api>, limits: Limits) -> Router {
         let reachable = !name.is_empty() && name.chars().all(plain) && !PAGES.contains(name);
         assert!(reachable, "no request can reach an action named {name:?}");
     }
+    let pages_for_all = limits.pages_for_all;
     Router::new()
         .route("/v1/actions", get(actions_page))
         .route("/v1/status", get(status_page))
         .route("/v1/health", get(reasons_page))
+        .route("/health", get(health_page))
+        .route("/metrics", get(metrics_page))
+        .route_layer(from_fn(move |request, next| local(pages_for_all, request, next)))
         .route("/v1/health/live", get(live_page))
         .route("/v1/health/ready", get(ready_page))
-        .route("/health", get(health_page))
         .route("/health/live", get(live_page))
         .route("/health/ready", get(ready_page))
-        .route("/metrics", get(metrics_page))
         .route("/v1/{action}", any(act))
         .fallback(unknown_path)
         .method_not_allowed_fallback(only_get)
@@ -89,6 +92,19 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + S
         Err(panic) => Err(panic).into(),
     })
     .await
+}
+
+/// What says more than that we live is for this machine, unless it was opened to all.
+async fn local(for_all: bool, request: Request, next: Next) -> Response {
+    match request.extensions().get::<Source>() {
+        Some(Source::Address(address)) if !for_all && !is_loopback(*address) => {
+            let reason = format!("{} is shown on this machine only", request.uri().path());
+            let remedy = "ask there, or let the operator set http.pages = \"all\"";
+            let denial = Denial::new(Layer::Authenticate, "http.local_page", reason, remedy);
+            Problem::from(denial).status(StatusCode::FORBIDDEN).into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 async fn actions_page(State(served): State<Arc<Served>>) -> Response {
@@ -194,4 +210,74 @@ fn unknown_action(served: &Served, name: &str) -> Response {
     };
     Problem::from(request::fault("http.unknown_action", format!("there is no action `{shown}`"), remedy))
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use serde_json::Value;
+
+    use super::*;
+
+    struct Idle;
+
+    impl Api for Idle {
+        fn actions(&self) -> Vec<ActionInfo> {
+            Vec::new()
+        }
+
+        fn call(&self, _: Call) -> crate::Answer<'_> {
+            unreachable!("there are no actions")
+        }
+
+        fn ready(&self) -> Result<(), Denial> {
+            Ok(())
+        }
+
+        fn status(&self) -> Value {
+            Value::Null
+        }
+
+        fn health(&self) -> Value {
+            Value::Null
+        }
+
+        fn metrics(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn other_machines_learn_that_we_live_and_no_more() {
+        let at = |address: &str| Source::Address(address.parse::<IpAddr>().unwrap());
+        let (process, here, mapped) = (Source::Process { uid: 0, pid: None }, at("127.0.0.1"), at("::ffff:127.0.0.1"));
+        let (near, far) = (at("10.0.0.7"), at("2001:db8::1"));
+        let probes = ["/health/live", "/health/ready", "/v1/health/live", "/v1/health/ready"];
+        for (pages_for_all, source, shown) in [
+            (false, process, 200),
+            (false, here, 200),
+            (false, mapped, 200),
+            (false, near, 403),
+            (false, far, 403),
+            (true, far, 200),
+        ] {
+            let service =
+                TowerToHyperService::new(router(Arc::new(Idle), Limits { pages_for_all, ..Limits::default() }));
+            let status = async |path: &str| {
+                let request = Request::get(path).extension(source).body(Body::empty()).unwrap();
+                service.call(request).await.unwrap().status().as_u16()
+            };
+            for path in probes {
+                assert_eq!(status(path).await, 200, "{path} from {source:?}");
+            }
+            for path in ["/v1/status", "/v1/health", "/v1/actions", "/health", "/metrics"] {
+                assert_eq!(status(path).await, shown, "{path} from {source:?}");
+            }
+            assert_eq!(status("/v1/nothing").await, 404);
+        }
+    }
 }

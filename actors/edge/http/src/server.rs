@@ -47,6 +47,8 @@ pub struct Limits {
     /// For the requests in flight at a stop; what is not done by then is cut off. To be shorter than the deadline after
     /// which the supervisor kills.
     pub stop_timeout: Duration,
+    /// Whether other machines may read what needs no credential.
+    pub pages_for_all: bool,
 }
 
 impl Default for Limits {
@@ -57,6 +59,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(30),
             connections_max: 1024,
             stop_timeout: Duration::from_secs(5),
+            pages_for_all: false,
         }
     }
 }
