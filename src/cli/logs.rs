@@ -113,11 +113,18 @@ pub fn unwritable(error: io::Error) -> Failure {
 }
 
 /// Whether standard output is a pipe whose reader has gone: a quiet log must not keep us waiting for nobody.
-pub fn nobody_reads() -> bool {
+fn nobody_reads() -> bool {
     let out = io::stdout();
     let mut polled = [PollFd::new(&out, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut polled, Some(&at_once)).is_ok_and(|ready| 0 < ready && polled[0].revents().contains(PollFlags::ERR))
+}
+
+/// Resolves when [`nobody_reads`]; for who waits for something else.
+pub async fn unread() {
+    while !nobody_reads() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 impl View {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::call::{Globals, Mutation, Remote};
 use super::exit::{Exit, Failure, Run};
-use super::logs::{gone, nobody_reads, unwritable};
+use super::logs::{gone, unread, unwritable};
 use super::output::{Format, answer, bytes, cell, count, fields, plain_lines, table, write};
 use super::todo::OPERATOR;
 use super::token::{arguments, millis};
@@ -254,7 +254,7 @@ async fn tail(globals: &Globals, remote: &Remote, follow: bool, to: Option<Strin
                 Format::Json => format!("{fact}\n"),
             };
             let shown = write(&facts(&found).iter().map(line).collect::<String>());
-            if gone(&shown) || nobody_reads() {
+            if gone(&shown) {
                 return Ok(Exit::Ok);
             }
             shown.map_err(unwritable)?;
@@ -263,6 +263,7 @@ async fn tail(globals: &Globals, remote: &Remote, follow: bool, to: Option<Strin
     };
     tokio::select! {
         ended = following => ended,
+        () = unread() => Ok(Exit::Ok),
         _ = tokio::signal::ctrl_c() => Ok(Exit::Ok),
     }
 }

@@ -30,6 +30,11 @@ fn the_operating_page_is_true() {
 }
 
 #[test]
+fn the_page_on_protocols_is_true() {
+    run("docs/protocols.md");
+}
+
+#[test]
 fn the_api_page_names_every_action() {
     let page = page("docs/api.md");
     for action in policy::ACTIONS {
@@ -41,7 +46,7 @@ fn the_api_page_names_every_action() {
 fn every_page_is_run_or_has_no_commands() {
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let run = ["operating.md"].contains(&name.as_str());
+        let run = ["operating.md", "protocols.md"].contains(&name.as_str());
         let text = page(&format!("docs/{name}"));
         assert!(run || !text.contains("```console"), "docs/{name} shows commands that no test runs");
     }
