@@ -168,7 +168,8 @@ impl<P: Protocol> Line<P> {
             }
             By::Tickets { seat, principal } => {
                 let purpose = Purpose::Call { protocol: self.to.name().to_owned(), operation: operation.to_owned() };
-                let decision = seat.may(&purpose).await?;
+                // Boxed, or every call would move all that drawing a ticket takes.
+                let decision = Box::pin(seat.may(&purpose)).await?;
                 Ok(Caller { principal: principal.clone(), decision })
             }
         }

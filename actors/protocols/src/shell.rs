@@ -1,4 +1,7 @@
 //! The actor around a protocol: one thing at a time, no panic of a handler unseen.
+//!
+//! What a call seldom needs is boxed: the future of a handler is moved for each message, and with the way through the door
+//! in it that cost more than all else.
 
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -74,8 +77,9 @@ impl<P: Protocol> Actor for Shell<P> {
                 let answered = caught(running.protocol.call(request, &mut cx)).await;
                 let answered = answered.unwrap_or_else(|panic| Err(Fault::new(format!("it panicked: {panic}"))));
                 let (answer, ends) = match answered {
+                    Ok(answer) if cx.posted.is_empty() => (Ok(answer), None),
                     Ok(answer) => {
-                        let sent = running.seat.send(cx.posted).await;
+                        let sent = Box::pin(running.seat.send(cx.posted)).await;
                         let name = || running.seat.me.name().to_owned();
                         (sent.map(|()| answer).map_err(|denial| CallError::Unsent { name: name(), denial }), None)
                     }
@@ -90,21 +94,7 @@ impl<P: Protocol> Actor for Shell<P> {
                 let _ = reply.send(answer);
                 ends.map_or(Ok(()), |fault| Err(fault.into()))
             }
-            Msg::Letter { letter, done } => {
-                let mut cx = Cx::new(&running.seat, None);
-                let handled = caught(running.protocol.message(&letter, &mut cx)).await;
-                let (handled, panicked) = match handled {
-                    Ok(Ok(())) => (Handled::Done { posted: cx.posted }, false),
-                    Ok(Err(rejected)) => (Handled::Failed { why: rejected.to_string() }, false),
-                    Err(panic) => (Handled::Failed { why: format!("it panicked: {panic}") }, true),
-                };
-                let _ = done.send(handled);
-                if panicked {
-                    // Whoever writes to a protocol must not spend its restarts. But what panicked may be half changed.
-                    running.protocol = start(&running.seat, &running.make).await?;
-                }
-                Ok(())
-            }
+            Msg::Letter { letter, done } => Box::pin(running.letter(&letter, done)).await,
         }
     }
 
@@ -117,6 +107,24 @@ impl<P: Protocol> Actor for Shell<P> {
         let mut cx = Cx::new(&running.seat, None);
         running.protocol.stopping(&mut cx).await;
         running.seat.send(cx.posted).await.map_err(|denial| denial.to_string().into())
+    }
+}
+
+impl<P: Protocol> Running<P> {
+    async fn letter(&mut self, letter: &Letter, done: oneshot::Sender<Handled>) -> Result<(), ActorProcessingErr> {
+        let mut cx = Cx::new(&self.seat, None);
+        let handled = caught(self.protocol.message(letter, &mut cx)).await;
+        let (handled, panicked) = match handled {
+            Ok(Ok(())) => (Handled::Done { posted: cx.posted }, false),
+            Ok(Err(rejected)) => (Handled::Failed { why: rejected.to_string() }, false),
+            Err(panic) => (Handled::Failed { why: format!("it panicked: {panic}") }, true),
+        };
+        let _ = done.send(handled);
+        if panicked {
+            // Whoever writes to a protocol must not spend its restarts. But what panicked may be half changed.
+            self.protocol = start(&self.seat, &self.make).await?;
+        }
+        Ok(())
     }
 }
 
