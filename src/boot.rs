@@ -214,6 +214,7 @@ impl Parts {
             group_records_max: config.journal.group_records_max,
             group_bytes_max: config.journal.group_bytes_max.as_usize(),
             reserve_bytes: config.store.reserve.0,
+            ..journal::Limits::default()
         };
         let journal = Journal::with_log(&places.journal, limits, wrap);
         let limits = host::Limits { permits: config.host.permits, outcomes: config.host.outcomes_max };

@@ -28,8 +28,9 @@ use kernel::{Digest, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::Journal;
+use crate::disk::{Import, RESTORING};
 use crate::envelope::{Record, link};
-use crate::store::{Head, Import, RESTORING, StoreError};
+use crate::store::{Head, StoreError};
 use crate::verify::Chain;
 
 const FORMAT: u32 = 1;

@@ -102,9 +102,10 @@ impl Completion {
 impl Committer {
     /// Runs until every sender is gone, or a group fails. `Ok` if all that was queued is durable.
     pub fn run(mut self, queue: &Receiver<Entry>) -> Result<(), StoreError> {
+        let mut group = Group::default();
         while let Ok(first) = queue.recv() {
             let mut completions = Vec::new();
-            let mut group = Group::default();
+            group.clear();
             self.take(first, &mut group, &mut completions);
             while group.records < self.limits.group_records_max && group.bytes < self.limits.group_bytes_max {
                 match queue.try_recv() {

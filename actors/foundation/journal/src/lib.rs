@@ -1,4 +1,4 @@
-//! The event journal: one group-committing writer over fjall, and readers of what is durable.
+//! The event journal: one group-committing writer over a log of its own, fjall to read from, and readers of what is durable.
 //!
 //! [`Journal`] is a stable handle: it exists before the store is opened and outlives it, so that whoever holds one can ask
 //! why it is closed. Appends are queued and answered later, on the committer's thread, so that no machine ever waits for
@@ -9,14 +9,18 @@
 //! 2. Sequences have no gaps; each record carries the blake3 of the one before ([`envelope`]).
 //! 3. A stream has one writing incarnation: opening it is itself an append, and fences the older one.
 //! 4. A failed sync is never retried: the journal refuses everything until it is opened anew ([`Journal::failure`]).
-//! 5. No fjall handle leaves this crate ([`store`]); bincode is known to one module ([`codec`]).
+//! 5. What was acknowledged is there twice, in the tail and in fjall, and no loss of either passes unseen ([`disk`]).
+//! 6. No fjall handle leaves this crate ([`store`]); bincode is known to one module ([`codec`]).
 
 pub mod archive;
 pub mod codec;
 mod committer;
+mod disk;
 pub mod envelope;
 pub mod keeper;
+mod segment;
 pub mod store;
+pub mod tail;
 mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +36,8 @@ use tokio::sync::watch;
 
 pub use committer::{Append, Entry, Then};
 use committer::{Committer, refuse_the_rest};
+use disk::Disk;
+pub use disk::Import;
 use envelope::Record;
 pub use keeper::Keeper;
 use store::{Head, Log, Store, StoreError};
@@ -52,11 +58,18 @@ pub struct Limits {
     pub group_bytes_max: usize,
     /// Below this much free space [`Journal::writable`] refuses, while an orderly stop still finds room.
     pub reserve_bytes: u64,
+    /// A segment of the tail is about as long as this.
+    pub segment_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { group_records_max: 4_096, group_bytes_max: 1 << 20, reserve_bytes: 64 << 20 }
+        Self {
+            group_records_max: 4_096,
+            group_bytes_max: 1 << 20,
+            reserve_bytes: 64 << 20,
+            segment_bytes: tail::SEGMENT_BYTES,
+        }
     }
 }
 
@@ -207,13 +220,13 @@ impl Journal {
             return Err(StoreError::Io { why });
         }
         std::fs::create_dir_all(&self.shared.path)?;
-        let store =
-            Arc::new(Store::open(&self.shared.path, self.shared.limits.group_records_max + APPEND_RECORDS_MAX)?);
+        let Disk { files, store, head, streams, held } =
+            disk::open(&self.shared.path, self.shared.limits.segment_bytes)?;
         let committer = Committer {
             shared: self.shared.clone(),
-            log: (self.shared.wrap)(Box::new(store.clone())),
-            head: store.head()?,
-            streams: store.stream_heads()?,
+            log: (self.shared.wrap)(Box::new(files)),
+            head,
+            streams,
             limits: self.shared.limits.clone(),
             scratch: committer::nothing(),
         };
@@ -230,7 +243,7 @@ impl Journal {
             });
             match &ended {
                 Ok(()) => {
-                    if let Err(error) = closing.close_cleanly() {
+                    if let Err(error) = held.close_cleanly(&closing) {
                         tracing::warn!(code = "journal.close", %error, "the stop could not be noted as orderly");
                     }
                 }

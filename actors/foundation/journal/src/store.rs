@@ -1,4 +1,4 @@
-//! The store under the journal: fjall, one atomic batch and one `fdatasync` a group.
+//! The store that is read: fjall, which follows the tail group by group and is made again from it.
 //!
 //! Records lie in *bundles*: a group is cut into values of at most [`BUNDLE_RECORDS_MAX`] records, keyed by the first
 //! sequence, so that the store pays per bundle and not per record. An index entry per group and stream maps versions to
@@ -7,44 +7,46 @@
 //! ```text
 //! records   first sequence u64 BE                   -> (length u32 LE, record)...
 //! streams   name, 0x00, first version u64 BE        -> (first sequence u64 LE, records u32 LE)...
-//! meta      "format" -> u32 LE                      "clean" -> head sequence u64 LE, if the last stop was orderly
+//!           0x00                                    -> last sequence u64 LE, link after it: how far the index goes
+//! meta      "format" -> u32 LE
 //! ```
 //!
 //! # Invariants
-//! 1. What [`Log::append_group`] has returned `Ok` for is on stable storage; what it returned an error for is unknown.
-//! 2. Readers see durable records only: fjall publishes a batch after its sync.
-//! 3. A store is there whole or not at all, whenever the process that makes it dies.
+//! 1. Readers see durable records only: a group comes here once it is synced in the tail, and fjall shows all of it or
+//!    nothing.
+//! 2. What is here is never all there is: a group that fjall loses, in a crash or later, is in the tail, and
+//!    [`crate::disk`] compares the two heads at every open.
+//! 3. Reading has no holes: a record or a version that is missing in the middle is an error.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::ops::Range;
+use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kernel::{Digest, Epoch, Position, Sequence, Timestamp};
-use rustix::fs::{FlockOperation, flock};
 
 use crate::envelope::{Record, link};
 
 /// A bundle is read whole to reach one record in it: small enough for that, large enough to make an insert rare.
 pub const BUNDLE_RECORDS_MAX: usize = 128;
 const BUNDLE_BYTES_MAX: usize = 48 * 1024;
-const FORMAT: u32 = 1;
-/// Bytes of records that an import makes durable at once.
-const IMPORTED_AT_ONCE: usize = 1 << 20;
-/// Beside the place of a store: one that is being made from a backup.
-pub(crate) const RESTORING: &str = "restoring";
+/// Of what lies in fjall; another one is made again from the tail.
+const FORMAT: u32 = 2;
+/// Key of how far the index goes. No stream's name is empty.
+const INDEXED: [u8; 1] = [0];
 
 /// What the store says when it cannot.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("another process holds the store")]
     Locked,
-    #[error("the store is of format {found}, this release reads {FORMAT}")]
+    #[error("the store is of format {found}, this release reads {reads}", reads = crate::segment::FORMAT)]
     Format { found: u32 },
     #[error("the store is damaged: {what}")]
     Damaged { what: String },
+    #[error("the store is damaged from record {at} on: {what}")]
+    DamagedFrom { at: Sequence, what: String },
     #[error("the store failed: {why}")]
     Io { why: String },
     #[error("there is a store in {path} already")]
@@ -61,7 +63,7 @@ impl StoreError {
         match self {
             Self::Locked => "journal.locked",
             Self::Format { .. } => "journal.format",
-            Self::Damaged { .. } => "journal.damaged",
+            Self::Damaged { .. } | Self::DamagedFrom { .. } => "journal.damaged",
             Self::Io { .. } => "journal.io",
             Self::Occupied { .. } => "journal.occupied",
             Self::HalfRestored { .. } => "journal.half_restored",
@@ -74,8 +76,15 @@ impl From<fjall::Error> for StoreError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::Locked,
-            fjall::Error::Io(io) => Self::Io { why: io.to_string() },
-            other => Self::Io { why: other.to_string() },
+            fjall::Error::Poisoned => Self::Io { why: "an earlier write failed".into() },
+            fjall::Error::Io(io) | fjall::Error::Storage(lsm_tree::Error::Io(io)) => match io.kind() {
+                // What it opens and reads it has written itself.
+                ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput => {
+                    Self::Damaged { what: io.to_string() }
+                }
+                _ => Self::Io { why: io.to_string() },
+            },
+            other => Self::Damaged { what: other.to_string() },
         }
     }
 }
@@ -86,9 +95,9 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
-/// The seam between committing and storing: one group, one sync.
+/// The seam between committing and storing: one group, one sync, and then readers see it.
 pub trait Log: Send {
-    /// Makes the whole group durable, or fails with an unknown outcome.
+    /// Makes the whole group durable and shows it to readers, or fails with an unknown outcome.
     ///
     /// # Errors
     /// Any failure. The caller must not append again: what happened is known after the next open only.
@@ -114,8 +123,12 @@ pub struct Head {
 /// Encoded records of one commit, in order.
 #[derive(Debug, Default)]
 pub struct Group {
+    /// (length u32 LE, record)...: the payload of a frame, and bundles one after the other.
+    payload: Vec<u8>,
     bundles: Vec<Bundle>,
     runs: BTreeMap<String, Runs>,
+    before: Head,
+    after: Head,
     pub records: usize,
     pub bytes: usize,
 }
@@ -124,7 +137,7 @@ pub struct Group {
 struct Bundle {
     first: Sequence,
     records: usize,
-    bytes: Vec<u8>,
+    place: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -133,30 +146,79 @@ struct Runs {
     runs: Vec<(u64, u32)>,
 }
 
+impl Head {
+    pub(crate) fn bytes(self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..8].copy_from_slice(&self.sequence.0.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.link.0);
+        bytes
+    }
+
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (sequence, link) = bytes.split_first_chunk::<8>()?;
+        Some(Self { sequence: Sequence(u64::from_le_bytes(*sequence)), link: Digest(link.try_into().ok()?) })
+    }
+}
+
 impl Group {
     /// Adds the next record and gives its link.
     pub fn push(&mut self, record: &Record) -> Digest {
-        let full = |bundle: &Bundle| BUNDLE_RECORDS_MAX <= bundle.records || BUNDLE_BYTES_MAX <= bundle.bytes.len();
-        if self.bundles.last().is_none_or(full) {
-            self.bundles.push(Bundle {
-                first: record.sequence,
-                records: 0,
-                bytes: Vec::with_capacity(BUNDLE_BYTES_MAX),
-            });
-        }
-        let bundle = self.bundles.last_mut().expect("one was just pushed");
-        let start = bundle.bytes.len();
-        bundle.bytes.extend_from_slice(&[0; 4]);
-        record.encode(&mut bundle.bytes);
-        let length = bundle.bytes.len() - start - 4;
+        let start = self.payload.len() + 4;
+        self.payload.extend_from_slice(&[0; 4]);
+        record.encode(&mut self.payload);
+        let link = link(&self.payload[start..]);
+        self.added(record, start, link);
+        link
+    }
+
+    /// Adds the next record, whose bytes and link are known.
+    pub(crate) fn push_encoded(&mut self, record: &Record, bytes: &[u8], link: Digest) {
+        let start = self.payload.len() + 4;
+        self.payload.extend_from_slice(&[0; 4]);
+        self.payload.extend_from_slice(bytes);
+        self.added(record, start, link);
+    }
+
+    /// Takes note of the record whose bytes lie at the end of the payload, from `start` on.
+    fn added(&mut self, record: &Record, start: usize, link: Digest) {
+        let length = self.payload.len() - start;
         let prefix = u32::try_from(length).expect("a record is under 200 KiB").to_le_bytes();
-        bundle.bytes[start..start + 4].copy_from_slice(&prefix);
-        bundle.records += 1;
+        self.payload[start - 4..start].copy_from_slice(&prefix);
+        if self.records == 0 {
+            self.before = Head { sequence: Sequence(record.sequence.0 - 1), link: record.previous };
+        }
+        self.after = Head { sequence: record.sequence, link };
+        let end = self.payload.len();
+        match self.bundles.last_mut() {
+            Some(Bundle { records, place, .. }) if *records < BUNDLE_RECORDS_MAX && place.len() < BUNDLE_BYTES_MAX => {
+                (*records, place.end) = (*records + 1, end);
+            }
+            _ => self.bundles.push(Bundle { first: record.sequence, records: 1, place: start - 4..end }),
+        }
         self.records += 1;
         self.bytes += length;
-        let link = link(&bundle.bytes[start + 4..]);
         self.index(record);
-        link
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// What the first record follows.
+    pub(crate) fn before(&self) -> Head {
+        self.before
+    }
+
+    pub(crate) fn after(&self) -> Head {
+        self.after
+    }
+
+    /// Makes it empty, and keeps its room.
+    pub(crate) fn clear(&mut self) {
+        self.payload.clear();
+        self.bundles.clear();
+        self.runs.clear();
+        (self.before, self.after, self.records, self.bytes) = Default::default();
     }
 
     fn index(&mut self, record: &Record) {
@@ -180,62 +242,94 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the store in `path` and, after an unclean stop, writes and syncs the recovered tail again: after a
-    /// failed sync the page cache may show bytes that the disk never got.
+    /// Makes an empty store in `path`.
     ///
     /// # Errors
-    /// [`StoreError`], with nothing changed.
-    pub fn open(path: &Path, tail_records: usize) -> Result<Self, StoreError> {
-        create(path)?;
-        let store = Self::open_whole(path)?;
-        let format = store.meta.get("format")?;
-        let found = format.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u32::from_le_bytes);
-        if found != FORMAT {
-            return Err(StoreError::Format { found });
-        }
-        store.rewrite_tail(tail_records)?;
+    /// [`StoreError`].
+    pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_any(path)?;
+        let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
+        batch.commit()?;
         Ok(store)
     }
 
-    fn open_whole(path: &Path) -> Result<Self, StoreError> {
+    /// Opens the store in `path`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the store can be made again from the tail whichever it is, unless another process holds it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_any(path)?;
+        match store.meta.get("format")?.as_deref() {
+            Some(format) if *format == FORMAT.to_le_bytes() => Ok(store),
+            _ => Err(StoreError::Damaged { what: "what is read from is of another format".into() }),
+        }
+    }
+
+    fn open_any(path: &Path) -> Result<Self, StoreError> {
         let database = Database::builder(path).open()?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         Ok(Self { records: keyspace("records")?, streams: keyspace("streams")?, meta: keyspace("meta")?, database })
     }
 
-    fn rewrite_tail(&self, tail_records: usize) -> Result<(), StoreError> {
-        let head = self.head()?;
-        let clean = self.meta.get("clean")?.is_some_and(|bytes| *bytes == head.sequence.0.to_le_bytes());
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        if !clean {
-            let mut rewritten = 0;
-            for guard in self.records.iter().rev() {
-                let (key, bundle) = guard.into_inner()?;
-                rewritten += Records { bundle: &bundle, at: 0 }.count();
-                batch.insert(&self.records, key, bundle);
-                if tail_records <= rewritten {
-                    break;
-                }
-            }
-            for (stream, _) in self.stream_heads()? {
-                if let Some(guard) = self.streams.prefix(prefix(&stream)).next_back() {
-                    let (key, runs) = guard.into_inner()?;
-                    batch.insert(&self.streams, key, runs);
-                }
-            }
+    /// Takes a group that is durable elsewhere, and shows it to readers. It gets to the disk with time, or by
+    /// [`Store::sync`].
+    pub(crate) fn apply(&self, group: &Group) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for Bundle { first, place, .. } in &group.bundles {
+            batch.insert(&self.records, first.0.to_be_bytes(), &group.payload[place.clone()]);
         }
-        batch.remove(&self.meta, "clean");
+        for (stream, Runs { first, runs }) in &group.runs {
+            let mut value = Vec::with_capacity(runs.len() * 12);
+            for (sequence, count) in runs {
+                value.extend_from_slice(&sequence.to_le_bytes());
+                value.extend_from_slice(&count.to_le_bytes());
+            }
+            batch.insert(&self.streams, key(stream, *first), value);
+        }
+        batch.insert(&self.streams, INDEXED, group.after.bytes());
         Ok(batch.commit()?)
     }
 
-    /// Notes that the stop was orderly.
-    ///
-    /// # Errors
-    /// Harmless: the next open takes the longer way.
-    pub fn close_cleanly(&self) -> Result<(), StoreError> {
-        let head = self.head()?;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, "clean", head.sequence.0.to_le_bytes());
+    /// Makes all that was applied durable here, too.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+
+    /// How far the index goes.
+    pub(crate) fn indexed(&self) -> Result<Head, StoreError> {
+        let Some(bytes) = self.streams.get(INDEXED)? else { return Ok(Head::default()) };
+        Head::of(&bytes).ok_or_else(|| StoreError::Damaged { what: "how far the index goes cannot be read".into() })
+    }
+
+    /// How far records and index go, both of them: fjall keeps the two apart, so that one may go further.
+    pub(crate) fn whole_up_to(&self) -> Result<Head, StoreError> {
+        let (records, indexed) = (self.head()?, self.indexed()?);
+        if records.sequence < indexed.sequence {
+            return Ok(records);
+        }
+        if indexed.sequence.0 == 0 {
+            return Ok(Head::default());
+        }
+        let last = self.raw(indexed.sequence, 1)?.pop();
+        let last =
+            last.ok_or_else(|| StoreError::Damaged { what: "the index goes further than the records".into() })?;
+        Ok(Head { sequence: indexed.sequence, link: link(&last) })
+    }
+
+    /// Removes what goes further than `head`, where a group ends.
+    pub(crate) fn cut(&self, head: Head) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for guard in self.records.range((head.sequence.0 + 1).to_be_bytes()..) {
+            batch.remove(&self.records, guard.key()?);
+        }
+        for guard in self.streams.range([1]..) {
+            let (key, runs) = guard.into_inner()?;
+            if parse_runs(&runs)?.iter().any(|(first, _)| head.sequence.0 < *first) {
+                batch.remove(&self.streams, key);
+            }
+        }
+        batch.insert(&self.streams, INDEXED, head.bytes());
         Ok(batch.commit()?)
     }
 
@@ -244,16 +338,21 @@ impl Store {
     pub fn head(&self) -> Result<Head, StoreError> {
         let Some(guard) = self.records.last_key_value() else { return Ok(Head::default()) };
         let (key, bundle) = guard.into_inner()?;
-        let last = Records { bundle: &bundle, at: 0 }.last().transpose()?;
-        let last = last.ok_or_else(|| StoreError::Damaged { what: format!("bundle {} is empty", number(&key)) })?;
-        Ok(Head { sequence: decoded(last)?.sequence, link: link(last) })
+        let at = number(&key);
+        let empty = || StoreError::DamagedFrom { at: Sequence(at), what: "its bundle is empty".into() };
+        let mut last = None;
+        for (sequence, bytes) in (at..).zip(Records { bundle: &bundle, at: 0 }) {
+            last = Some((Sequence(sequence), bytes?));
+        }
+        let (sequence, last) = last.ok_or_else(empty)?;
+        Ok(Head { sequence: decoded(last, sequence)?.sequence, link: link(last) })
     }
 
     /// # Errors
     /// If the index or the records it names cannot be read.
     pub fn stream_heads(&self) -> Result<BTreeMap<String, StreamHead>, StoreError> {
         let mut heads = BTreeMap::new();
-        let mut after = Vec::new();
+        let mut after = vec![1];
         while let Some(guard) = self.streams.range(after.clone()..).next() {
             let stream = stream_of(&guard.key()?)?;
             let last = self.streams.prefix(prefix(&stream)).next_back();
@@ -284,7 +383,7 @@ impl Store {
         let mut found = Vec::new();
         self.scan(from, |sequence, bytes| {
             if from <= sequence {
-                found.push(decoded(bytes)?);
+                found.push(decoded(bytes, sequence)?);
             }
             Ok(found.len() < limit)
         })?;
@@ -318,12 +417,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         let start = self.records.range(..=from.0.to_be_bytes()).next_back();
         let start = start.map(fjall::Guard::key).transpose()?.map_or(from.0, |key| number(&key));
+        let mut next = start.max(1);
         for guard in self.records.range(start.to_be_bytes()..) {
             let (key, bundle) = guard.into_inner()?;
-            for (sequence, bytes) in (number(&key)..).zip(Records { bundle: &bundle, at: 0 }) {
-                if !look(Sequence(sequence), bytes?)? {
+            if number(&key) != next {
+                return Err(StoreError::DamagedFrom { at: Sequence(next), what: "it is not where it is read".into() });
+            }
+            for bytes in (Records { bundle: &bundle, at: 0 }) {
+                if !look(Sequence(next), bytes?)? {
                     return Ok(());
                 }
+                next += 1;
             }
         }
         Ok(())
@@ -357,7 +461,7 @@ impl Store {
                 let wanted = usize::try_from(u64::from(count) - skip).expect("a run is a u32");
                 self.scan(Sequence(first + skip), |sequence, bytes| {
                     if first + skip <= sequence.0 {
-                        found.push(decoded(bytes)?);
+                        found.push(decoded(bytes, sequence)?);
                     }
                     Ok(found.len() - before < wanted)
                 })?;
@@ -368,136 +472,14 @@ impl Store {
             }
         }
         found.retain(|record| record.version <= to);
-        match found.iter().find(|record| record.stream != stream) {
+        let expected = from.0.max(1)..;
+        match expected.zip(&found).find(|(version, record)| record.stream != stream || record.version.0 != *version) {
             None => Ok(found),
-            Some(other) => {
-                Err(StoreError::Damaged { what: format!("the index of {stream} names record {}", other.sequence) })
+            Some((version, Record { sequence: at, stream: other, version: found, .. })) => {
+                let what = format!("version {found} of {other} is where {version} of {stream} is looked for");
+                Err(StoreError::DamagedFrom { at: *at, what })
             }
         }
-    }
-}
-
-/// Makes a store where there is none: beside its place, and moved there when it is whole. What a process leaves behind that
-/// dies while it makes one, fjall takes neither for a database nor for none.
-fn create(path: &Path) -> Result<(), StoreError> {
-    let is_there = || Ok::<_, std::io::Error>(path.try_exists()? && path.read_dir()?.next().is_some());
-    if is_there()? {
-        return Ok(());
-    }
-    let restoring = path.with_extension(RESTORING);
-    if restoring.try_exists()? {
-        // An empty store in its place would pass for what was to be restored.
-        return Err(StoreError::HalfRestored { path: restoring.display().to_string() });
-    }
-    let making = path.with_extension("making");
-    std::fs::create_dir_all(&making)?;
-    // Held until the file is closed: two who make the same store would take it away from each other.
-    let lock = File::open(&making).map_err(|_| StoreError::Locked)?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Locked)?;
-    if is_there()? {
-        return Ok(());
-    }
-    let whole = making.join("whole");
-    match std::fs::remove_dir_all(&whole) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
-    let store = Store::open_whole(&whole)?;
-    let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
-    batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
-    batch.commit()?;
-    drop(store);
-    put(&whole, &making, path)
-}
-
-/// Moves what is whole from `making` to its place, for good.
-fn put(whole: &Path, making: &Path, path: &Path) -> Result<(), StoreError> {
-    std::fs::rename(whole, path)?;
-    std::fs::remove_dir(making)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(File::open(parent)?.sync_all()?)
-}
-
-/// A store that is being made from the records of another one: beside its place, and moved there when it is whole.
-pub struct Import {
-    path: PathBuf,
-    making: PathBuf,
-    store: Arc<Store>,
-    group: Group,
-    head: Head,
-}
-
-impl Import {
-    /// # Errors
-    /// [`StoreError::Occupied`] and [`StoreError::HalfRestored`], with nothing changed.
-    pub fn begin(path: &Path) -> Result<Self, StoreError> {
-        if path.try_exists()? && path.read_dir()?.next().is_some() {
-            return Err(StoreError::Occupied { path: path.display().to_string() });
-        }
-        let making = path.with_extension(RESTORING);
-        match std::fs::create_dir(&making) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(StoreError::HalfRestored { path: making.display().to_string() });
-            }
-            made => made?,
-        }
-        let store = Arc::new(Store::open_whole(&making.join("whole"))?);
-        Ok(Self { path: path.to_owned(), making, store, group: Group::default(), head: Head::default() })
-    }
-
-    /// Adds the next record. That it follows from those before is for the caller to have checked.
-    ///
-    /// # Errors
-    /// If it is not the next one, or the store cannot take it.
-    pub fn push(&mut self, record: &Record) -> Result<(), StoreError> {
-        if record.sequence.0 != self.head.sequence.0 + 1 || record.previous != self.head.link {
-            return Err(StoreError::Damaged { what: format!("record {} does not follow", record.sequence) });
-        }
-        self.head = Head { sequence: record.sequence, link: self.group.push(record) };
-        if IMPORTED_AT_ONCE <= self.group.bytes {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StoreError> {
-        self.store.append_group(&std::mem::take(&mut self.group))
-    }
-
-    /// Puts the store into its place, if it ends in `head`.
-    ///
-    /// # Errors
-    /// Then there is no store.
-    pub fn finish(mut self, head: Head) -> Result<(), StoreError> {
-        self.flush()?;
-        if self.store.head()? != head {
-            return Err(StoreError::Damaged { what: "what was written does not end as it should".into() });
-        }
-        let mut batch = self.store.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.store.meta, "format", FORMAT.to_le_bytes());
-        batch.commit()?;
-        self.store.close_cleanly()?;
-        let Self { path, making, store, .. } = self;
-        drop(store);
-        put(&making.join("whole"), &making, &path)
-    }
-}
-
-impl Log for Arc<Store> {
-    fn append_group(&mut self, group: &Group) -> Result<(), StoreError> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for bundle in &group.bundles {
-            batch.insert(&self.records, bundle.first.0.to_be_bytes(), bundle.bytes.as_slice());
-        }
-        for (stream, Runs { first, runs }) in &group.runs {
-            let mut value = Vec::with_capacity(runs.len() * 12);
-            for (sequence, count) in runs {
-                value.extend_from_slice(&sequence.to_le_bytes());
-                value.extend_from_slice(&count.to_le_bytes());
-            }
-            batch.insert(&self.streams, key(stream, *first), value);
-        }
-        Ok(batch.commit()?)
     }
 }
 
@@ -525,8 +507,15 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-fn decoded(bytes: &[u8]) -> Result<Record, StoreError> {
-    Record::decode(bytes).map_err(|error| StoreError::Damaged { what: error.to_string() })
+/// The record that should be the one of this sequence.
+fn decoded(bytes: &[u8], at: Sequence) -> Result<Record, StoreError> {
+    match Record::decode(bytes) {
+        Ok(record) if record.sequence == at => Ok(record),
+        Ok(record) => {
+            Err(StoreError::DamagedFrom { at, what: format!("record {} lies in its place", record.sequence) })
+        }
+        Err(error) => Err(StoreError::DamagedFrom { at, what: error.to_string() }),
+    }
 }
 
 fn prefix(stream: &str) -> Vec<u8> {

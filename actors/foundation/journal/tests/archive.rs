@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
+use journal::Import;
 use journal::archive::{About, Archive, ArchiveError, Manifest, restore, verify, verify_while, write};
 use journal::codec::Body;
 use journal::envelope::Answer;
-use journal::store::{Head, Import, StoreError};
+use journal::store::{Head, StoreError};
 use journal::{Append, Entry, Journal, Limits};
 use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, Sequence, Timestamp};
 use tempfile::TempDir;

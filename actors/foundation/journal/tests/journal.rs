@@ -56,10 +56,10 @@ fn a_store_that_was_never_finished_is_made_again() {
     let path = dir.path().join("journal");
     open(&path).close();
     // All that fjall writes before it calls a directory its own.
-    let half = dir.path().join("journal.making/whole");
+    let half = dir.path().join("journal.making/whole/store");
     std::fs::create_dir_all(&half).unwrap();
     for file in ["lock", "0.jnl"] {
-        std::fs::copy(path.join(file), half.join(file)).unwrap();
+        std::fs::copy(path.join("store").join(file), half.join(file)).unwrap();
     }
     std::fs::remove_dir_all(&path).unwrap();
     let journal = open(&path);
@@ -233,7 +233,7 @@ fn an_edited_record_is_found() {
     }
     journal.close();
     {
-        let database = fjall::Database::builder(dir.path()).open().unwrap();
+        let database = fjall::Database::builder(dir.path().join("store")).open().unwrap();
         let records = database.keyspace("records", fjall::KeyspaceCreateOptions::default).unwrap();
         let bundle = records.get(4_u64.to_be_bytes()).unwrap().unwrap();
         let mut edited = bundle.to_vec();

@@ -83,15 +83,14 @@ async fn what_keeps_it_from_opening_has_a_code() {
     assert_eq!(locked.to_string(), format!("journal.locked: the journal in {} does not open", dir.path().display()));
     other.close();
 
-    let set = |keyspace: &str, key: &[u8], value: &[u8]| {
-        let database = fjall::Database::builder(dir.path()).open().unwrap();
-        let keyspace = database.keyspace(keyspace, fjall::KeyspaceCreateOptions::default).unwrap();
-        keyspace.insert(key, value).unwrap();
-    };
-    set("records", &1_u64.to_be_bytes(), b"torn");
+    {
+        let database = fjall::Database::builder(dir.path().join("store")).open().unwrap();
+        let records = database.keyspace("records", fjall::KeyspaceCreateOptions::default).unwrap();
+        records.insert(1_u64.to_be_bytes(), b"torn").unwrap();
+    }
     let damaged = error(Actor::spawn(None, Keeper, journal.clone()).await.unwrap_err());
     assert!(damaged.to_string().starts_with("journal.damaged: "), "{damaged}");
-    set("meta", b"format", &2_u32.to_le_bytes());
+    std::fs::write(dir.path().join("format"), "sop journal 3\n").unwrap();
     let newer = error(Actor::spawn(None, Keeper, journal).await.unwrap_err());
     assert!(newer.to_string().starts_with("journal.format: "), "{newer}");
 }

@@ -1,0 +1,420 @@
+//! The directory of a journal: what lies in it, when it is whole, and how it comes back.
+//!
+//! ```text
+//! format      "sop journal 2": written last, so that what is half-made is no journal
+//! lock        held by the one process that has it open
+//! tail/       what is synced first: every acknowledged record is here ([`crate::tail`])
+//! store/      what is read: fjall, made again from the tail whatever becomes of it ([`crate::store`])
+//! clean       the head at the last stop, if that was an orderly one; gone while the journal is open
+//! ```
+//!
+//! # Invariants
+//! 1. A group is acknowledged after the tail has synced it *and* the store has taken it, so that after the death of the
+//!    process either of them tells what the other has lost.
+//! 2. Opening never drops what was acknowledged: the last frame may be left out only if it is not whole, no frame comes
+//!    after it, the store does not have it, and the last stop was not orderly. Everything else is a refusal, with nothing
+//!    changed in the tail.
+//! 3. A store that is behind the tail, for a sector of its own that was lost or a power supply, is brought up to it before
+//!    the first command; a store that is absent is made again.
+//! 4. A journal is there whole or not at all, whenever the process that makes it dies.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{Digest, Sequence};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::envelope::{Record, link};
+use crate::segment::{FORMAT, Frame};
+use crate::store::{Group, Head, Log, Store, StoreError, StreamHead};
+use crate::tail::{self, Scanned, Tail, sync_directory};
+
+pub(crate) const TAIL: &str = "tail";
+pub(crate) const STORE: &str = "store";
+const FORMAT_FILE: &str = "format";
+const CLEAN: &str = "clean";
+const LOCK: &str = "lock";
+/// Beside the place of a journal: one that is being made from a backup.
+pub(crate) const RESTORING: &str = "restoring";
+/// Bytes of records that are written at once where nobody waits for one of them.
+const AT_ONCE: usize = 1 << 20;
+/// A process that is being born or dying may hold a copy of the lock for a moment that is not its own.
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// The files of an open journal: what a group goes through.
+pub(crate) struct Files {
+    tail: Tail,
+    store: Arc<Store>,
+}
+
+impl Log for Files {
+    fn append_group(&mut self, group: &Group) -> Result<(), StoreError> {
+        self.tail.append(group)?;
+        self.store.apply(group)
+    }
+}
+
+/// A journal that has been opened, before its first command.
+pub(crate) struct Disk {
+    pub files: Files,
+    pub store: Arc<Store>,
+    pub head: Head,
+    pub streams: BTreeMap<String, StreamHead>,
+    pub held: Held,
+}
+
+/// The right to the directory, and how to give it up.
+pub(crate) struct Held {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Held {
+    /// Takes the lock of a journal that is there.
+    pub fn take(path: &Path) -> Result<Self, StoreError> {
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+        for again in 1.. {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(_) if again < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+                Err(_) => return Err(StoreError::Locked),
+            }
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Notes that the stop was orderly: everything is where `store` says.
+    ///
+    /// # Errors
+    /// Harmless: the next open takes the longer way.
+    pub fn close_cleanly(&self, store: &Store) -> Result<(), StoreError> {
+        store.sync()?;
+        mark_clean(&self.path, store.head()?)
+    }
+}
+
+/// Opens the journal in `path`, or makes one where there is none.
+pub(crate) fn open(path: &Path, segment_bytes: u64) -> Result<Disk, StoreError> {
+    create(path, segment_bytes)?;
+    // Before the lock, which would be the first thing of ours in a directory of an older release.
+    check_format(path)?;
+    let held = Held::take(path)?;
+    let directory = path.join(TAIL);
+    // Before fjall looks at its own files: it cuts off what it cannot read, and here is what it is made again from.
+    let scanned = tail::scan(&directory, |_| Ok(()))?;
+    let mark = clean_mark(path)?;
+    if let Some(mark) = mark.filter(|mark| *mark != scanned.head) {
+        return Err(lost(scanned.head.sequence, mark.sequence, "the last stop was orderly, and left records up to"));
+    }
+    let store = Arc::new(followed(path, &directory, &scanned)?);
+    let streams = store.stream_heads()?;
+    if let Some((stream, _)) = scanned.streams.iter().find(|(stream, head)| streams.get(*stream) != Some(*head)) {
+        let what = format!("the index of {stream} does not end where its records do");
+        return Err(StoreError::Damaged { what });
+    }
+    let anew = scanned.torn || (mark.is_none() && scanned.ends_in_a_record());
+    let tail = Tail::open(&directory, &scanned, segment_bytes, anew)?;
+    if scanned.torn {
+        let after = scanned.head.sequence.0;
+        tracing::warn!(code = "journal.torn", after, "a group that was never acknowledged was cut off");
+    }
+    unmark_clean(path)?;
+    Ok(Disk { files: Files { tail, store: store.clone() }, store, head: scanned.head, streams, held })
+}
+
+fn check_format(path: &Path) -> Result<(), StoreError> {
+    let expected = format!("sop journal {FORMAT}\n");
+    let found = match fs::read(path.join(FORMAT_FILE)) {
+        // Format 1 was fjall's own directory.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let found = u32::from(path.join("keyspaces").try_exists()?);
+            return Err(StoreError::Format { found });
+        }
+        found => found?,
+    };
+    if found == expected.as_bytes() {
+        return Ok(());
+    }
+    let number = std::str::from_utf8(&found).ok().and_then(|text| text.strip_prefix("sop journal "));
+    match number.and_then(|number| number.strip_suffix('\n')).and_then(|number| number.parse().ok()) {
+        Some(found) if found != FORMAT => Err(StoreError::Format { found }),
+        _ => Err(StoreError::Damaged { what: format!("the file {FORMAT_FILE} says nothing") }),
+    }
+}
+
+/// The store, as far as the tail.
+fn followed(path: &Path, directory: &Path, scanned: &Scanned) -> Result<Store, StoreError> {
+    let place = path.join(STORE);
+    if !place.try_exists()? {
+        return made_again(path, directory, scanned);
+    }
+    let store = Store::open(&place)?;
+    let (whole, records) = (store.whole_up_to()?, store.head()?.sequence.max(store.indexed()?.sequence));
+    if scanned.head.sequence < records {
+        return Err(lost(scanned.head.sequence, records, "the store has records up to"));
+    }
+    if whole == scanned.head && whole.sequence == records {
+        return Ok(store);
+    }
+    if whole.sequence < scanned.before.sequence {
+        let what = "the store ends before the tail begins".to_owned();
+        return Err(StoreError::DamagedFrom { at: Sequence(whole.sequence.0 + 1), what });
+    }
+    let (from, to) = (whole.sequence.0 + 1, scanned.head.sequence.0);
+    tracing::warn!(code = "journal.redone", from, to, "the store was behind the tail, and is brought up to it");
+    store.cut(whole)?;
+    redo(&store, directory, whole)?;
+    Ok(store)
+}
+
+fn made_again(path: &Path, directory: &Path, scanned: &Scanned) -> Result<Store, StoreError> {
+    if scanned.before.sequence.0 != 0 {
+        let what = "what is read from is gone, and the tail does not begin with the first record".to_owned();
+        return Err(StoreError::DamagedFrom { at: Sequence(1), what });
+    }
+    let making = path.join(STORE).with_extension("making");
+    remove(&making)?;
+    let store = Store::create(&making)?;
+    if scanned.head.sequence.0 != 0 {
+        let to = scanned.head.sequence.0;
+        tracing::warn!(code = "journal.rebuilt", to, "the store was gone, and is made again from the tail");
+        redo(&store, directory, Head::default())?;
+    }
+    drop(store);
+    fs::rename(&making, path.join(STORE))?;
+    sync_directory(path)?;
+    Store::open(&path.join(STORE))
+}
+
+/// Applies what the tail has after `from`, and syncs.
+fn redo(store: &Store, directory: &Path, from: Head) -> Result<(), StoreError> {
+    let mut group = Group::default();
+    let mut head = from;
+    let scanned = tail::scan_from(directory, from.sequence, |frame: &Frame<'_>| {
+        for (record, bytes, link) in &frame.records {
+            if record.sequence == from.sequence && *link != from.link {
+                let what = "the store and the tail have another record each".to_owned();
+                return Err(StoreError::DamagedFrom { at: record.sequence, what });
+            }
+            if record.sequence <= from.sequence {
+                continue;
+            }
+            if head.link != record.previous {
+                let what = "the store and the tail are not of the same journal".to_owned();
+                return Err(StoreError::DamagedFrom { at: record.sequence, what });
+            }
+            group.push_encoded(record, bytes, *link);
+            head = group.after();
+        }
+        if AT_ONCE <= group.bytes {
+            store.apply(&group)?;
+            group.clear();
+        }
+        Ok(())
+    })?;
+    if 0 < group.records {
+        store.apply(&group)?;
+    }
+    if store.whole_up_to()? != scanned.head {
+        return Err(StoreError::Damaged { what: "the store does not take what the tail has".into() });
+    }
+    store.sync()
+}
+
+fn lost(has: Sequence, wanted: Sequence, who: &str) -> StoreError {
+    let at = Sequence(has.0.min(wanted.0) + 1);
+    StoreError::DamagedFrom { at, what: format!("{who} {wanted}, and the tail ends with {has}") }
+}
+
+/// What the mark of the last orderly stop says. One that cannot be read says nothing: the store still tells where the
+/// tail must end.
+fn clean_mark(path: &Path) -> Result<Option<Head>, StoreError> {
+    let bytes = match fs::read(path.join(CLEAN)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    let mark = bytes.split_at_checked(40).filter(|(head, sum)| link(head).0 == *sum);
+    let mark = mark.and_then(|(head, _)| Head::of(head));
+    if mark.is_none() {
+        tracing::warn!(code = "journal.mark", "the mark of the last orderly stop cannot be read");
+    }
+    Ok(mark)
+}
+
+fn mark_clean(path: &Path, head: Head) -> Result<(), StoreError> {
+    let head = head.bytes();
+    let Digest(sum) = link(&head);
+    write(&path.join(CLEAN), &[&head[..], &sum[..]].concat())
+}
+
+fn unmark_clean(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path.join(CLEAN)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed?;
+            Ok(sync_directory(path)?)
+        }
+    }
+}
+
+/// Writes a small file, whole or not at all.
+fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    Ok(sync_directory(parent(path))?)
+}
+
+pub(crate) fn remove(directory: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn is_there(path: &Path) -> Result<bool, StoreError> {
+    Ok(path.try_exists()? && path.read_dir()?.next().is_some())
+}
+
+/// Makes a journal where there is none: beside its place, and moved there when it is whole.
+fn create(path: &Path, segment_bytes: u64) -> Result<(), StoreError> {
+    if is_there(path)? {
+        return Ok(());
+    }
+    let restoring = path.with_extension(RESTORING);
+    if restoring.try_exists()? {
+        // An empty journal in its place would pass for what was to be restored.
+        return Err(StoreError::HalfRestored { path: restoring.display().to_string() });
+    }
+    let making = path.with_extension("making");
+    fs::create_dir_all(&making)?;
+    // Held until the file is closed: two who make the same journal would take it away from each other.
+    let lock = File::open(&making)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Locked)?;
+    if is_there(path)? {
+        return Ok(());
+    }
+    let whole = making.join("whole");
+    remove(&whole)?;
+    Making::begin(&whole, segment_bytes)?.finish()?;
+    put(&whole, &making, path)
+}
+
+/// Moves what is whole from `making` to its place, for good.
+fn put(whole: &Path, making: &Path, path: &Path) -> Result<(), StoreError> {
+    fs::rename(whole, path)?;
+    fs::remove_dir(making)?;
+    Ok(sync_directory(parent(path))?)
+}
+
+/// A journal being made: it is none before [`Making::finish`].
+pub(crate) struct Making {
+    path: PathBuf,
+    files: Files,
+    group: Group,
+    head: Head,
+}
+
+impl Making {
+    pub fn begin(path: &Path, segment_bytes: u64) -> Result<Self, StoreError> {
+        fs::create_dir(path)?;
+        let directory = path.join(TAIL);
+        fs::create_dir(&directory)?;
+        let tail = Tail::create(&directory, Head::default(), segment_bytes)?;
+        let files = Files { tail, store: Arc::new(Store::create(&path.join(STORE))?) };
+        Ok(Self { path: path.to_owned(), files, group: Group::default(), head: Head::default() })
+    }
+
+    pub fn push(&mut self, record: &Record) -> Result<(), StoreError> {
+        if record.sequence.0 != self.head.sequence.0 + 1 || record.previous != self.head.link {
+            return Err(StoreError::Damaged { what: format!("record {} does not follow", record.sequence) });
+        }
+        self.head = Head { sequence: record.sequence, link: self.group.push(record) };
+        if AT_ONCE <= self.group.bytes {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if 0 < self.group.records {
+            self.files.append_group(&self.group)?;
+            self.group.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes it a journal, and answers with its head.
+    pub fn finish(mut self) -> Result<Head, StoreError> {
+        self.flush()?;
+        self.files.store.sync()?;
+        let head = self.files.store.whole_up_to()?;
+        if head != self.head {
+            return Err(StoreError::Damaged { what: "what was written does not end as it should".into() });
+        }
+        if 0 < head.sequence.0 {
+            mark_clean(&self.path, head)?;
+        }
+        drop(self.files);
+        write(&self.path.join(FORMAT_FILE), format!("sop journal {FORMAT}\n").as_bytes())?;
+        Ok(head)
+    }
+}
+
+/// A journal that is being made from the records of another one: beside its place, and moved there when it is whole.
+pub struct Import {
+    path: PathBuf,
+    making: PathBuf,
+    journal: Making,
+}
+
+impl Import {
+    /// # Errors
+    /// [`StoreError::Occupied`] and [`StoreError::HalfRestored`], with nothing changed.
+    pub fn begin(path: &Path) -> Result<Self, StoreError> {
+        if is_there(path)? {
+            return Err(StoreError::Occupied { path: path.display().to_string() });
+        }
+        let making = path.with_extension(RESTORING);
+        match fs::create_dir(&making) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(StoreError::HalfRestored { path: making.display().to_string() });
+            }
+            made => made?,
+        }
+        let journal = Making::begin(&making.join("whole"), tail::SEGMENT_BYTES)?;
+        Ok(Self { path: path.to_owned(), making, journal })
+    }
+
+    /// Adds the next record.
+    ///
+    /// # Errors
+    /// If it does not follow from those before, or cannot be written.
+    pub fn push(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.journal.push(record)
+    }
+
+    /// Puts the journal into its place, if it ends in `head`.
+    ///
+    /// # Errors
+    /// Then there is no journal.
+    pub fn finish(self, head: Head) -> Result<(), StoreError> {
+        let Self { path, making, journal } = self;
+        if journal.head != head {
+            return Err(StoreError::Damaged { what: "what was written does not end as it should".into() });
+        }
+        journal.finish()?;
+        put(&making.join("whole"), &making, &path)
+    }
+}
