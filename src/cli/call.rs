@@ -96,7 +96,7 @@ impl Globals {
     }
 
     /// What is in force, or what would be without the file: a stop must not wait until somebody has mended a file.
-    fn load_anyhow(&self) -> Result<Config, Failure> {
+    pub fn load_anyhow(&self) -> Result<Config, Failure> {
         self.load().or_else(|failure| {
             let bare = Sources { config: Some(PathBuf::from("/dev/null")), ..self.sources() };
             let config = Config::load(&bare).map_err(|_| failure)?;

@@ -1,6 +1,6 @@
 //! The command line: one file a noun, and what they share.
 //!
-//! `sop dev`, `up` and `bootstrap` are the daemon; `config` and `logs` need none; all others ask a running daemon over its
+//! `sop dev`, `up` and `bootstrap` are the daemon; `config`, `state` and `logs` need none; all others ask a running daemon over its
 //! socket and construct nothing locally.
 //!
 //! # Invariants
@@ -25,6 +25,7 @@ mod output;
 mod policy;
 mod secret;
 mod seeds;
+mod state;
 mod system;
 mod todo;
 mod token;
@@ -115,6 +116,9 @@ enum Command {
     /// Copies of all that is recorded: made while work goes on, verified, restored
     #[command(subcommand)]
     Backup(backup::Backup),
+    /// The journal's files: verified and repaired while no daemon runs
+    #[command(subcommand)]
+    State(state::State),
     /// What was done, by whom, by which decision
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -166,6 +170,7 @@ fn run(globals: &Globals, command: Command) -> Run {
         Command::Up(up) => daemon::up(globals, up),
         Command::Bootstrap => daemon::bootstrap(globals),
         Command::Config(command) => config::run(globals, command),
+        Command::State(command) => state::run(globals, command),
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
                 Failure::new("cli.runtime", format!("nothing can be waited for: {error}"), "see `ulimit -n`")
@@ -196,7 +201,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Backup(command) => backup::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,
-        Command::Dev | Command::Up(_) | Command::Bootstrap | Command::Config(_) => {
+        Command::Dev | Command::Up(_) | Command::Bootstrap | Command::Config(_) | Command::State(_) => {
             unreachable!("these do not ask")
         }
     }

@@ -5,6 +5,7 @@
 //! lock        held by the one process that has it open
 //! tail/       what is synced first: every acknowledged record is here ([`crate::tail`])
 //! store/      what is read: fjall, made again from the tail whatever becomes of it ([`crate::store`])
+//! opening     there while fjall opens its files
 //! clean       the head at the last stop, if that was an orderly one; gone while the journal is open
 //! ```
 //!
@@ -30,14 +31,18 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::envelope::{Record, link};
 use crate::segment::{FORMAT, Frame};
-use crate::store::{Group, Head, Log, Store, StoreError, StreamHead};
+use crate::store::{Group, Head, Log, Store, StoreError, StreamHead, survived};
 use crate::tail::{self, Scanned, Tail, sync_directory};
 
 pub(crate) const TAIL: &str = "tail";
 pub(crate) const STORE: &str = "store";
 const FORMAT_FILE: &str = "format";
-const CLEAN: &str = "clean";
+pub(crate) const CLEAN: &str = "clean";
 const LOCK: &str = "lock";
+/// There while fjall opens its files, a byte for each time that the process ended over it.
+const OPENING: &str = "opening";
+/// A process that is killed just then must not cost a store; one that ends by itself does so every time.
+const OPENING_DEATHS: u64 = 2;
 /// Beside the place of a journal: one that is being made from a backup.
 pub(crate) const RESTORING: &str = "restoring";
 /// Bytes of records that are written at once where nobody waits for one of them.
@@ -111,7 +116,7 @@ pub(crate) fn open(path: &Path, segment_bytes: u64) -> Result<Disk, StoreError> 
     if let Some(mark) = mark.filter(|mark| *mark != scanned.head) {
         return Err(lost(scanned.head.sequence, mark.sequence, "the last stop was orderly, and left records up to"));
     }
-    let store = Arc::new(followed(path, &directory, &scanned)?);
+    let store = Arc::new(followed(path, &directory, &scanned, mark.is_some())?);
     let streams = store.stream_heads()?;
     if let Some((stream, _)) = scanned.streams.iter().find(|(stream, head)| streams.get(*stream) != Some(*head)) {
         let what = format!("the index of {stream} does not end where its records do");
@@ -127,7 +132,7 @@ pub(crate) fn open(path: &Path, segment_bytes: u64) -> Result<Disk, StoreError> 
     Ok(Disk { files: Files { tail, store: store.clone() }, store, head: scanned.head, streams, held })
 }
 
-fn check_format(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn check_format(path: &Path) -> Result<(), StoreError> {
     let expected = format!("sop journal {FORMAT}\n");
     let found = match fs::read(path.join(FORMAT_FILE)) {
         // Format 1 was fjall's own directory.
@@ -142,23 +147,38 @@ fn check_format(path: &Path) -> Result<(), StoreError> {
     }
     let number = std::str::from_utf8(&found).ok().and_then(|text| text.strip_prefix("sop journal "));
     match number.and_then(|number| number.strip_suffix('\n')).and_then(|number| number.parse().ok()) {
-        Some(found) if found != FORMAT => Err(StoreError::Format { found }),
+        // What the tail contradicts is no other format.
+        Some(found) if found != FORMAT && !tail::is_readable(&path.join(TAIL)) => Err(StoreError::Format { found }),
         _ => Err(StoreError::Damaged { what: format!("the file {FORMAT_FILE} says nothing") }),
     }
 }
 
 /// The store, as far as the tail.
-fn followed(path: &Path, directory: &Path, scanned: &Scanned) -> Result<Store, StoreError> {
+fn followed(path: &Path, directory: &Path, scanned: &Scanned, orderly: bool) -> Result<Store, StoreError> {
     let place = path.join(STORE);
     if !place.try_exists()? {
         return made_again(path, directory, scanned);
     }
-    let store = Store::open(&place)?;
-    let (whole, records) = (store.whole_up_to()?, store.head()?.sequence.max(store.indexed()?.sequence));
-    if scanned.head.sequence < records {
-        return Err(lost(scanned.head.sequence, records, "the store has records up to"));
+    let (store, whole, reached) = match survived(&path.join(OPENING), OPENING_DEATHS, || readable(&place)) {
+        // Of what fjall had not synced, the loss of power may leave some pages and not others, and then fjall does not
+        // open. After an orderly stop it is the disk, of which somebody should know.
+        Err(error)
+            if (matches!(error, StoreError::Damaged { .. }) && !orderly || matches!(error, StoreError::Deadly))
+                && !scanned.torn
+                && scanned.before == Head::default() =>
+        {
+            tracing::warn!(code = "journal.unreadable", %error, "what is read from does not open, and is put aside");
+            let aside = place.with_extension("unreadable");
+            remove(&aside)?;
+            fs::rename(&place, &aside)?;
+            return made_again(path, directory, scanned);
+        }
+        readable => readable?,
+    };
+    if scanned.head.sequence < reached {
+        return Err(lost(scanned.head.sequence, reached, "the store has records up to"));
     }
-    if whole == scanned.head && whole.sequence == records {
+    if whole == scanned.head && whole.sequence == reached {
         return Ok(store);
     }
     if whole.sequence < scanned.before.sequence {
@@ -170,6 +190,14 @@ fn followed(path: &Path, directory: &Path, scanned: &Scanned) -> Result<Store, S
     store.cut(whole)?;
     redo(&store, directory, whole)?;
     Ok(store)
+}
+
+/// The store, how far all of it goes, and how far any of it.
+fn readable(place: &Path) -> Result<(Store, Head, Sequence), StoreError> {
+    let store = Store::open(place)?;
+    let whole = store.whole_up_to()?;
+    let reached = store.head()?.sequence.max(store.indexed()?.sequence);
+    Ok((store, whole, reached))
 }
 
 fn made_again(path: &Path, directory: &Path, scanned: &Scanned) -> Result<Store, StoreError> {
@@ -233,7 +261,7 @@ fn lost(has: Sequence, wanted: Sequence, who: &str) -> StoreError {
 
 /// What the mark of the last orderly stop says. One that cannot be read says nothing: the store still tells where the
 /// tail must end.
-fn clean_mark(path: &Path) -> Result<Option<Head>, StoreError> {
+pub(crate) fn clean_mark(path: &Path) -> Result<Option<Head>, StoreError> {
     let bytes = match fs::read(path.join(CLEAN)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,
@@ -279,7 +307,7 @@ pub(crate) fn remove(directory: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -18,6 +18,7 @@ mod committer;
 mod disk;
 pub mod envelope;
 pub mod keeper;
+pub mod repair;
 mod segment;
 pub mod store;
 pub mod tail;

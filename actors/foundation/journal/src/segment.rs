@@ -209,27 +209,26 @@ impl<'a> Segment<'a> {
         if is_zero(&self.bytes[self.at.min(self.bytes.len())..]) {
             return Rest::Empty;
         }
-        match self.later().next() {
+        match frames(self.bytes, self.at).next() {
             Some(frame) => Rest::Damaged { later: frame.records[0].0.sequence },
             None => Rest::Torn,
         }
     }
+}
 
-    /// The frames that come later, whatever they follow.
-    pub fn later(&self) -> impl Iterator<Item = Frame<'a>> + use<'a> {
-        let bytes = self.bytes;
-        let mut at = self.at;
-        std::iter::from_fn(move || {
-            while at < bytes.len() {
-                if let Some(frame) = Frame::read(bytes, at) {
-                    at = frame.end;
-                    return Some(frame);
-                }
-                at += ALIGNED;
+/// Every frame from `at` on, whatever it follows: what can be read of a segment that is damaged.
+pub fn frames(bytes: &[u8], at: usize) -> impl Iterator<Item = Frame<'_>> {
+    let mut at = at;
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            if let Some(frame) = Frame::read(bytes, at) {
+                at = frame.end;
+                return Some(frame);
             }
-            None
-        })
-    }
+            at += ALIGNED;
+        }
+        None
+    })
 }
 
 impl<'a> Iterator for Segment<'a> {
@@ -245,4 +244,132 @@ impl<'a> Iterator for Segment<'a> {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committer::nothing;
+    use crate::store::Group;
+
+    /// A segment of three frames, of one, two and three records, and zeros after them.
+    fn segment() -> (Vec<u8>, Vec<usize>) {
+        let before = Head { sequence: Sequence(6), link: Digest([6; 32]) };
+        let (mut bytes, mut head) = (header(before).to_vec(), before);
+        let mut ends = vec![bytes.len()];
+        for records in 1..=3 {
+            let mut group = Group::default();
+            for record in 0..records {
+                let sequence = Sequence(head.sequence.0 + 1);
+                let body = vec![b'b'; record];
+                let link = group.push(&Record { sequence, previous: head.link, body, ..nothing() });
+                head = Head { sequence, link };
+            }
+            for slice in Around::new(group.payload(), group.records, head).slices(group.payload()) {
+                bytes.extend_from_slice(&slice);
+            }
+            assert_eq!(bytes.len(), ends.last().unwrap() + frame_bytes(group.payload().len()));
+            ends.push(bytes.len());
+        }
+        bytes.resize(bytes.len() + 24, 0);
+        (bytes, ends)
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Vec<Vec<u8>>, Rest), NoSegment> {
+        let mut segment = Segment::new(bytes)?;
+        let records = segment.by_ref().flat_map(|frame| frame.records.into_iter().map(|(_, bytes, _)| bytes.to_vec()));
+        Ok((records.collect(), segment.rest()))
+    }
+
+    /// How many of the three frames are read of it, and what is said of the rest; nothing else is ever read.
+    fn outcome(bytes: &[u8], row: &str) -> Result<(usize, Rest), NoSegment> {
+        let whole = read(&segment().0).unwrap().0;
+        let (records, rest) = read(bytes)?;
+        assert_eq!(records, whole[..records.len()], "{row}");
+        let frames = [0, 1, 3, 6].into_iter().position(|count| count == records.len());
+        Ok((frames.unwrap_or_else(|| panic!("{row}: a part of a frame is read")), rest))
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen_and_told_from_a_torn_end() {
+        let (bytes, ends) = segment();
+        assert_eq!(outcome(&bytes, "whole"), Ok((3, Rest::Empty)));
+        for bit in 0..bytes.len() * 8 {
+            let (mut flipped, at, row) = (bytes.clone(), bit / 8, format!("bit {bit}"));
+            flipped[at] ^= 1 << (bit % 8);
+            match ends.iter().position(|end| at < *end) {
+                Some(0) => assert_eq!(outcome(&flipped, &row), Err(NoSegment::Header), "{row}"),
+                Some(frame @ (1 | 2)) => {
+                    let later = Sequence([8, 10][frame - 1]);
+                    assert_eq!(outcome(&flipped, &row), Ok((frame - 1, Rest::Damaged { later })), "{row}");
+                }
+                Some(_) => assert_eq!(outcome(&flipped, &row), Ok((2, Rest::Torn)), "{row}"),
+                None => assert_eq!(outcome(&flipped, &row), Ok((3, Rest::Torn)), "{row}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_write_that_stopped_half_way_ends_before_its_frame() {
+        let (bytes, ends) = segment();
+        for length in 0..=bytes.len() {
+            let row = format!("{length} bytes");
+            let mut zeroed = bytes.clone();
+            zeroed[length..].fill(0);
+            let Some(frames) = ends.iter().rposition(|end| *end <= length) else {
+                assert_eq!(outcome(&bytes[..length], &row), Err(NoSegment::Header), "{row}");
+                continue;
+            };
+            for bytes in [&bytes[..length], &zeroed] {
+                let (read, rest) = outcome(bytes, &row).unwrap();
+                assert!(read == frames && [Rest::Torn, Rest::Empty].contains(&rest), "{row}: {read} {rest:?}");
+            }
+        }
+    }
+
+    /// A group whose later pages came to the disk, and not the earlier ones.
+    #[test]
+    fn a_hole_anywhere_is_seen() {
+        let (bytes, ends) = segment();
+        for from in (0..ends[3]).step_by(8) {
+            for to in (from + 8..=ends[3]).step_by(8) {
+                let mut holed = bytes.clone();
+                holed[from..to].fill(0);
+                let row = format!("{from}..{to}");
+                let expected = ends.iter().position(|end| from < *end).unwrap();
+                match outcome(&holed, &row) {
+                    Ok((read, _)) if holed != bytes => assert_eq!(Some(read), expected.checked_sub(1), "{row}"),
+                    Ok((read, _)) => assert_eq!(read, 3, "{row}"),
+                    Err(error) => assert_eq!((error, expected), (NoSegment::Header, 0), "{row}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_out_of_their_order_are_no_end() {
+        let (bytes, ends) = segment();
+        let [header, first, second, third] = [0..ends[0], ends[0]..ends[1], ends[1]..ends[2], ends[2]..ends[3]];
+        for (row, order, expected) in [
+            ("one is missing", vec![&first, &third], (1, Rest::Damaged { later: Sequence(10) })),
+            ("two are swapped", vec![&second, &first], (0, Rest::Damaged { later: Sequence(8) })),
+            ("one is there twice", vec![&first, &first], (1, Rest::Damaged { later: Sequence(7) })),
+            ("the last is missing", vec![&first, &second], (2, Rest::Empty)),
+        ] {
+            let mut other = bytes[header.clone()].to_vec();
+            order.into_iter().for_each(|frame| other.extend_from_slice(&bytes[frame.clone()]));
+            assert_eq!(outcome(&other, row), Ok(expected), "{row}");
+        }
+        let found: Vec<_> = frames(&bytes[ends[1]..], 0).map(|frame| frame.before.sequence.0).collect();
+        assert_eq!(found, [7, 9], "what comes later is read without what was before");
+    }
+
+    /// Written by the first release that had it, never edited: what yesterday's bytes mean.
+    #[test]
+    fn the_layout_is_what_it_was() {
+        let (bytes, ends) = segment();
+        assert_eq!(ends, [64, 288, 672, 1224]);
+        let digest = blake3::hash(&bytes);
+        assert_eq!(digest.to_hex().as_str(), "45ab1775000c25874d1875ef0243ebcb3c4b6251aa4e293a57e246b42c63b878");
+    }
 }

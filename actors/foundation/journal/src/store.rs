@@ -7,8 +7,8 @@
 //! ```text
 //! records   first sequence u64 BE                   -> (length u32 LE, record)...
 //! streams   name, 0x00, first version u64 BE        -> (first sequence u64 LE, records u32 LE)...
-//!           0x00                                    -> last sequence u64 LE, link after it: how far the index goes
-//! meta      "format" -> u32 LE
+//!           0x00                                    -> format u32 LE, last sequence u64 LE, link after it:
+//!                                                      how far the index goes
 //! ```
 //!
 //! # Invariants
@@ -19,14 +19,18 @@
 //! 3. Reading has no holes: a record or a version that is missing in the middle is an error.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::OpenOptions;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::{ErrorKind, Write as _};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kernel::{Digest, Epoch, Position, Sequence, Timestamp};
 
 use crate::envelope::{Record, link};
+use crate::verify::Broken;
 
 /// A bundle is read whole to reach one record in it: small enough for that, large enough to make an insert rare.
 pub const BUNDLE_RECORDS_MAX: usize = 128;
@@ -47,6 +51,8 @@ pub enum StoreError {
     Damaged { what: String },
     #[error("the store is damaged from record {at} on: {what}")]
     DamagedFrom { at: Sequence, what: String },
+    #[error("the store is damaged: the process ended whenever fjall opened its files")]
+    Deadly,
     #[error("the store failed: {why}")]
     Io { why: String },
     #[error("there is a store in {path} already")]
@@ -63,7 +69,7 @@ impl StoreError {
         match self {
             Self::Locked => "journal.locked",
             Self::Format { .. } => "journal.format",
-            Self::Damaged { .. } | Self::DamagedFrom { .. } => "journal.damaged",
+            Self::Damaged { .. } | Self::DamagedFrom { .. } | Self::Deadly => "journal.damaged",
             Self::Io { .. } => "journal.io",
             Self::Occupied { .. } => "journal.occupied",
             Self::HalfRestored { .. } => "journal.half_restored",
@@ -238,7 +244,6 @@ pub struct Store {
     database: Database,
     records: Keyspace,
     streams: Keyspace,
-    meta: Keyspace,
 }
 
 impl Store {
@@ -248,9 +253,7 @@ impl Store {
     /// [`StoreError`].
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
         let store = Self::open_any(path)?;
-        let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
-        batch.commit()?;
+        store.sync()?;
         Ok(store)
     }
 
@@ -259,17 +262,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the store can be made again from the tail whichever it is, unless another process holds it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let store = Self::open_any(path)?;
-        match store.meta.get("format")?.as_deref() {
-            Some(format) if *format == FORMAT.to_le_bytes() => Ok(store),
-            _ => Err(StoreError::Damaged { what: "what is read from is of another format".into() }),
-        }
+        guarded(|| Self::open_any(path))
     }
 
     fn open_any(path: &Path) -> Result<Self, StoreError> {
         let database = Database::builder(path).open()?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        Ok(Self { records: keyspace("records")?, streams: keyspace("streams")?, meta: keyspace("meta")?, database })
+        Ok(Self { records: keyspace("records")?, streams: keyspace("streams")?, database })
     }
 
     /// Takes a group that is durable elsewhere, and shows it to readers. It gets to the disk with time, or by
@@ -287,7 +286,7 @@ impl Store {
             }
             batch.insert(&self.streams, key(stream, *first), value);
         }
-        batch.insert(&self.streams, INDEXED, group.after.bytes());
+        batch.insert(&self.streams, INDEXED, marked(group.after));
         Ok(batch.commit()?)
     }
 
@@ -299,7 +298,8 @@ impl Store {
     /// How far the index goes.
     pub(crate) fn indexed(&self) -> Result<Head, StoreError> {
         let Some(bytes) = self.streams.get(INDEXED)? else { return Ok(Head::default()) };
-        Head::of(&bytes).ok_or_else(|| StoreError::Damaged { what: "how far the index goes cannot be read".into() })
+        let head = bytes.strip_prefix(&FORMAT.to_le_bytes()).and_then(Head::of);
+        head.ok_or_else(|| StoreError::Damaged { what: "the index is of another format".into() })
     }
 
     /// How far records and index go, both of them: fjall keeps the two apart, so that one may go further.
@@ -329,7 +329,7 @@ impl Store {
                 batch.remove(&self.streams, key);
             }
         }
-        batch.insert(&self.streams, INDEXED, head.bytes());
+        batch.insert(&self.streams, INDEXED, marked(head));
         Ok(batch.commit()?)
     }
 
@@ -367,6 +367,74 @@ impl Store {
             after.push(1);
         }
         Ok(heads)
+    }
+
+    /// The first sequence of every bundle.
+    pub(crate) fn bundles(&self) -> Result<Vec<u64>, StoreError> {
+        self.records.iter().map(|guard| Ok(number(&guard.key()?))).collect()
+    }
+
+    /// The records of the bundle that begins with `first`, as far as it can be read.
+    pub(crate) fn bundle(&self, first: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        let bundle = self.records.get(first.to_be_bytes())?.unwrap_or_default();
+        Ok(Records { bundle: &bundle, at: 0 }.map_while(Result::ok).map(<[u8]>::to_vec).collect())
+    }
+
+    /// The first record that the index does not lead to, or leads to from another place.
+    pub(crate) fn unindexed(&self) -> Result<Option<Broken>, StoreError> {
+        // Of each stream: how many records, and a digest of their sequences in order.
+        let mut recorded: BTreeMap<String, (u64, DefaultHasher)> = BTreeMap::new();
+        self.scan(Sequence(1), |sequence, bytes| {
+            let (count, hasher) = recorded.entry(decoded(bytes, sequence)?.stream).or_default();
+            *count += 1;
+            hasher.write_u64(sequence.0);
+            Ok(true)
+        })?;
+        let mut indexed: BTreeMap<String, (u64, DefaultHasher)> = BTreeMap::new();
+        for guard in self.streams.range([1]..) {
+            let (key, runs) = guard.into_inner()?;
+            let (count, hasher) = indexed.entry(stream_of(&key)?).or_default();
+            if number(&key[key.len().saturating_sub(8)..]) != *count + 1 {
+                // Then it names another sequence for a version, whatever it names.
+                hasher.write_u64(0);
+            }
+            for (first, records) in parse_runs(&runs)? {
+                *count += u64::from(records);
+                (first..first + u64::from(records)).for_each(|sequence| hasher.write_u64(sequence));
+            }
+        }
+        let told = |of: Option<&(u64, DefaultHasher)>| of.map(|(count, hasher)| (*count, hasher.finish()));
+        for stream in recorded.keys().chain(indexed.keys()) {
+            if told(recorded.get(stream)) != told(indexed.get(stream)) {
+                return self.misled(stream).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the index of `stream` begins to be wrong.
+    fn misled(&self, stream: &str) -> Result<Broken, StoreError> {
+        let mut versions = BTreeMap::new();
+        for guard in self.streams.prefix(prefix(stream)) {
+            let (key, runs) = guard.into_inner()?;
+            let mut version = number(&key[key.len().saturating_sub(8)..]);
+            for (first, count) in parse_runs(&runs)? {
+                for sequence in first..first + u64::from(count) {
+                    versions.insert(version, sequence);
+                    version += 1;
+                }
+            }
+        }
+        let mut wrong = None;
+        self.scan(Sequence(1), |sequence, bytes| {
+            let record = decoded(bytes, sequence)?;
+            if record.stream == stream && versions.remove(&record.version.0) != Some(sequence.0) {
+                wrong = Some(sequence);
+            }
+            Ok(wrong.is_none())
+        })?;
+        let at = wrong.or_else(|| versions.values().min().copied().map(Sequence)).unwrap_or_default();
+        Ok(Broken { at, what: format!("the index of {stream} is not that of its records") })
     }
 
     /// # Errors
@@ -483,6 +551,30 @@ impl Store {
     }
 }
 
+/// fjall takes its own files for granted: what it reads may make it panic.
+pub(crate) fn guarded<T>(look: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(look))
+        .unwrap_or_else(|_| Err(StoreError::Damaged { what: "reading it makes fjall panic".into() }))
+}
+
+/// Lets fjall look at files that may be damaged, which may even end the process: then `note` stays behind, and after so many
+/// deaths it is not tried again.
+pub(crate) fn survived<T>(
+    note: &Path,
+    deaths: u64,
+    look: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut file = OpenOptions::new().create(true).append(true).open(note)?;
+    let looked = if deaths <= file.metadata()?.len() {
+        Err(StoreError::Deadly)
+    } else {
+        file.write_all(b".")?;
+        guarded(look)
+    };
+    std::fs::remove_file(note)?;
+    looked
+}
+
 /// The records of one bundle.
 pub struct Records<'a> {
     bundle: &'a [u8],
@@ -505,6 +597,10 @@ impl<'a> Iterator for Records<'a> {
         self.at += 4 + record.len();
         Some(Ok(record))
     }
+}
+
+fn marked(head: Head) -> Vec<u8> {
+    [&FORMAT.to_le_bytes()[..], &head.bytes()].concat()
 }
 
 /// The record that should be the one of this sequence.

@@ -19,7 +19,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
@@ -493,16 +492,104 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether there is a tail in `directory`.
-///
-/// # Errors
-/// If that cannot be told.
-pub fn is_there(directory: &Path) -> Result<bool, StoreError> {
-    match segments(directory) {
-        Ok(found) => Ok(!found.is_empty()),
-        Err(error) => match fs::symlink_metadata(directory) {
-            Err(missing) if missing.kind() == ErrorKind::NotFound => Ok(false),
-            _ => Err(error),
-        },
+/// Whether the first segment in `directory` begins as one of this format does.
+pub(crate) fn is_readable(directory: &Path) -> bool {
+    let first = segments(directory).ok().and_then(|segments| segments.into_iter().next());
+    let read = |first: SegmentFile| -> std::io::Result<[u8; HEADER_BYTES]> {
+        let mut header = [0; HEADER_BYTES];
+        File::open(first.path)?.read_exact_at(&mut header, 0)?;
+        Ok(header)
+    };
+    first.and_then(|first| read(first).ok()).is_some_and(|header| Segment::new(&header).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committer::nothing;
+    use crate::envelope::Record;
+
+    /// `count` groups of one record each, of so many bytes.
+    fn fill(tail: &mut Tail, count: usize, bytes: usize) -> Result<(), StoreError> {
+        for _ in 0..count {
+            let mut group = Group::default();
+            let (sequence, previous) = (Sequence(tail.head.sequence.0 + 1), tail.head.link);
+            let (stream, version) = ("notes".to_owned(), kernel::Position(sequence.0));
+            group.push(&Record { sequence, previous, stream, version, body: vec![b'b'; bytes], ..nothing() });
+            tail.append(&group)?;
+        }
+        Ok(())
+    }
+
+    fn sequences(directory: &Path) -> Vec<u64> {
+        let mut found = Vec::new();
+        scan(directory, |frame| {
+            found.extend(frame.records.iter().map(|(record, ..)| record.sequence.0));
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
+    /// Small and large groups over small and large segments: one that fits nowhere has a segment of its own.
+    #[test]
+    fn what_was_appended_is_read_across_segments_and_openings() {
+        for (segment_bytes, bytes) in [(4 << 10, 100), (4 << 10, 20_000), (1 << 20, 60_000)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut tail = Tail::create(dir.path(), Head::default(), segment_bytes).unwrap();
+            fill(&mut tail, 50, bytes).unwrap();
+            let head = tail.head;
+            drop(tail);
+            for anew in [false, true] {
+                let scanned = scan(dir.path(), |_| Ok(())).unwrap();
+                assert!(!scanned.torn && scanned.head.sequence.0 >= head.sequence.0);
+                assert_eq!(scanned.streams["notes"].version.0, scanned.head.sequence.0);
+                fill(&mut Tail::open(dir.path(), &scanned, segment_bytes, anew).unwrap(), 10, bytes).unwrap();
+            }
+            assert_eq!(sequences(dir.path()), (1..=70).collect::<Vec<_>>());
+            assert!(2 < segments(dir.path()).unwrap().len());
+            assert!(!dir.path().join(SPARE).exists(), "an orderly end leaves no spare");
+        }
+    }
+
+    #[test]
+    fn old_segments_are_removed_as_far_as_asked_and_the_open_one_never() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::create(dir.path(), Head::default(), 4 << 10).unwrap();
+        fill(&mut tail, 60, 100).unwrap();
+        let firsts = || segments(dir.path()).unwrap().into_iter().map(|segment| segment.first.0).collect::<Vec<_>>();
+        let all = firsts();
+        for (row, up_to, left) in [
+            ("nothing yet", 0, &all[..]),
+            ("within the first", all[1] - 2, &all),
+            ("all of the first", all[1] - 1, &all[1..]),
+            ("all there is", 60, &all[all.len() - 1..]),
+        ] {
+            remove_up_to(dir.path(), Sequence(up_to)).unwrap();
+            assert_eq!(firsts(), left, "{row}");
+        }
+        fill(&mut tail, 60, 100).unwrap();
+        let scanned = scan(dir.path(), |_| Ok(())).unwrap();
+        assert_eq!((scanned.before.sequence.0 + 1, scanned.head.sequence.0), (all[all.len() - 1], 120));
+    }
+
+    #[test]
+    fn a_group_that_does_not_follow_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::create(dir.path(), Head::default(), SEGMENT_BYTES).unwrap();
+        let mut group = Group::default();
+        group.push(&Record { sequence: Sequence(2), ..nothing() });
+        assert!(matches!(tail.append(&group), Err(StoreError::Damaged { .. })));
+        assert_eq!(sequences(dir.path()), [0; 0]);
+    }
+
+    #[test]
+    fn what_the_helper_could_not_do_fails_the_append_that_needs_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::create(dir.path(), Head::default(), 4 << 10).unwrap();
+        // In the way of the next segment.
+        fs::create_dir(dir.path().join(SPARE)).unwrap();
+        assert!(matches!(fill(&mut tail, 60, 100), Err(StoreError::Io { .. })));
+        assert!(tail.head.sequence.0 < 60 && sequences(dir.path()).len() as u64 == tail.head.sequence.0);
     }
 }

@@ -1,0 +1,424 @@
+//! Whatever is damaged, nothing that was acknowledged is lost in silence: the journal reads as it was, or it refuses and is
+//! repaired from its other copy.
+//!
+//! Two journals are damaged: one that was closed in order, and one that was copied while it was open, as a killed process
+//! leaves it, with a group at its end that was never acknowledged. Every file of theirs is damaged: the tail's, the marks,
+//! and fjall's, journal and tables.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+
+use journal::codec::Body;
+use journal::envelope::{Answer, Record};
+use journal::repair::{examine, repair};
+use journal::{Append, Entry, Journal, Limits, Opened};
+use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Sequence, Timestamp};
+use tempfile::TempDir;
+
+const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
+const STREAMS: [&str; 2] = ["notes", "others"];
+const SECTOR: usize = 512;
+/// Over both journals.
+const FLIPS: usize = 2_000;
+
+fn limits() -> Limits {
+    // Several segments, of few frames each.
+    Limits { reserve_bytes: 0, segment_bytes: 4 << 10, ..Limits::default() }
+}
+
+fn open(path: &Path) -> Result<Journal, journal::store::StoreError> {
+    let journal = Journal::new(path, limits());
+    journal.open()?;
+    Ok(journal)
+}
+
+fn opened(journal: &Journal, stream: &'static str) -> Opened {
+    let (tell, told) = channel();
+    let then = Box::new(move |opened| tell.send(opened).unwrap());
+    journal.queue(Entry::Open { stream, principal: Principal::internal("test"), time: Timestamp(1), then });
+    told.recv().unwrap().unwrap()
+}
+
+/// Appends, one group each, and waits for each.
+fn work(journal: &Journal, appends: u64) {
+    for stream in STREAMS {
+        let Opened { epoch, version, time } = opened(journal, stream);
+        for more in 0..appends {
+            let (tell, told) = channel();
+            let body = vec![b'a' + u8::try_from(more % 26).unwrap(); usize::try_from(more * 13 % 200).unwrap()];
+            journal.queue(Entry::Append(Box::new(Append {
+                stream,
+                epoch,
+                expected: Position(version.0 + 2 * more),
+                time: Timestamp(time.0 + more),
+                principal: "operator/root".parse().unwrap(),
+                decision: Decision::default(),
+                command_id: CommandId(u128::from(more)),
+                command_digest: Digest::default(),
+                cause: None,
+                answer: Answer::Reply(b"{}".to_vec()),
+                bodies: vec![Body { kind: NOTED, bytes: body }; 2],
+                then: Box::new(move |answer| tell.send(answer).unwrap()),
+            })));
+            told.recv().unwrap().unwrap();
+        }
+    }
+}
+
+/// All that can be read, by both ways that there are.
+#[derive(Debug, PartialEq)]
+struct Content {
+    records: Vec<Vec<u8>>,
+    streams: Vec<Vec<Record>>,
+}
+
+fn content(journal: &Journal) -> Result<Content, journal::store::StoreError> {
+    let all = usize::MAX;
+    let stream = |name| journal.read_stream(name, Position(1), Position(u64::MAX >> 1), all);
+    Ok(Content {
+        records: journal.raw(Sequence(1), all)?,
+        streams: STREAMS.into_iter().map(stream).collect::<Result<_, _>>()?,
+    })
+}
+
+fn content_of(path: &Path) -> Content {
+    let journal = open(path).unwrap();
+    let content = content(&journal).unwrap();
+    journal.close();
+    content
+}
+
+/// The files of a directory, without the zeros at their ends.
+#[derive(Clone)]
+struct Image(BTreeMap<PathBuf, (u64, Vec<u8>)>);
+
+impl Image {
+    fn of(directory: &Path) -> Self {
+        let (mut files, mut left) = (BTreeMap::new(), vec![directory.to_owned()]);
+        while let Some(folder) = left.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    left.push(path);
+                    continue;
+                }
+                let length = path.metadata().unwrap().len();
+                let mut bytes = Vec::new();
+                // fjall's journal is 64 MiB of nothing, and a little at its beginning.
+                File::open(&path).unwrap().take(1 << 20).read_to_end(&mut bytes).unwrap();
+                let content = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                assert!(content < 1 << 19, "a sample is small");
+                bytes.truncate(content);
+                files.insert(path.strip_prefix(directory).unwrap().to_owned(), (length, bytes));
+            }
+        }
+        Self(files)
+    }
+
+    fn put(&self, directory: &Path) {
+        for (name, (length, bytes)) in &self.0 {
+            let path = directory.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = File::create(path).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            file.set_len(*length).unwrap();
+        }
+    }
+}
+
+struct Sample {
+    name: &'static str,
+    image: Image,
+    acknowledged: Content,
+}
+
+/// Made once; the processes that damage them are told where they lie.
+fn samples() -> [Sample; 2] {
+    if let Ok(place) = std::env::var("DAMAGE_SAMPLES") {
+        let image = |name| Image::of(&Path::new(&place).join(name));
+        return ["orderly", "killed"].map(|name| Sample::of(name, image(name)));
+    }
+    let home = home();
+    let path = home.path().join("journal");
+    let journal = open(&path).unwrap();
+    work(&journal, 12);
+    journal.close();
+    {
+        // What fjall does by itself when it has taken 64 MiB.
+        let database = fjall::Database::builder(path.join("store")).open().unwrap();
+        for name in ["records", "streams"] {
+            let keyspace = database.keyspace(name, fjall::KeyspaceCreateOptions::default).unwrap();
+            keyspace.rotate_memtable_and_wait().unwrap();
+        }
+    }
+    let journal = open(&path).unwrap();
+    work(&journal, 12);
+    let mut killed = Image::of(&path);
+    let acknowledged = content(&journal).unwrap();
+    journal.close();
+    // Half a group at the end of the tail.
+    let (_, (_, last)) =
+        killed.0.iter_mut().rfind(|(name, _)| name.extension().is_some_and(|seg| seg == "seg")).unwrap();
+    let end = last.len().next_multiple_of(8);
+    last.resize(end, 0);
+    last.extend_from_slice(b"sopG");
+    last.extend_from_slice(&[7; 100]);
+    let orderly = Image::of(&path);
+    assert!(orderly.0.contains_key(Path::new("clean")) && !killed.0.contains_key(Path::new("clean")));
+    assert!(4 < orderly.0.keys().filter(|name| name.starts_with("tail")).count());
+    assert!(orderly.0.keys().any(|name| name.to_string_lossy().contains("tables/")), "{:?}", orderly.0.keys());
+    let samples = [Sample::of("orderly", orderly), Sample::of("killed", killed)];
+    assert!(samples.iter().all(|sample| sample.acknowledged == acknowledged));
+    samples
+}
+
+impl Sample {
+    fn of(name: &'static str, image: Image) -> Self {
+        let home = home();
+        image.put(home.path());
+        Self { name, acknowledged: content_of(home.path()), image }
+    }
+}
+
+/// In memory where there is such a place: thousands of journals are made, and nothing of theirs is to last.
+fn home() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+}
+
+/// What a damaged journal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Came {
+    /// It reads as it was.
+    Identical,
+    /// It did not open.
+    Refused,
+    /// It opened, and something of it could not be read.
+    Unreadable,
+}
+
+/// Opens a damaged journal and reads it; what refuses is repaired.
+fn tried(sample: &Sample, path: &Path, row: &str) -> Came {
+    let came = match open(path) {
+        Err(error) => {
+            assert!(["journal.damaged", "journal.io"].contains(&error.code()), "{row}: {error}");
+            Came::Refused
+        }
+        Ok(journal) => {
+            let came = match content(&journal) {
+                Ok(content) => {
+                    assert!(content == sample.acknowledged, "{row}: something else is read, and nothing is said");
+                    Came::Identical
+                }
+                Err(error) => {
+                    assert_eq!(error.code(), "journal.damaged", "{row}: {error}");
+                    Came::Unreadable
+                }
+            };
+            journal.close();
+            came
+        }
+    };
+    if came != Came::Identical {
+        let repaired = repair(path, None, "before", false).unwrap_or_else(|error| panic!("{row}: {error}"));
+        // fjall may have mended itself when it was first asked.
+        assert!(repaired.findings.is_empty() || repaired.aside.is_some_and(|aside| aside.is_dir()), "{row}");
+        assert!(content_of(path) == sample.acknowledged, "{row}: repaired, and something else");
+    }
+    came
+}
+
+/// One damage: which sample, what is done to it, and what it is then.
+type Row = (usize, String, Image);
+
+/// Tries every row, on all processors, each of which has a process for it: reading what is damaged may end it, by a panic
+/// in a destructor or for want of memory. Then the row is tried again as it was left, as a supervisor would start again.
+fn all(test: &str, samples: &[Sample], rows: &[Row]) {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<usize>().unwrap());
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    if let (Some(from), Some(again)) = (number("DAMAGE_FROM"), number("DAMAGE_AGAIN")) {
+        let home = PathBuf::from(std::env::var("DAMAGE_HOME").unwrap());
+        for (at, (sample, row, image)) in rows.iter().enumerate().skip(from).step_by(workers) {
+            let path = home.join("journal");
+            if at != from || again == 0 {
+                let _ = fs::remove_dir_all(&home);
+                image.put(&path);
+            }
+            println!("DAMAGE {at}");
+            println!("DAMAGE {at} {} {:?}", samples[*sample].name, tried(&samples[*sample], &path, row));
+        }
+        return;
+    }
+    let (home, counts, deaths) = (home(), Mutex::new(BTreeMap::new()), AtomicUsize::new(0));
+    let place = home.path().join("samples");
+    for Sample { name, image, .. } in samples {
+        image.put(&place.join(name));
+    }
+    let work = |worker: usize| {
+        let (mut from, mut again) = (worker, 0);
+        loop {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", test, "--nocapture"]).env("DAMAGE_HOME", home.path().join(worker.to_string()));
+            command
+                .env("DAMAGE_SAMPLES", &place)
+                .env("DAMAGE_FROM", from.to_string())
+                .env("DAMAGE_AGAIN", again.to_string());
+            let done = command.output().unwrap();
+            let said = String::from_utf8_lossy(&done.stdout);
+            let mut last = from;
+            for line in said.lines().filter_map(|line| line.split_once("DAMAGE ").map(|(_, line)| line)) {
+                let (at, came) = line.split_once(' ').unwrap_or((line, ""));
+                last = at.parse().unwrap();
+                if !came.is_empty() {
+                    *counts.lock().unwrap().entry(came.to_owned()).or_insert(0) += 1;
+                }
+            }
+            if done.status.success() {
+                return;
+            }
+            let errors = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.code().is_none(), "{errors}");
+            deaths.fetch_add(1, Ordering::Relaxed);
+            again = if last == from { again + 1 } else { 1 };
+            assert!(again < 8, "{} ends the process whatever is done: {errors}", rows[last].1);
+            from = last;
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+    let (counts, deaths) = (counts.into_inner().unwrap(), deaths.into_inner());
+    println!("{} rows, {deaths} processes ended: {counts:?}", rows.len());
+    assert_eq!(counts.values().sum::<usize>(), rows.len());
+    assert!(counts.contains_key("orderly Identical") && counts.contains_key("killed Refused"));
+}
+
+#[test]
+fn every_sector_that_is_lost_is_noticed_or_made_good() {
+    let samples = samples();
+    let mut rows = Vec::new();
+    for (number, Sample { image, .. }) in samples.iter().enumerate() {
+        for (name, (_, bytes)) in &image.0 {
+            for (sector, content) in bytes.chunks(SECTOR).enumerate() {
+                if content.iter().any(|byte| *byte != 0) {
+                    let mut damaged = image.clone();
+                    let (_, bytes) = damaged.0.get_mut(name).unwrap();
+                    bytes[sector * SECTOR..][..content.len()].fill(0);
+                    rows.push((number, format!("{} sector {sector}", name.display()), damaged));
+                }
+            }
+        }
+    }
+    assert!(100 < rows.len());
+    all("every_sector_that_is_lost_is_noticed_or_made_good", &samples, &rows);
+}
+
+#[test]
+fn every_bit_that_flips_is_noticed_or_made_good() {
+    let samples = samples();
+    let mut dice = 0x5eed_u64;
+    let mut throw = |below: usize| {
+        // xorshift64*: the same flips in every run.
+        dice ^= dice >> 12;
+        dice ^= dice << 25;
+        dice ^= dice >> 27;
+        usize::try_from(dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below
+    };
+    let mut rows = Vec::new();
+    while rows.len() < FLIPS {
+        let number = throw(samples.len());
+        let mut damaged = samples[number].image.clone();
+        let files = damaged.0.len();
+        let (name, (length, bytes)) = damaged.0.iter_mut().nth(throw(files)).unwrap();
+        let length = usize::try_from(*length).unwrap();
+        if length == 0 {
+            continue;
+        }
+        // Mostly where something is, now and then where nothing is yet.
+        let at = if bytes.is_empty() || throw(20) == 0 {
+            throw(length.min(bytes.len() + 8_192))
+        } else {
+            throw(bytes.len())
+        };
+        let bit = throw(8);
+        bytes.resize(bytes.len().max(at + 1), 0);
+        bytes[at] ^= 1 << bit;
+        let row = format!("{} byte {at} bit {bit}", name.display());
+        rows.push((number, row, damaged));
+    }
+    all("every_bit_that_flips_is_noticed_or_made_good", &samples, &rows);
+}
+
+/// Whole files: what a careless hand does.
+#[test]
+fn every_file_that_is_missing_or_cut_is_noticed_or_made_good() {
+    let samples = samples();
+    let mut rows = Vec::new();
+    for (number, Sample { image, .. }) in samples.iter().enumerate() {
+        for (name, (_, bytes)) in &image.0 {
+            let mut missing = image.clone();
+            missing.0.remove(name);
+            // Without it the directory is not known to be a whole journal: refused, and by another code.
+            if name != Path::new("format") {
+                rows.push((number, format!("{} missing", name.display()), missing));
+            }
+            for length in [0, bytes.len() / 2, bytes.len().saturating_sub(1)] {
+                let mut cut = image.clone();
+                cut.0.insert(name.clone(), (length as u64, bytes[..length].to_vec()));
+                rows.push((number, format!("{} cut to {length}", name.display()), cut));
+            }
+        }
+        for part in ["tail", "store"] {
+            let mut missing = image.clone();
+            missing.0.retain(|name, _| !name.starts_with(part));
+            rows.push((number, format!("{part} missing"), missing));
+        }
+    }
+    all("every_file_that_is_missing_or_cut_is_noticed_or_made_good", &samples, &rows);
+}
+
+#[test]
+fn a_look_says_what_is_wrong_and_changes_nothing() {
+    let [sample, killed] = samples();
+    let home = home();
+    let path = home.path().join("journal");
+    sample.image.put(&path);
+    let whole = examine(&path).unwrap();
+    assert_eq!((whole.findings.as_slice(), whole.orderly, whole.torn), (&[][..], true, false));
+    assert_eq!(whole.head.sequence.0, sample.acknowledged.records.len() as u64);
+    let nothing = repair(&path, None, "now", false).unwrap();
+    assert_eq!((nothing.aside, nothing.findings.len()), (None, 0));
+
+    killed.image.put(&home.path().join("killed"));
+    let torn = examine(&home.path().join("killed")).unwrap();
+    assert_eq!((torn.findings.as_slice(), torn.orderly, torn.torn), (&[][..], false, true));
+
+    // A record of the third segment.
+    let (name, (_, bytes)) =
+        sample.image.0.iter().filter(|(name, _)| name.extension().is_some_and(|seg| seg == "seg")).nth(2).unwrap();
+    let mut bytes = bytes.clone();
+    bytes[100] ^= 1;
+    fs::write(path.join(name), &bytes).unwrap();
+    let before = Image::of(&path);
+    let damaged = examine(&path).unwrap();
+    let first: u64 = name.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!(damaged.first_bad(), Some(Sequence(first)), "{:?}", damaged.findings);
+    let rehearsed = repair(&path, None, "now", true).unwrap();
+    assert_eq!((rehearsed.head.sequence, rehearsed.aside), (whole.head.sequence, None));
+    assert!(0 < rehearsed.from_store && 0 < rehearsed.from_tail);
+    assert!(Image::of(&path).0 == before.0, "neither has changed a byte");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "and nothing is left beside it");
+
+    let repaired = repair(&path, None, "now", false).unwrap();
+    assert_eq!(repaired.aside, Some(home.path().join("journal.aside-now")));
+    assert!(Image::of(&home.path().join("journal.aside-now")).0 == before.0, "the damaged one is as it was");
+    assert_eq!(examine(&path).unwrap().findings, []);
+}

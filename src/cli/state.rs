@@ -1,0 +1,146 @@
+//! `sop state`: what lies on the disk, looked at and repaired while no daemon runs.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Subcommand;
+use host::Clock;
+use journal::repair::{self, Examined, Finding, RepairError, Repaired};
+use journal::store::StoreError;
+use serde_json::{Value, json};
+use sop::boot::Places;
+
+use super::call::Globals;
+use super::exit::{Exit, Failure, Run};
+use super::output::{answer, cell, count, fields, plain};
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum State {
+    /// Read the journal's files again, and check all of them against each other (exit code 2: they are damaged)
+    Verify,
+    /// Make a damaged journal whole from what its two copies have, and put the damaged one aside
+    Repair {
+        /// A backup of the same journal, for what both copies have lost
+        #[arg(long, value_name = "DIR")]
+        from_backup: Option<PathBuf>,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+pub fn run(globals: &Globals, command: State) -> Run {
+    let data = globals.load_anyhow()?.store.data;
+    let journal = Places::of(&data).journal;
+    match command {
+        State::Verify => verify(globals, &journal),
+        State::Repair { from_backup, dry_run } => mend(globals, &journal, from_backup.as_deref(), dry_run),
+    }
+}
+
+fn verify(globals: &Globals, journal: &Path) -> Run {
+    let examined = repair::examine(journal).map_err(|error| refused(journal, &error))?;
+    let Examined { findings, head, store, streams, orderly, torn } = &examined;
+    let state = if findings.is_empty() { "whole" } else { "damaged" };
+    let found = json!({
+        "journal": journal,
+        "state": state,
+        "first_bad": examined.first_bad(),
+        "findings": shown(findings),
+        "last": head.sequence,
+        "head": head.link,
+        "streams": streams,
+        "store": store.map(|store| store.sequence),
+        "orderly": orderly,
+        "torn": torn,
+    });
+    answer(globals.output, &found, |found| {
+        let mut lines = vec![
+            ("journal", cell(&found["journal"])),
+            ("state", state.to_owned()),
+            ("records", format!("{} of {}", cell(&found["last"]), count(*streams as u64, "stream"))),
+            ("head", cell(&found["head"])),
+            ("last stop", if *orderly { "in order" } else { "not in order" }.to_owned()),
+        ];
+        if let Some(behind) = store.filter(|store| store.sequence < head.sequence && !orderly) {
+            lines.push(("store", format!("up to {}; the next start brings it up to the tail", behind.sequence)));
+        }
+        if *torn {
+            lines.push(("end", "a group that was never acknowledged; the next start cuts it off".to_owned()));
+        }
+        told(&mut lines, findings);
+        if let Some(first) = examined.first_bad() {
+            lines.push(("first bad", format!("record {first}")));
+        }
+        fields(lines)
+    })?;
+    Ok(if findings.is_empty() { Exit::Ok } else { Exit::Findings })
+}
+
+fn mend(globals: &Globals, journal: &Path, backup: Option<&Path>, dry_run: bool) -> Run {
+    // A name that sorts, and that every file system takes.
+    let now = UNIX_EPOCH + Duration::from_millis(Clock::system().now().0);
+    let now = humantime::format_rfc3339_seconds(now).to_string().replace([':', '-'], "");
+    let repaired = repair::repair(journal, backup, &now, dry_run).map_err(|error| refused(journal, &error))?;
+    let Repaired { findings, head, from_tail, from_store, from_backup, aside } = &repaired;
+    let state = match (findings.is_empty(), aside) {
+        (true, _) => "whole",
+        (false, None) => "damaged",
+        (false, Some(_)) => "repaired",
+    };
+    let found = json!({
+        "journal": journal,
+        "state": state,
+        "findings": shown(findings),
+        "last": head.sequence,
+        "head": head.link,
+        "from_tail": from_tail,
+        "from_store": from_store,
+        "from_backup": from_backup,
+        "aside": aside,
+    });
+    answer(globals.output, &found, |found| {
+        let mut lines = vec![("journal", cell(&found["journal"])), ("state", state.to_owned())];
+        told(&mut lines, findings);
+        let sources = format!("{from_tail} from the tail, {from_store} from the store, {from_backup} from the backup");
+        lines.push(("records", count(head.sequence.0, "record")));
+        match (state, aside) {
+            ("damaged", _) => lines.push(("would be", sources)),
+            (_, Some(aside)) => {
+                lines.push(("copied", sources));
+                lines.push(("put aside", plain(&aside.display().to_string())));
+            }
+            _ => {}
+        }
+        lines.push(("head", cell(&found["head"])));
+        fields(lines)
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn shown(findings: &[Finding]) -> Vec<Value> {
+    findings.iter().map(|Finding { part, at, what }| json!({ "part": part, "at": at, "what": what })).collect()
+}
+
+fn told(lines: &mut Vec<(&'static str, String)>, findings: &[Finding]) {
+    for Finding { part, at, what } in findings {
+        let from = at.map_or_else(String::new, |at| format!("from record {at} on: "));
+        lines.push(("damaged", plain(&format!("{part}: {from}{what}"))));
+    }
+}
+
+fn refused(journal: &Path, error: &RepairError) -> Failure {
+    let remedy = match error {
+        RepairError::Absent { .. } => "name the data directory with --data; `sop backup restore` makes a journal where there is none",
+        RepairError::Lost { .. } => "name a backup that has them with --from-backup; nothing was changed",
+        RepairError::Forked { .. } => "name a backup of this journal; nothing was changed",
+        RepairError::Occupied { .. } => "a repair left it there: move it away, then repair again",
+        RepairError::Backup(_) => "use another backup, or another copy of this one; nothing was changed",
+        RepairError::Store(StoreError::Locked) => "stop the daemon first: what is written to is not looked at",
+        RepairError::Store(StoreError::Format { .. }) => {
+            "make a backup with the release that wrote it, and restore it with this one"
+        }
+        RepairError::Store(_) => "see the reason; nothing was changed",
+    };
+    Failure::new(error.code(), format!("{}: {error}", journal.display()), remedy)
+}
