@@ -9,13 +9,10 @@
 //! The figure is the median over pairs of (ours / peer), the two of a pair back to back and in alternating order, so that
 //! what else the machine does falls on both. `--quick` takes fewer pairs; `--ours 256` runs our side alone, for a profiler.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use host::{Clock, Handle, Limits, Order, View};
 use journal::{Journal, Keeper};
 use kernel::{
@@ -23,20 +20,16 @@ use kernel::{
 };
 use serde::{Deserialize, Serialize};
 use supervisors::{Child, ChildRef, Strategy, Supervisor, Tree};
-use tokio::sync::oneshot;
 
+mod commits;
 mod pairs;
 
+use commits::{CALLERS, FACT_BYTES, Fjall, Side, Syncs, peer, store};
 use pairs::{MEASURED, Run, conditions, load, median, ratio};
 
 /// The daemon's own; the peer gets it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const CALLERS: [usize; 4] = [1, 64, 256, 1_024];
-const FACT_BYTES: usize = 256;
-/// As many as the journal takes into one group.
-const GROUP_MAX: usize = 4_096;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -51,13 +44,14 @@ fn main() {
     println!("durable commands per second of {FACT_BYTES} bytes; ours: governed, peer: fjall batch with SyncData");
     println!("{pairs} interleaved pairs of {MEASURED:?}; {}", conditions());
     println!(
-        "{:>7}  {:>21}  {:>9} {:>9}  {:>15}  {:>15}  {:>12}  {:>10}",
+        "{:>7}  {:>21}  {:>9} {:>9}  {:>15}  {:>15}  {:>12}  {:>12}  {:>10}",
         "callers",
         "ratio (min..max)",
         "ours/s",
         "peer/s",
         "ours p50/p99 ms",
         "peer p50/p99 ms",
+        "sync ms o/p",
         "per sync o/p",
         "cpu µs o/p"
     );
@@ -68,26 +62,12 @@ fn main() {
     println!("after: {}", conditions());
 }
 
-/// One run of one side.
-struct Side {
-    run: Run,
-    per_sync: f64,
-}
-
-impl Side {
-    fn new((run, answered): (Run, u64), syncs: u64) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let per_sync = answered as f64 / syncs as f64;
-        Self { run, per_sync }
-    }
-}
-
 async fn measure(callers: usize, ours_first: bool) -> (Side, Side) {
     if ours_first {
         let ours = ours(callers).await;
-        (ours, peer(callers).await)
+        (ours, peer::<Fjall>(callers).await)
     } else {
-        let peer = peer(callers).await;
+        let peer = peer::<Fjall>(callers).await;
         (ours(callers).await, peer)
     }
 }
@@ -99,24 +79,21 @@ fn row(callers: usize, pairs: &[(Side, Side)]) -> String {
         format!("{:.2}/{:.2}", ms(p50), ms(p99))
     };
     format!(
-        "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>12}  {:>10}",
+        "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>12}  {:>12}  {:>10}",
         ratio(pairs, |side| side.run.per_second),
         median(&|(ours, _)| ours.run.per_second),
         median(&|(_, peer)| peer.run.per_second),
         ms(&|(ours, _)| ours.run.p50, &|(ours, _)| ours.run.p99),
         ms(&|(_, peer)| peer.run.p50, &|(_, peer)| peer.run.p99),
+        ms(&|(ours, _)| ours.sync, &|(_, peer)| peer.sync),
         format!("{:.0}/{:.0}", median(&|(ours, _)| ours.per_sync), median(&|(_, peer)| peer.per_sync)),
         format!("{:.1}/{:.1}", median(&|(ours, _)| ours.run.cpu_micros), median(&|(_, peer)| peer.run.cpu_micros)),
     )
 }
 
-fn store() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the build")
-}
-
 async fn ours(callers: usize) -> Side {
-    let dir = store();
-    let (journal, clock) = (Journal::new(dir.path(), journal::Limits::default()), Clock::system());
+    let (dir, syncs, clock) = (store(), Syncs::default(), Clock::system());
+    let journal = Journal::with_log(dir.path(), journal::Limits::default(), syncs.of_the_journal());
     let view = Arc::new(Newest::default());
     let limits = Limits { outcomes: 10_000_000, ..Limits::default() };
     let notes = Handle::<Notes>::new(&journal, &clock, limits, Some(view));
@@ -143,54 +120,12 @@ async fn ours(callers: usize) -> Side {
         }
     };
     let loaded = load(callers, ask).await;
-    let side = Side::new(loaded, journal.figures().groups.load(Ordering::Relaxed));
     tree.shutdown(Duration::from_mins(1)).await;
-    side
+    syncs.side(loaded)
 }
 
 fn text() -> String {
     "n".repeat(FACT_BYTES)
-}
-
-/// A record for the peer, and whom to tell.
-type Job = (Vec<u8>, oneshot::Sender<()>);
-
-async fn peer(callers: usize) -> Side {
-    let dir = store();
-    let (queue, jobs): (Sender<Job>, Receiver<Job>) = channel();
-    let groups = Arc::new(AtomicU64::new(0));
-    let (path, counted) = (dir.path().to_owned(), groups.clone());
-    #[expect(clippy::disallowed_methods, reason = "the peer's committer waits for the disk, as ours does")]
-    let committer = std::thread::spawn(move || commit(&path, &jobs, &counted));
-    let ask = move || {
-        let (tell, told) = oneshot::channel();
-        queue.send((text().into_bytes(), tell)).expect("the committer runs");
-        async move { told.await.expect("an acknowledgement") }
-    };
-    let loaded = load(callers, ask).await;
-    committer.join().expect("the committer ends with its queue");
-    Side::new(loaded, groups.load(Ordering::Relaxed))
-}
-
-fn commit(path: &Path, jobs: &Receiver<Job>, groups: &AtomicU64) {
-    let database = Database::builder(path).open().expect("a store");
-    let keyspace = database.keyspace("records", KeyspaceCreateOptions::default).expect("a keyspace");
-    let mut key = 0_u64;
-    while let Ok(first) = jobs.recv() {
-        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
-        let mut told = Vec::new();
-        for (value, tell) in std::iter::once(first).chain(jobs.try_iter().take(GROUP_MAX - 1)) {
-            key += 1;
-            batch.insert(&keyspace, key.to_be_bytes(), value);
-            told.push(tell);
-        }
-        batch.commit().expect("a commit");
-        groups.fetch_add(1, Ordering::Relaxed);
-        for tell in told {
-            // A caller may have gone home at the end of the run.
-            let _ = tell.send(());
-        }
-    }
 }
 
 /// The smallest machine that keeps facts.

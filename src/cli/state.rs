@@ -131,7 +131,9 @@ fn told(lines: &mut Vec<(&'static str, String)>, findings: &[Finding]) {
 
 fn refused(journal: &Path, error: &RepairError) -> Failure {
     let remedy = match error {
-        RepairError::Absent { .. } => "name the data directory with --data; `sop backup restore` makes a journal where there is none",
+        RepairError::Absent { .. } => {
+            "name the data directory with --data; `sop backup restore` makes a journal where there is none"
+        }
         RepairError::Lost { .. } => "name a backup that has them with --from-backup; nothing was changed",
         RepairError::Forked { .. } => "name a backup of this journal; nothing was changed",
         RepairError::Occupied { .. } => "a repair left it there: move it away, then repair again",

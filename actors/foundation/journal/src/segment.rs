@@ -357,7 +357,9 @@ mod tests {
             ("the last is missing", vec![&first, &second], (2, Rest::Empty)),
         ] {
             let mut other = bytes[header.clone()].to_vec();
-            order.into_iter().for_each(|frame| other.extend_from_slice(&bytes[frame.clone()]));
+            for frame in order {
+                other.extend_from_slice(&bytes[frame.clone()]);
+            }
             assert_eq!(outcome(&other, row), Ok(expected), "{row}");
         }
         let found: Vec<_> = frames(&bytes[ends[1]..], 0).map(|frame| frame.before.sequence.0).collect();

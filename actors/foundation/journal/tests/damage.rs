@@ -293,7 +293,9 @@ fn all(test: &str, samples: &[Sample], rows: &[Row]) {
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
     });
     let (counts, deaths) = (counts.into_inner().unwrap(), deaths.into_inner());
     println!("{} rows, {deaths} processes ended: {counts:?}", rows.len());
