@@ -69,10 +69,12 @@ impl BootError {
                 "journal.locked" | "http.socket_in_use" => {
                     "another daemon runs: use it, stop it, or choose another --data and --socket".into()
                 }
-                "journal.format" => "start the release that wrote this store".into(),
+                "journal.format" => "make a backup with the release that wrote it, and restore it with this one".into(),
                 "journal.half_restored" => "remove what is left of it, and restore into an empty directory".into(),
                 "journal.damaged" => {
-                    "restore a backup into an empty directory with `sop backup restore`; nothing was changed".into()
+                    "nothing was changed: `sop state verify` names what is damaged, and `sop state repair` makes \
+                                      it whole from its other copy"
+                        .into()
                 }
                 "http.port_in_use" => "stop that program, or choose another port with http.listen".into(),
                 "http.address" => "choose an address of this machine with http.listen".into(),

@@ -28,10 +28,11 @@ const WITHIN_A_LAYER: [(&str, &str); 2] = [("kit", "sop"), ("library", "sop")];
 const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
 
 /// Where something may be started: supervision itself, and the few places whose owner ends what it starts.
-const SPAWNERS: [(&str, &str); 10] = [
+const SPAWNERS: [(&str, &str); 11] = [
     ("supervisors/src/", "supervision starts actors"),
     ("actors/host/src/owned.rs", "a task owned by an actor's state"),
     ("actors/foundation/journal/src/lib.rs", "the committer's thread, joined at close"),
+    ("actors/foundation/journal/src/tail.rs", "zeros are written ahead; joined with the tail"),
     ("actors/foundation/journal/src/keeper.rs", "opening blocks; awaited by the start"),
     ("actors/workers/src/scanner.rs", "a walk blocks; a flag ends it with its actor"),
     ("actors/workers/src/backup.rs", "writing a backup blocks; a flag ends it with its actor"),

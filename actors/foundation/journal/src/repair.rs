@@ -389,6 +389,9 @@ fn sparse(from: &File, to: &File) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Of the three copies: the tail, the store, the backup.
+const TAIL_COPY: usize = 0;
+
 /// All copies of the records that there are.
 struct Copies {
     tail: FromTail,
@@ -426,7 +429,8 @@ impl Copies {
                 continue;
             }
             let own = Head { sequence: record.sequence, link: link(&bytes) };
-            let mut confirmed = self.heads.contains(&own);
+            // A frame of the tail confirms its own records: it ends with the link after them.
+            let mut confirmed = from == TAIL_COPY || self.heads.contains(&own);
             for from in 0..3 {
                 let follows = |next: Vec<u8>| Record::decode(&next).is_ok_and(|next| next.previous == own.link);
                 confirmed = confirmed || self.read(from, after)?.is_some_and(follows);
@@ -440,7 +444,7 @@ impl Copies {
 
     fn read(&mut self, from: usize, at: u64) -> Result<Option<Vec<u8>>, RepairError> {
         match from {
-            0 => self.tail.read(at),
+            TAIL_COPY => self.tail.read(at),
             1 => Ok(self.store.as_mut().and_then(|store| store.read(at))),
             _ => Ok(self.backup.as_mut().and_then(|store| store.read(at))),
         }

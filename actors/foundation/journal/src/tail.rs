@@ -360,7 +360,7 @@ impl Ahead {
         if self.asked < self.segment_bytes && self.asked < at + pace {
             self.extend((self.asked + self.more()).min(self.segment_bytes));
         }
-        if self.segment_bytes / 2 < at {
+        if self.segment_bytes / 4 < at {
             self.ask_for_a_spare();
         }
     }
@@ -378,7 +378,8 @@ impl Ahead {
     fn ask_for_a_spare(&mut self) {
         if !self.spare_asked {
             self.spare_asked = true;
-            let length = (self.segment_bytes / 2).clamp(HEADER_BYTES as u64, 2 * CHUNK_LAST);
+            // All of it: zeros written to the segment in use, as a small store's are, make the committer's syncs wait.
+            let length = self.segment_bytes.max(HEADER_BYTES as u64);
             self.ask(Job::Spare { path: self.directory.join(SPARE), length });
         }
     }

@@ -15,9 +15,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
+use journal::archive::{About, write};
 use journal::codec::Body;
 use journal::envelope::{Answer, Record};
-use journal::repair::{examine, repair};
+use journal::repair::{RepairError, examine, repair};
+use journal::store::StoreError;
 use journal::{Append, Entry, Journal, Limits, Opened};
 use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Sequence, Timestamp};
 use tempfile::TempDir;
@@ -33,7 +35,7 @@ fn limits() -> Limits {
     Limits { reserve_bytes: 0, segment_bytes: 4 << 10, ..Limits::default() }
 }
 
-fn open(path: &Path) -> Result<Journal, journal::store::StoreError> {
+fn open(path: &Path) -> Result<Journal, StoreError> {
     let journal = Journal::new(path, limits());
     journal.open()?;
     Ok(journal)
@@ -79,7 +81,7 @@ struct Content {
     streams: Vec<Vec<Record>>,
 }
 
-fn content(journal: &Journal) -> Result<Content, journal::store::StoreError> {
+fn content(journal: &Journal) -> Result<Content, StoreError> {
     let all = usize::MAX;
     let stream = |name| journal.read_stream(name, Position(1), Position(u64::MAX >> 1), all);
     Ok(Content {
@@ -423,4 +425,129 @@ fn a_look_says_what_is_wrong_and_changes_nothing() {
     assert_eq!(repaired.aside, Some(home.path().join("journal.aside-now")));
     assert!(Image::of(&home.path().join("journal.aside-now")).0 == before.0, "the damaged one is as it was");
     assert_eq!(examine(&path).unwrap().findings, []);
+}
+
+fn copied(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    Image::of(from).put(to);
+}
+
+/// A journal with 50 records, as `early` left it at its 26th while it was open, and as it was left at last.
+fn two_states(home: &Path) -> (PathBuf, PathBuf, Content) {
+    let (path, early) = (home.join("journal"), home.join("early"));
+    let journal = open(&path).unwrap();
+    work(&journal, 6);
+    copied(&path, &early);
+    work(&journal, 6);
+    let acknowledged = content(&journal).unwrap();
+    journal.close();
+    (path, early, acknowledged)
+}
+
+#[test]
+fn a_store_that_is_behind_or_gone_is_made_good_at_the_start() {
+    let home = home();
+    let (path, early, acknowledged) = two_states(home.path());
+    for (row, store) in [("behind", Some(early.join("store"))), ("gone", None)] {
+        for clean in [true, false] {
+            let other = home.path().join("other");
+            copied(&path, &other);
+            fs::remove_dir_all(other.join("store")).unwrap();
+            if let Some(store) = &store {
+                copied(store, &other.join("store"));
+            }
+            if !clean {
+                fs::remove_file(other.join("clean")).unwrap();
+            }
+            assert!(content_of(&other) == acknowledged, "{row}, clean: {clean}");
+            let journal = open(&other).unwrap();
+            work(&journal, 1);
+            assert_eq!(journal.verify(Sequence(1)).unwrap().broken, None);
+            journal.close();
+            assert_eq!(
+                examine(&other).unwrap().findings,
+                [],
+                "{row}, clean: {clean}: it goes on as if nothing had been"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_tail_that_is_behind_is_refused_by_the_store_and_by_the_mark() {
+    let home = home();
+    let (path, early, acknowledged) = two_states(home.path());
+    for (row, mark, store) in [("by both", true, true), ("by the store", false, true), ("by the mark", true, false)] {
+        let other = home.path().join("other");
+        copied(&path, &other);
+        fs::remove_dir_all(other.join("tail")).unwrap();
+        copied(&early.join("tail"), &other.join("tail"));
+        if !mark {
+            fs::remove_file(other.join("clean")).unwrap();
+        }
+        if !store {
+            copied(&early.join("store"), &other.join("store"));
+        }
+        let before = Image::of(&other.join("tail"));
+        let Err(StoreError::DamagedFrom { at, .. }) = open(&other) else { panic!("{row}: it opens") };
+        assert_eq!(at, Sequence(27), "{row}");
+        assert!(Image::of(&other.join("tail")).0 == before.0, "{row}: nothing of the tail is changed");
+        match repair(&other, None, "before", false) {
+            Ok(_) => assert!(store && content_of(&other) == acknowledged, "{row}"),
+            Err(error) => assert_eq!((store, error.code()), (false, "journal.lost"), "{row}: {error}"),
+        }
+        let _ = fs::remove_dir_all(home.path().join("other.aside-before"));
+    }
+}
+
+#[test]
+fn what_both_copies_have_lost_comes_from_a_backup_of_the_same_journal() {
+    let home = home();
+    let (path, _, acknowledged) = two_states(home.path());
+    let about = About { sop: "test".into(), created_at: "2026-11-20T12:00:00Z".into() };
+    let journal = open(&path).unwrap();
+    let backup = home.path().join("backup");
+    write(&journal, journal.head().unwrap(), &backup, &about, || Ok(())).unwrap();
+    journal.close();
+    let stranger = open(&home.path().join("stranger")).unwrap();
+    work(&stranger, 3);
+    let strange = home.path().join("strange");
+    write(&stranger, stranger.head().unwrap(), &strange, &about, || Ok(())).unwrap();
+    stranger.close();
+
+    // The fifth record, in both.
+    let body = |bytes: &mut Vec<u8>| {
+        let record = &acknowledged.records[4];
+        let at = bytes.windows(record.len()).position(|window| window == record).unwrap();
+        bytes[at + record.len() / 2] ^= 1;
+    };
+    for name in ["tail/00000000000000000001.seg", "store/0.jnl"] {
+        let mut bytes = fs::read(path.join(name)).unwrap();
+        body(&mut bytes);
+        fs::write(path.join(name), bytes).unwrap();
+    }
+    assert!(matches!(open(&path), Err(StoreError::DamagedFrom { at: Sequence(4), .. })));
+    let before = Image::of(&path);
+    let lost = repair(&path, None, "before", false).unwrap_err();
+    assert!(matches!(lost, RepairError::Lost { from: Sequence(4), to: Sequence(52) }), "{lost}");
+    let forked = repair(&path, Some(&strange), "before", false).unwrap_err();
+    assert!(matches!(forked, RepairError::Forked { at: Sequence(2..) }), "{forked}");
+    assert!(Image::of(&path).0 == before.0, "a repair that is refused changes nothing");
+    let repaired = repair(&path, Some(&backup), "before", false).unwrap();
+    assert!(0 < repaired.from_backup && 0 < repaired.from_tail, "{repaired:?}");
+    assert!(content_of(&path) == acknowledged);
+}
+
+#[test]
+fn another_format_is_refused_and_no_journal_is_not_repaired() {
+    let home = home();
+    let old = home.path().join("old");
+    drop(fjall::Database::builder(&old).open().unwrap());
+    assert!(matches!(open(&old), Err(StoreError::Format { found: 1 })));
+    assert_eq!(repair(&old, None, "before", false).unwrap_err().code(), "journal.format");
+    let none = home.path().join("none");
+    assert_eq!(examine(&none).unwrap_err().code(), "journal.absent");
+    let journal = open(&none).unwrap();
+    assert_eq!(examine(&none).unwrap_err().code(), "journal.locked");
+    journal.close();
 }
