@@ -257,12 +257,14 @@ impl Bench {
             } else {
                 noted.map(|noted| (reached.link, noted))
             };
-            if noted.is_some_and(|(store, tail)| store != tail) {
-                let at = head.sequence.min(reached.sequence);
+            let at = head.sequence.min(reached.sequence);
+            if 0 < at.0 && noted.is_some_and(|(store, tail)| store != tail) {
                 findings.push(damaged(at, "up to here it is not what the tail is".to_owned()));
             }
         }
         let store_head = store.as_ref().map(|(head, _)| *head);
+        // With anything else wrong, nobody can say that it was never acknowledged.
+        let torn = torn && findings.is_empty();
         Ok((Examined { findings, head, store: store_head, streams, orderly, torn }, store))
     }
 
