@@ -25,7 +25,7 @@ mod commits;
 mod pairs;
 
 use commits::{CALLERS, FACT_BYTES, Fjall, Side, Syncs, peer, store};
-use pairs::{MEASURED, Run, conditions, load, median, ratio};
+use pairs::{MEASURED, conditions, load, median, ratio};
 
 /// The daemon's own; the peer gets it too.
 #[global_allocator]

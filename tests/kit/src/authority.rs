@@ -11,7 +11,7 @@ use config::{Config, Sources};
 use door::Secret;
 use gaps::Gaps;
 use governance::Governance;
-use health::Health;
+use health::{Health, Phase};
 use host::Clock;
 use http::{Api, Call, HttpActor, Refused, Source};
 use journal::WrapLog;
@@ -83,14 +83,15 @@ impl Authority {
         self.parts.journal.read(Sequence(1), usize::MAX).expect("the journal is open")
     }
 
-    /// Judges once the routes and the scanner have nothing left to do, or nothing happens any more.
+    /// Judges once the routes and the scanner have nothing left to do and the start is on record, or nothing happens any
+    /// more.
     pub async fn settled(&self, ledgers: &[Ledger]) -> (Vec<Record>, Judgement) {
         let mut durable = self.parts.journal.durable();
         loop {
             durable.borrow_and_update();
             let records = self.records();
             let judgement = judge(&records, ledgers);
-            if judgement.complaints.is_empty() {
+            if judgement.complaints.is_empty() && replay::<Health>(&records).phase() != Phase::Startup {
                 return (records, judgement);
             }
             match tokio::time::timeout(IDLE, durable.changed()).await {
