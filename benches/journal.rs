@@ -131,7 +131,9 @@ async fn ours(callers: usize) -> Side {
             version.0 += 1;
             asked.queue(Entry::Append(append));
         }
-        async move { drop(told.await.expect("an answer").expect("an acknowledgement")) }
+        async move {
+            told.await.expect("an answer").expect("an acknowledgement");
+        }
     };
     let loaded = load(callers, ask).await;
     journal.close();
