@@ -91,6 +91,9 @@ async fn what_keeps_it_from_opening_has_a_code() {
     let damaged = error(Actor::spawn(None, Keeper, journal.clone()).await.unwrap_err());
     assert!(damaged.to_string().starts_with("journal.damaged: "), "{damaged}");
     std::fs::write(dir.path().join("format"), "sop journal 3\n").unwrap();
+    let contradicted = error(Actor::spawn(None, Keeper, journal.clone()).await.unwrap_err());
+    assert!(contradicted.to_string().starts_with("journal.damaged: "), "{contradicted}: the tail is of this format");
+    std::fs::remove_dir_all(dir.path().join("tail")).unwrap();
     let newer = error(Actor::spawn(None, Keeper, journal).await.unwrap_err());
     assert!(newer.to_string().starts_with("journal.format: "), "{newer}");
 }
