@@ -3,6 +3,7 @@
 mod backups;
 mod config;
 mod crew;
+mod damage;
 mod disk;
 mod health;
 mod input;

@@ -328,7 +328,7 @@ fn create(path: &Path, segment_bytes: u64) -> Result<(), StoreError> {
     let making = path.with_extension("making");
     fs::create_dir_all(&making)?;
     // Held until the file is closed: two who make the same journal would take it away from each other.
-    let lock = File::open(&making)?;
+    let lock = File::open(&making).map_err(|_| StoreError::Locked)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Locked)?;
     if is_there(path)? {
         return Ok(());
