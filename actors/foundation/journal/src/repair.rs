@@ -116,7 +116,7 @@ impl From<std::io::Error> for RepairError {
 /// # Errors
 /// [`RepairError`] if it cannot be looked at, as while it is open. Damage is an answer, not an error.
 pub fn examine(path: &Path) -> Result<Examined, RepairError> {
-    Ok(Bench::take(path)?.examine()?.0)
+    Ok(Looking::at(path)?.examine()?.0)
 }
 
 /// Makes the journal in `path` whole from what its tail, its store and `backup` have, and puts the damaged one beside it,
@@ -125,8 +125,8 @@ pub fn examine(path: &Path) -> Result<Examined, RepairError> {
 /// # Errors
 /// [`RepairError`]; then nothing was changed.
 pub fn repair(path: &Path, backup: Option<&Path>, aside: &str, rehearsal: bool) -> Result<Repaired, RepairError> {
-    let bench = Bench::take(path)?;
-    let (examined, store) = bench.examine()?;
+    let looking = Looking::at(path)?;
+    let (examined, store) = looking.examine()?;
     let mut repaired = Repaired {
         findings: examined.findings,
         head: examined.head,
@@ -144,11 +144,11 @@ pub fn repair(path: &Path, backup: Option<&Path>, aside: &str, rehearsal: bool) 
     }
     let mut copies = Copies::new(path, store.map(|(_, store)| store))?;
     if let Some(place) = backup {
-        let restored = bench.scratch.join("backup");
+        let restored = looking.scratch.join("backup");
         copies.heads.push(archive::restore(place, &restored)?.head);
         copies.backup = Some(FromStore::new(Store::open(&restored.join(STORE))?));
     }
-    let whole = bench.scratch.join("whole");
+    let whole = looking.scratch.join("whole");
     let mut making = if rehearsal { None } else { Some(Making::begin(&whole, tail::SEGMENT_BYTES)?) };
     let mut came = [0; 3];
     let mut head = Head::default();
@@ -183,22 +183,22 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// A journal that nobody else has open, and a place beside it to work at, which is gone afterwards.
-struct Bench {
+struct Looking {
     path: PathBuf,
     scratch: PathBuf,
     format: Option<Finding>,
     _held: Held,
 }
 
-impl Drop for Bench {
+impl Drop for Looking {
     fn drop(&mut self) {
         // What is left of it is removed by the next look, too.
         let _ = disk::remove(&self.scratch);
     }
 }
 
-impl Bench {
-    fn take(path: &Path) -> Result<Self, RepairError> {
+impl Looking {
+    fn at(path: &Path) -> Result<Self, RepairError> {
         if !path.join(TAIL).try_exists()? && !path.join(STORE).try_exists()? {
             return Err(match disk::check_format(path) {
                 Err(error @ StoreError::Format { found: 1.. }) => error.into(),
@@ -361,8 +361,10 @@ fn copied(from: &Path, to: &Path) -> Result<(), StoreError> {
         let target = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
             copied(&path, &target)?;
-        } else if from.file_name().is_some_and(|name| name == "tables") && fs::hard_link(&path, &target).is_ok() {
-        } else {
+            continue;
+        }
+        let table = from.file_name().is_some_and(|name| name == "tables");
+        if !(table && fs::hard_link(&path, &target).is_ok()) {
             sparse(&File::open(&path)?, &File::create(&target)?)?;
         }
     }
