@@ -40,7 +40,7 @@ fn main() {
         let callers = callers.parse().expect("--ours takes a number of callers");
         for _ in 0..5 {
             let side = runtime.block_on(ours(callers));
-            println!("{:.0}/s, sync {:?}, cpu {:.1} µs", side.run.per_second, side.sync, side.run.cpu_micros);
+            println!("{:.0}/s, p99 {:?}, sync {:?}", side.run.per_second, side.run.p99, side.sync);
         }
         return;
     }
