@@ -4,10 +4,8 @@
 //! is while writes go on. A backup is a directory:
 //!
 //! ```text
-//! entries/000000000000.bin   256 entries each, the last file perhaps fewer, as C2SP tlog-tiles has them:
-//!                            an entry is a length u16 BE and so many bytes, which are the record as the journal has it
-//! blobs/<blake3>             a record over 65,535 bytes; its entry is a marker of 33 bytes: 0x42 and the blake3 of the
-//!                            record (a record itself begins with 0x53)
+//! entries/000000000000.bin   256 entries each, the last file perhaps fewer ([`crate::bundle`])
+//! blobs/<blake3>             a record over 65,535 bytes
 //! manifest.json              format, versions, first and last sequence, count, head, and each file with its blake3
 //! manifest.blake3            the blake3 of manifest.json, as b3sum writes and checks it
 //! ```
@@ -28,16 +26,13 @@ use kernel::{Digest, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::Journal;
+use crate::bundle::{self, ENTRIES, Entry, blob_name};
 use crate::disk::{Import, RESTORING};
 use crate::envelope::{Record, link};
 use crate::store::{Head, StoreError};
 use crate::verify::Chain;
 
 const FORMAT: u32 = 1;
-/// Entries of one file, as tlog-tiles has it.
-const BUNDLE: usize = 256;
-/// First byte of an entry that names a blob.
-const BLOB: u8 = 0x42;
 const MANIFEST: &str = "manifest.json";
 const SEAL: &str = "manifest.blake3";
 /// A manifest names a file for 256 records: this one would be of hundreds of millions.
@@ -186,7 +181,7 @@ impl<'a> Writing<'a> {
         while next <= head.sequence.0 {
             go_on().map_err(|why| ArchiveError::Stopped { why })?;
             let left = usize::try_from(head.sequence.0 - next + 1).unwrap_or(usize::MAX);
-            let records = journal.raw(Sequence(next), BUNDLE.min(left))?;
+            let records = journal.raw(Sequence(next), ENTRIES.min(left))?;
             if records.is_empty() {
                 return Err(StoreError::Damaged { what: format!("record {next} is missing") }.into());
             }
@@ -210,18 +205,13 @@ impl<'a> Writing<'a> {
     }
 
     fn entry(&mut self, record: &[u8], bundle: &mut Vec<u8>) -> Result<(), ArchiveError> {
-        if let Ok(length) = u16::try_from(record.len()) {
-            bundle.extend_from_slice(&length.to_be_bytes());
-            bundle.extend_from_slice(record);
-            return Ok(());
+        let entry = Entry::of(record);
+        if let Entry::Blob { digest, .. } = entry {
+            let listed = self.file(&blob_name(digest), record)?;
+            // No two records are the same: each carries its sequence.
+            self.blobs.push(listed);
         }
-        let digest = link(record);
-        let listed = self.file(&blob_name(digest), record)?;
-        // No two records are the same: each carries its sequence.
-        self.blobs.push(listed);
-        bundle.extend_from_slice(&33_u16.to_be_bytes());
-        bundle.push(BLOB);
-        bundle.extend_from_slice(&digest.0);
+        entry.put(bundle);
         Ok(())
     }
 
@@ -298,7 +288,7 @@ fn walk(
     let (manifest, digest) = manifest(place)?;
     let mut chain = Chain::from(Sequence(1));
     let mut blobs = BTreeSet::new();
-    let bundles = usize::try_from(manifest.count.div_ceil(BUNDLE as u64)).unwrap_or(usize::MAX);
+    let bundles = usize::try_from(manifest.count.div_ceil(ENTRIES as u64)).unwrap_or(usize::MAX);
     let mut next = 1_u64;
     for number in 0..bundles {
         go_on().map_err(|why| ArchiveError::Stopped { why })?;
@@ -306,20 +296,20 @@ fn walk(
         let listed = manifest.files.get(number).filter(|listed| listed.name == name);
         let listed = listed.ok_or_else(|| broken(MANIFEST, format!("it does not list {name}")))?;
         let bundle = contents(place, listed)?;
-        let wanted = (manifest.count - (next - 1)).min(BUNDLE as u64);
+        let wanted = (manifest.count - (next - 1)).min(ENTRIES as u64);
         let mut rest = &bundle[..];
         for _ in 0..wanted {
             let cut = || broken(&name, format!("it ends within record {next}"));
-            let (length, after) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
-            let (entry, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or_else(cut)?;
-            rest = after;
+            let entry = bundle::take(&mut rest).ok_or_else(cut)?;
             let blob;
-            let bytes = if let Some((&BLOB, named)) = entry.split_first() {
-                blob = blob_of(place, &manifest, named, &name)?;
-                blobs.insert(blob_name(link(&blob)));
-                &blob[..]
-            } else {
-                entry
+            let bytes = match Entry::read(entry) {
+                Some(Entry::Record(record)) => record,
+                Some(Entry::Blob { digest, .. }) => {
+                    blob = blob_of(place, &manifest, digest)?;
+                    blobs.insert(blob_name(digest));
+                    &blob[..]
+                }
+                None => return Err(broken(&name, "a marker has 33 bytes".into())),
             };
             let record = Record::decode(bytes).map_err(|error| broken(&name, format!("record {next}: {error}")))?;
             if let Some(what) = chain.next(Sequence(next), &record, bytes) {
@@ -374,8 +364,7 @@ fn manifest(place: &Path) -> Result<(Manifest, Digest), ArchiveError> {
     Ok((manifest, digest))
 }
 
-fn blob_of(place: &Path, manifest: &Manifest, named: &[u8], bundle: &str) -> Result<Vec<u8>, ArchiveError> {
-    let digest = named.try_into().map(Digest).map_err(|_| broken(bundle, "a marker has 33 bytes".into()))?;
+fn blob_of(place: &Path, manifest: &Manifest, digest: Digest) -> Result<Vec<u8>, ArchiveError> {
     let name = blob_name(digest);
     let listed = manifest.files.iter().find(|listed| listed.name == name && listed.blake3 == digest);
     contents(place, listed.ok_or_else(|| broken(MANIFEST, format!("it does not list {name}")))?)
@@ -426,10 +415,6 @@ fn archive(manifest: Manifest, digest: Digest) -> Archive {
 
 fn entries_name(number: usize) -> String {
     format!("entries/{number:012}.bin")
-}
-
-fn blob_name(digest: Digest) -> String {
-    format!("blobs/{digest}")
 }
 
 fn seal(digest: Digest) -> String {

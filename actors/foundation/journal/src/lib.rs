@@ -13,6 +13,7 @@
 //! 6. No fjall handle leaves this crate ([`store`]); bincode is known to one module ([`codec`]).
 
 pub mod archive;
+pub mod bundle;
 pub mod codec;
 mod committer;
 mod disk;

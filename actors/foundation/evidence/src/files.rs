@@ -1,0 +1,483 @@
+//! The directory of a log, in the layout of C2SP tlog-tiles.
+//!
+//! ```text
+//! checkpoint                the signed note: for which tree the log stands
+//! tile/<level>/<number>     256 hashes of 32 bytes; with `.p/<width>` behind it one that is not full
+//! tile/entries/<number>     256 entries, which are records ([`journal::bundle`]); the same for one that is not full
+//! blobs/<blake3>            a record over 65,535 bytes
+//! lock                      held by the one process that lets it grow
+//! ```
+//!
+//! The key lies elsewhere: who has a copy of the log must not be able to sign.
+//!
+//! # Invariants
+//! 1. Files are written, then synced, then covered by a checkpoint that is renamed into its place: whenever the process
+//!    dies, there is a checkpoint, and what it covers is there.
+//! 2. What lies beyond the checkpoint counts for nothing: it is written again, and is then the same.
+//! 3. Over a log that says something there is no new key, and beside a key no new log: what is lost is asked about.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use journal::bundle::{self, Entry, blob_name};
+use journal::store::StoreError;
+use kernel::{Digest, Sequence};
+use rustix::fs::{FlockOperation, flock, syncfs};
+
+use crate::checkpoint::{Checkpoint, Proof};
+use crate::note::{Key, PublicKey};
+use crate::tile::{self, Edge, Kind, Tile, Tiled, WIDTH};
+use crate::tree::{self, Hash};
+
+const CHECKPOINT: &str = "checkpoint";
+const LOCK: &str = "lock";
+/// From so many files on, they are synced all at once.
+const ALL_AT_ONCE: usize = 8;
+/// What is longer is no key and no checkpoint of ours.
+const TEXT_MAX: u64 = 64 * 1024;
+/// A process that is being born or dying may hold a copy of the lock for a moment that is not its own.
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the log cannot be had, or cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("the tile log is damaged: {file}: {what}")]
+    Damaged { file: String, what: String, at: Option<Sequence> },
+    /// The journal is not what was signed.
+    #[error(
+        "the journal does not extend its last signed checkpoint: record {first} is not what was signed; the last good \
+         checkpoint is of {size} records, {root}"
+    )]
+    NotExtended { first: Sequence, size: u64, root: Hash },
+    #[error("the key of the tile log is lost: {} is missing, and there is a log that it signed", path.display())]
+    KeyLost { path: PathBuf },
+    #[error("the tile log is lost: {} is missing, and there is a key that signed one", path.display())]
+    LogLost { path: PathBuf },
+    #[error("the key of the tile log cannot be used: {}: {why}", path.display())]
+    Key { path: PathBuf, why: String },
+    #[error("another process holds the tile log")]
+    Locked,
+    #[error("the tile log cannot be used: {}: {why}", path.display())]
+    Io { path: PathBuf, why: io::Error },
+    #[error("no checkpoint has been signed yet that covers record {at}")]
+    NotYet { at: Sequence },
+    #[error(transparent)]
+    Journal(#[from] StoreError),
+}
+
+impl LogError {
+    /// Stable, for programs and for looking up.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Damaged { .. } => "evidence.damaged",
+            Self::NotExtended { .. } => "evidence.not_extended",
+            Self::KeyLost { .. } => "evidence.key_lost",
+            Self::LogLost { .. } => "evidence.log_lost",
+            Self::Key { .. } => "evidence.key",
+            Self::Locked => "evidence.locked",
+            Self::Io { .. } => "evidence.io",
+            Self::NotYet { .. } => "evidence.not_yet",
+            Self::Journal(error) => error.code(),
+        }
+    }
+
+    /// Whether trying again may help, as when a disk is full; anything else is for the operator to judge.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Journal(StoreError::Closed | StoreError::Io { .. }))
+    }
+}
+
+/// Where a log and its key lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    pub log: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Places {
+    /// The public half of the key.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn public(&self) -> Result<PublicKey, LogError> {
+        let key = self.key()?;
+        let key = key.ok_or_else(|| LogError::KeyLost { path: self.key.clone() })?;
+        Ok(key.public().clone())
+    }
+
+    /// What the log stands for, and the note that says so.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn checkpoint(&self, key: &PublicKey) -> Result<(Checkpoint, String), LogError> {
+        let note = self.note()?.ok_or_else(|| LogError::LogLost { path: self.log.join(CHECKPOINT) })?;
+        let checkpoint = Checkpoint::open(&note, key).map_err(|error| damaged(CHECKPOINT, error.to_string()))?;
+        Ok((checkpoint, note))
+    }
+
+    /// The proof that `record` is what was signed as the record `at`, verified.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn prove(&self, key: &PublicKey, at: Sequence, record: &[u8]) -> Result<Proof, LogError> {
+        let (checkpoint, note) = self.checkpoint(key)?;
+        let Checkpoint { size, root, .. } = checkpoint;
+        if at.0 == 0 || size < at.0 {
+            return Err(LogError::NotYet { at });
+        }
+        let index = at.0 - 1;
+        let entry = Entry::of(record);
+        let hashes = tree::inclusion(&mut self.nodes(size), index, size)?;
+        let proof = Proof { extra: Some(entry.bytes().to_vec()), index, hashes, checkpoint: note };
+        match proof.verify(entry.bytes(), key) {
+            Ok(_) => Ok(proof),
+            Err(_) => Err(LogError::NotExtended { first: at, size, root }),
+        }
+    }
+
+    pub(crate) fn nodes(&self, size: u64) -> Tiled<impl FnMut(Tile) -> Result<Vec<Hash>, LogError>> {
+        Tiled::new(size, |tile| self.hashes(tile))
+    }
+
+    /// The hashes of a tile; those of a partial one may have become the beginning of a full one.
+    pub(crate) fn hashes(&self, tile: Tile) -> Result<Vec<Hash>, LogError> {
+        let (found, bytes) = self.either(tile)?;
+        let hashes = tile::hashes(&bytes, found.width);
+        let mut hashes = hashes.ok_or_else(|| damaged(&found.path(), "it has not the length of its hashes".into()))?;
+        hashes.truncate(tile.width);
+        Ok(hashes)
+    }
+
+    /// The bundle of the first `tile.width` entries with that number, and the entries in it.
+    pub(crate) fn entries(&self, tile: Tile) -> Result<(Vec<u8>, Vec<Vec<u8>>), LogError> {
+        let (found, mut bytes) = self.either(tile)?;
+        let mut rest = &bytes[..];
+        let mut entries = Vec::with_capacity(tile.width);
+        for _ in 0..tile.width {
+            let cut = || {
+                let at = Sequence(tile.number * WIDTH as u64 + entries.len() as u64 + 1);
+                LogError::Damaged { file: found.path(), what: "it ends too early".into(), at: Some(at) }
+            };
+            entries.push(bundle::take(&mut rest).ok_or_else(cut)?.to_vec());
+        }
+        if found == tile && !rest.is_empty() {
+            return Err(damaged(&found.path(), "it has more than its entries".into()));
+        }
+        bytes.truncate(bytes.len() - rest.len());
+        Ok((bytes, entries))
+    }
+
+    fn either(&self, tile: Tile) -> Result<(Tile, Vec<u8>), LogError> {
+        let full = Tile::full(tile.kind, tile.number);
+        for found in [tile, full] {
+            match fs::read(self.log.join(found.path())) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                bytes => return Ok((found, bytes.map_err(at(&self.log.join(found.path())))?)),
+            }
+        }
+        Err(damaged(&tile.path(), "it is missing".into()))
+    }
+
+    pub(crate) fn blob(&self, digest: Digest) -> Result<Vec<u8>, LogError> {
+        let name = blob_name(digest);
+        match fs::read(self.log.join(&name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged(&name, "it is missing".into())),
+            bytes => bytes.map_err(at(&self.log.join(&name))),
+        }
+    }
+
+    fn note(&self) -> Result<Option<String>, LogError> {
+        let path = self.log.join(CHECKPOINT);
+        let Some(bytes) = text(&path).map_err(at(&path))? else { return Ok(None) };
+        String::from_utf8(bytes).map(Some).map_err(|_| damaged(CHECKPOINT, "it is no text".into()))
+    }
+
+    fn key(&self) -> Result<Option<Key>, LogError> {
+        let unusable = |why: String| LogError::Key { path: self.key.clone(), why };
+        let Some(bytes) = text(&self.key).map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
+        let mode = fs::metadata(&self.key).map_err(|error| unusable(error.to_string()))?.mode();
+        if mode & 0o077 != 0 {
+            return Err(unusable(format!("others than its owner may use it (mode {:04o})", mode & 0o7777)));
+        }
+        let key = std::str::from_utf8(&bytes).ok().and_then(|text| Key::parse(text.strip_suffix('\n')?).ok());
+        key.map(Some).ok_or_else(|| unusable("it is not one".into()))
+    }
+
+    /// Makes the key, and a log of nothing. The key comes last: one that is there has signed something.
+    fn begin(&self) -> Result<(), LogError> {
+        let name = |key: &[u8; 32]| format!("sop/{}", &Digest(*blake3::hash(key).as_bytes()).to_string()[..8]);
+        let key = Key::generate(name)
+            .map_err(|error| LogError::Key { path: self.key.clone(), why: error.to_string() })?;
+        let nothing = Checkpoint { origin: key.public().name().to_owned(), size: 0, root: tree::empty() };
+        put(&self.log.join(CHECKPOINT), key.sign(&nothing.to_string()).as_bytes(), 0o644)?;
+        let directory = self.key.parent().unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
+        put(&self.key, format!("{}\n", key.secret()).as_bytes(), 0o600)?;
+        sync(directory.parent().unwrap_or(directory))?;
+        tracing::info!(code = "evidence.key_made", key = %key.public(), "the tile log begins, under a new key");
+        Ok(())
+    }
+}
+
+/// A log that can grow.
+pub struct Files {
+    places: Places,
+    key: Key,
+    edge: Edge,
+    /// The entries after the last full bundle.
+    bundle: Vec<u8>,
+    checkpoint: Checkpoint,
+    note: String,
+    unsynced: Unsynced,
+    _lock: File,
+}
+
+/// What was written since the last sync.
+struct Unsynced {
+    /// Open since before the first write, so that no error of the disk is told to somebody else.
+    directory: File,
+    files: Vec<File>,
+    directories: BTreeSet<PathBuf>,
+    too_many: bool,
+}
+
+impl Files {
+    /// Opens the log, and checks its right edge against what was signed. Where there is neither log nor key, both begin.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(places: &Places) -> Result<Self, LogError> {
+        let log = &places.log;
+        DirBuilder::new().recursive(true).mode(0o700).create(log).map_err(at(log))?;
+        let lock = lock(log)?;
+        let directory = File::open(log).map_err(at(log))?;
+        match (places.key()?, places.note()?) {
+            (Some(_), Some(_)) => {}
+            (None, None) if !log.join("tile").try_exists().map_err(at(log))? => places.begin()?,
+            // It stands for nothing yet: its key was never written.
+            (None, Some(note)) if note.lines().nth(1) == Some("0") => places.begin()?,
+            (None, _) => return Err(LogError::KeyLost { path: places.key.clone() }),
+            (Some(_), None) => return Err(LogError::LogLost { path: log.join(CHECKPOINT) }),
+        }
+        let key = places.key()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
+        let (checkpoint, note) = places.checkpoint(key.public())?;
+        let edge = places.edge(&checkpoint)?;
+        let bundle = places.last_bundle(&edge)?;
+        let unsynced =
+            Unsynced { directory, files: Vec::new(), directories: BTreeSet::new(), too_many: false };
+        Ok(Self { places: places.clone(), key, edge, bundle, checkpoint, note, unsynced, _lock: lock })
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        self.key.public()
+    }
+
+    /// What was signed last.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The note of the checkpoint.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// How many entries there are, signed or not.
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// Adds the next record, which is durable. After an error the log is to be opened again.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn append(&mut self, record: &[u8]) -> Result<(), LogError> {
+        let entry = Entry::of(record);
+        if let Entry::Blob { digest, .. } = entry {
+            self.write(&blob_name(digest), record)?;
+        }
+        entry.put(&mut self.bundle);
+        let mut full = Vec::new();
+        self.edge.push(tree::leaf(entry.bytes()), |tile, hashes| full.push((tile, tile::bytes(hashes))));
+        for (tile, bytes) in full {
+            if let Tile { kind: Kind::Hashes(0), number, .. } = tile {
+                let bundle = std::mem::take(&mut self.bundle);
+                self.write(&Tile::full(Kind::Entries, number).path(), &bundle)?;
+            }
+            self.write(&tile.path(), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Signs all that was added, once it is on the disk. After an error the log is to be opened again.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn publish(&mut self) -> Result<(), LogError> {
+        let (old, size) = (self.checkpoint.size, self.edge.size());
+        if size == old {
+            return Ok(());
+        }
+        let mut partial: Vec<_> = self.edge.partial().map(|(tile, hashes)| (tile, tile::bytes(hashes))).collect();
+        if let Some(&(Tile { kind: Kind::Hashes(0), number, width }, _)) = partial.first() {
+            partial.push((Tile { kind: Kind::Entries, number, width }, self.bundle.clone()));
+        }
+        // What the last checkpoint covers is there, and stays as it is.
+        partial.retain(|(tile, _)| Tile::of(tile.kind, tile.number, old) != Some(*tile));
+        for (tile, bytes) in partial {
+            self.write(&tile.path(), &bytes)?;
+        }
+        self.unsynced.sync().map_err(at(&self.places.log))?;
+        let checkpoint = Checkpoint { origin: self.key.public().name().to_owned(), size, root: self.edge.root() };
+        let note = self.key.sign(&checkpoint.to_string());
+        put(&self.places.log.join(CHECKPOINT), note.as_bytes(), 0o644)?;
+        (self.checkpoint, self.note) = (checkpoint, note);
+        self.forget_partial(old);
+        Ok(())
+    }
+
+    /// Removes the partial tiles of the checkpoint of `old` whose full ones are covered now.
+    fn forget_partial(&self, old: u64) {
+        let levels = (0_u8..8).map(Kind::Hashes).chain([Kind::Entries]);
+        for kind in levels {
+            let level = if let Kind::Hashes(level) = kind { level } else { 0 };
+            let number = old.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+            let full = Tile::full(kind, number);
+            if Tile::of(kind, number, self.checkpoint.size) == Some(full) {
+                // None there, perhaps; and what is left is of no harm.
+                let _ = fs::remove_dir_all(self.places.log.join(format!("{}.p", full.path())));
+            }
+        }
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+        let path = self.places.log.join(name);
+        self.unsynced.write(&path, bytes).map_err(at(&path))
+    }
+}
+
+impl Places {
+    /// The right edge of the log, if it gives the root that was signed.
+    pub(crate) fn edge(&self, checkpoint: &Checkpoint) -> Result<Edge, LogError> {
+        let edge = Edge::read(checkpoint.size, |tile| self.hashes(tile))?;
+        if edge.root() == checkpoint.root {
+            return Ok(edge);
+        }
+        let last = edge.partial().next().map_or_else(|| CHECKPOINT.to_owned(), |(tile, _)| tile.path());
+        Err(damaged(&last, "the hashes on the right of the tree do not give the root that was signed".into()))
+    }
+
+    /// The entries after the last full bundle, if they are those of `edge`.
+    fn last_bundle(&self, edge: &Edge) -> Result<Vec<u8>, LogError> {
+        let number = edge.size() / WIDTH as u64;
+        let Some(tile) = Tile::of(Kind::Entries, number, edge.size()) else { return Ok(Vec::new()) };
+        let (bundle, entries) = self.entries(tile)?;
+        are_leaves(tile, &entries, edge.leaves())?;
+        Ok(bundle)
+    }
+}
+
+impl Unsynced {
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        if !parent.try_exists()? {
+            let missing = parent.ancestors().take_while(|path| !path.exists());
+            self.directories.extend(missing.filter_map(Path::parent).map(Path::to_owned));
+            fs::create_dir_all(parent)?;
+        }
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        self.too_many = self.too_many || self.files.len() == ALL_AT_ONCE;
+        if self.too_many {
+            self.files.clear();
+            self.directories.clear();
+        } else {
+            self.files.push(file);
+            self.directories.insert(parent.to_owned());
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.too_many) {
+            self.files.clear();
+            self.directories.clear();
+            return Ok(syncfs(&self.directory)?);
+        }
+        for file in self.files.drain(..) {
+            file.sync_all()?;
+        }
+        for directory in std::mem::take(&mut self.directories) {
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+fn lock(log: &Path) -> Result<File, LogError> {
+    let path = log.join(LOCK);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    for again in 1.. {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(_) if again < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return Err(LogError::Locked),
+        }
+    }
+    Ok(lock)
+}
+
+/// Writes a small file, whole or not at all.
+fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), LogError> {
+    let new = path.with_extension("new");
+    let written = || {
+        // With the rights that it is made with, whoever left one there.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    written().map_err(at(path))?;
+    sync(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn sync(directory: &Path) -> Result<(), LogError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))
+}
+
+/// The content of a small file; `None` if there is none.
+fn text(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.take(TEXT_MAX).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// That these entries of `tile` are those of `leaves`.
+pub(crate) fn are_leaves(tile: Tile, entries: &[Vec<u8>], leaves: &[Hash]) -> Result<(), LogError> {
+    let bad = entries.iter().zip(leaves).position(|(entry, leaf)| tree::leaf(entry) != *leaf);
+    let Some(bad) = bad else { return Ok(()) };
+    let at = Some(Sequence(tile.number * WIDTH as u64 + bad as u64 + 1));
+    Err(LogError::Damaged { file: tile.path(), what: "an entry is not what was signed".into(), at })
+}
+
+pub(crate) fn damaged(file: &str, what: String) -> LogError {
+    LogError::Damaged { file: file.to_owned(), what, at: None }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> LogError {
+    let path = path.to_owned();
+    move |why| LogError::Io { path: path.clone(), why }
+}

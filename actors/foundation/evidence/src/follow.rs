@@ -1,0 +1,203 @@
+//! The log follows the journal: batch by batch, each ended by a checkpoint.
+//!
+//! [`Evidence`] is a stable handle, as the journal's is: it exists before the log is opened, and tells how far it is whatever
+//! becomes of it. Its calls block on the disk; whoever supervises it gives them a thread.
+//!
+//! # Invariants
+//! 1. One batch at a time: what an incarnation that was killed left running ends before the next one opens.
+//! 2. After a failure the log is read and checked anew before it grows: nothing rests on what a failed sync left.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use journal::Journal;
+use journal::bundle::ENTRIES;
+use journal::store::StoreError;
+use kernel::Sequence;
+
+use crate::checkpoint::{Checkpoint, Proof};
+use crate::files::{Files, LogError, Places};
+use crate::note::PublicKey;
+use crate::verify::{Checked, Depth, verify};
+
+/// The bounds of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub records: u64,
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { records: 64 * ENTRIES as u64, bytes: 16 << 20 }
+    }
+}
+
+/// How far the log is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub key: Option<PublicKey>,
+    /// What was signed last.
+    pub checkpoint: Option<Checkpoint>,
+    /// Durable records that no checkpoint covers yet.
+    pub lag: u64,
+    /// Why it does not go on at present.
+    pub failure: Option<String>,
+}
+
+#[derive(Clone)]
+pub struct Evidence {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    journal: Journal,
+    places: Places,
+    limits: Limits,
+    state: Mutex<State>,
+    standing: RwLock<Standing>,
+}
+
+enum State {
+    Closed,
+    Open(Box<Files>),
+    /// To be opened again before it goes on.
+    Failed,
+}
+
+impl Evidence {
+    /// The log in `places` of what is in `journal`, not opened yet.
+    pub fn new(journal: &Journal, places: Places, limits: Limits) -> Self {
+        let (journal, standing) = (journal.clone(), RwLock::default());
+        Self { shared: Arc::new(Shared { journal, places, limits, state: Mutex::new(State::Closed), standing }) }
+    }
+
+    /// Opens the log, and checks that the journal, which is open, extends what was signed last.
+    ///
+    /// # Errors
+    /// [`LogError`]; the log stays closed.
+    pub fn open(&self) -> Result<(), LogError> {
+        let mut state = self.state();
+        *state = State::Closed;
+        *state = State::Open(Box::new(self.opened()?));
+        Ok(())
+    }
+
+    pub fn close(&self) {
+        *self.state() = State::Closed;
+    }
+
+    /// Takes the next durable records into the log and signs it. Says whether there are more.
+    ///
+    /// # Errors
+    /// [`LogError`]; if it may pass ([`LogError::may_pass`]), the next call tries again from what was signed last.
+    pub fn follow(&self) -> Result<bool, LogError> {
+        let mut state = self.state();
+        let followed = match mem::replace(&mut *state, State::Failed) {
+            State::Closed => {
+                *state = State::Closed;
+                return Ok(false);
+            }
+            State::Open(files) => Ok(files),
+            State::Failed => self.opened().map(Box::new),
+        };
+        let followed = followed.and_then(|mut files| Ok((self.batch(&mut files)?, files)));
+        match followed {
+            Ok((more, files)) => {
+                self.stands(&files);
+                *state = State::Open(files);
+                Ok(more)
+            }
+            Err(error) => {
+                self.standing_mut().failure = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        let standing = self.shared.standing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let durable = self.shared.journal.durable().borrow().0;
+        let signed = standing.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        Standing { lag: durable.saturating_sub(signed), ..standing }
+    }
+
+    /// What was signed last, with its note.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn checkpoint(&self) -> Result<(Checkpoint, String), LogError> {
+        self.shared.places.checkpoint(&self.public()?)
+    }
+
+    /// The key that signs.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn public(&self) -> Result<PublicKey, LogError> {
+        match self.standing().key {
+            Some(key) => Ok(key),
+            None => self.shared.places.public(),
+        }
+    }
+
+    /// The proof that a record is what was signed, verified.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn prove(&self, at: Sequence) -> Result<Proof, LogError> {
+        let record = self.shared.journal.raw(at, 1)?.pop().ok_or(LogError::NotYet { at })?;
+        self.shared.places.prove(&self.public()?, at, &record)
+    }
+
+    /// Checks log and journal against what was signed last.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn verify(&self, depth: Depth) -> Result<Checked, LogError> {
+        let Shared { journal, places, .. } = &*self.shared;
+        verify(journal, places, &self.public()?, depth)
+    }
+
+    fn opened(&self) -> Result<Files, LogError> {
+        let Shared { journal, places, .. } = &*self.shared;
+        let files = Files::open(places)?;
+        verify(journal, places, files.public(), Depth::Newest)?;
+        self.stands(&files);
+        Ok(files)
+    }
+
+    fn batch(&self, files: &mut Files) -> Result<bool, LogError> {
+        let Shared { journal, limits, .. } = &*self.shared;
+        let durable = journal.durable().borrow().0;
+        let last = durable.min(files.size() + limits.records);
+        let mut bytes = 0;
+        while files.size() < last && bytes < limits.bytes {
+            let next = Sequence(files.size() + 1);
+            let wanted = usize::try_from(last - files.size()).unwrap_or(ENTRIES).min(ENTRIES);
+            let records = journal.raw(next, wanted)?;
+            if records.is_empty() {
+                return Err(StoreError::Damaged { what: format!("record {next} is missing") }.into());
+            }
+            for record in records {
+                files.append(&record)?;
+                bytes += record.len();
+            }
+        }
+        files.publish()?;
+        Ok(files.size() < durable)
+    }
+
+    fn stands(&self, files: &Files) {
+        let (key, checkpoint) = (Some(files.public().clone()), Some(files.checkpoint().clone()));
+        *self.standing_mut() = Standing { key, checkpoint, ..Standing::default() };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing_mut(&self) -> std::sync::RwLockWriteGuard<'_, Standing> {
+        self.shared.standing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

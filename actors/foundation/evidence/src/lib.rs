@@ -1,0 +1,24 @@
+//! The tile log: what was recorded, signed so that a stranger can verify it.
+//!
+//! Every durable record of the journal becomes an entry of a C2SP tlog-tiles log: entry number n is record n + 1. The log is
+//! a directory of files that never change, but for its checkpoint, which is signed and says for which tree the log stands.
+//! [`tree`], [`tile`], [`note`] and [`checkpoint`] are pure; [`files`] is the directory; [`Evidence`] lets it follow the
+//! journal; [`verify`] checks all of it.
+//!
+//! # Invariants
+//! 1. Nothing is signed before it is durable, in the journal and in the files of the log.
+//! 2. Nothing is signed that does not extend what was signed last: its tiles are read again and give its root before the
+//!    log grows, and the journal must have the records that were signed.
+//! 3. No file that a checkpoint covers is ever written again; a partial tile goes when the full one is covered.
+//! 4. The log follows and is never waited for: whatever becomes of it, the journal goes on.
+
+pub mod checkpoint;
+pub mod files;
+mod follow;
+pub mod note;
+pub mod tile;
+pub mod tree;
+pub mod verify;
+
+pub use files::{LogError, Places};
+pub use follow::{Evidence, Limits, Standing};
