@@ -15,6 +15,7 @@ use allocator::Allocator;
 use backup::Backups;
 use config::Config;
 use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
+use evidence::Evidence;
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
@@ -28,6 +29,7 @@ use todos::Todos;
 use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
 use workers::backup::Archivist;
+use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
@@ -66,7 +68,7 @@ impl BootError {
         match self {
             Self::DataDirectory { .. } => "choose a directory that you own with --data or $SOP_DATA".into(),
             Self::Start(error) => match start_code(&error.to_string()) {
-                "journal.locked" | "http.socket_in_use" => {
+                "journal.locked" | "evidence.locked" | "http.socket_in_use" => {
                     "another daemon runs: use it, stop it, or choose another --data and --socket".into()
                 }
                 "journal.format" => "make a backup with the release that wrote it, and restore it with this one".into(),
@@ -79,6 +81,20 @@ impl BootError {
                 "http.port_in_use" => "stop that program, or choose another port with http.listen".into(),
                 "http.address" => "choose an address of this machine with http.listen".into(),
                 "http.unprotected" => "set a certificate in [http.tls], or listen on 127.0.0.1".into(),
+                "evidence.not_extended" => {
+                    "the journal was changed, or is older than what was signed: put the newest one back, from a backup that has \
+                     all of it; if it is meant to be so, `sop state repair --new-log` begins another log"
+                        .into()
+                }
+                "evidence.damaged" => {
+                    "the journal is as it was: `sop state repair` makes the log again from it, if it gives what was signed".into()
+                }
+                "evidence.key_lost" | "evidence.log_lost" => {
+                    "put back what is missing; if it is gone for good, `sop state repair --new-log` begins another log under \
+                     another key, which whoever holds the old one must be told"
+                        .into()
+                }
+                "evidence.key" => "make it a file of mode 0600 with the key that was made, or put that back".into(),
                 "http.socket_path" | "http.socket_directory" => {
                     "name another place with --socket or $SOP_SOCKET".into()
                 }
@@ -97,7 +113,14 @@ impl BootError {
 
 /// The reason of a failed start is a chain of texts by the time it gets here; a test compares these with their sources.
 fn start_code(text: &str) -> &'static str {
-    const CODES: [(&str, &str); 11] = [
+    const CODES: [(&str, &str); 18] = [
+        ("another process holds the tile log", "evidence.locked"),
+        ("the tile log is damaged", "evidence.damaged"),
+        ("does not extend its last signed checkpoint", "evidence.not_extended"),
+        ("the key of the tile log is lost", "evidence.key_lost"),
+        ("the tile log is lost", "evidence.log_lost"),
+        ("the key of the tile log cannot be used", "evidence.key"),
+        ("the tile log cannot be used", "evidence.io"),
         ("another process holds the store", "journal.locked"),
         ("the store is of format", "journal.format"),
         ("a restore of the store was not finished", "journal.half_restored"),
@@ -118,6 +141,10 @@ fn start_code(text: &str) -> &'static str {
 pub struct Places {
     pub data: PathBuf,
     pub journal: PathBuf,
+    /// The tile log of what is in the journal.
+    pub evidence: PathBuf,
+    /// The key that signs it.
+    pub log_key: PathBuf,
     pub backups: PathBuf,
     pub seal: PathBuf,
     pub credential: PathBuf,
@@ -131,12 +158,19 @@ impl Places {
         Self {
             data: data.to_owned(),
             journal: data.join("journal"),
+            evidence: data.join("evidence"),
+            log_key: data.join("keys/log"),
             backups: data.join("backups"),
             seal: data.join("sealed"),
             credential: data.join("credentials/operator"),
             log: data.join("logs/sop_operations.log"),
             pid: data.join("pid"),
         }
+    }
+
+    /// The tile log and its key.
+    pub fn evidence(&self) -> evidence::Places {
+        evidence::Places { log: self.evidence.clone(), key: self.log_key.clone() }
     }
 
     /// Makes the directories, for the owner alone.
@@ -186,6 +220,7 @@ pub struct Parts {
     pub places: Places,
     pub clock: Clock,
     pub journal: Journal,
+    pub evidence: Evidence,
     pub door: Arc<Door>,
     pub gaps: Handle<Gaps>,
     pub todos: Handle<Todos>,
@@ -219,6 +254,7 @@ impl Parts {
             ..journal::Limits::default()
         };
         let journal = Journal::with_log(&places.journal, limits, wrap);
+        let evidence = Evidence::new(&journal, places.evidence(), evidence::Limits::default());
         let limits = host::Limits { permits: config.host.permits, outcomes: config.host.outcomes_max };
         let governance_view = Arc::new(Follower::<Governance>::default());
         let tokens_view = Arc::new(Follower::<Tokens>::default());
@@ -250,6 +286,7 @@ impl Parts {
             places,
             clock,
             journal,
+            evidence,
             tree: watch::Sender::new(None),
         })
     }
@@ -292,6 +329,7 @@ impl Parts {
                 findings: config.scan.findings_max,
             },
         };
+        let following = Following { evidence: self.evidence.clone(), journal: self.journal.clone() };
         let archivist = Archivist::new(&self.backups, &self.journal, &self.clock, &self.places.backups);
         let watched = Watched {
             backups: self.backups.clone(),
@@ -321,6 +359,7 @@ impl Parts {
         let groups = Groups {
             edge,
             journal: Child::actor::<Keeper, _>(&keeper, move || (Keeper, journal.clone())),
+            evidence: following.child(),
             authority: vec![
                 self.door.governance().child(),
                 self.door.tokens().child(),
@@ -436,6 +475,7 @@ impl Parts {
             Some(tree) => tree.shutdown(deadline).await,
             None => Report::default(),
         };
+        self.evidence.close();
         self.journal.close();
         // Gone already, perhaps.
         let _ = std::fs::remove_file(&self.places.pid);
@@ -462,6 +502,7 @@ fn write_secret(path: &Path, secret: &Secret) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use evidence::LogError;
     use journal::store::StoreError;
 
     use super::*;
@@ -477,6 +518,19 @@ mod tests {
             (StoreError::Closed, "boot.start"),
         ] {
             assert_eq!(start_code(&format!("the tree did not start: {error}")), code);
+        }
+        let (path, what, at) = (PathBuf::from("/d"), String::from("a"), None);
+        let io = || std::io::Error::other("b");
+        for error in [
+            LogError::Damaged { file: "f".into(), what, at },
+            LogError::NotExtended { first: kernel::Sequence(1), size: 1, root: evidence::tree::empty() },
+            LogError::KeyLost { path: path.clone() },
+            LogError::LogLost { path: path.clone() },
+            LogError::Key { path: path.clone(), why: "b".into() },
+            LogError::Locked,
+            LogError::Io { path, why: io() },
+        ] {
+            assert_eq!(start_code(&format!("the tree did not start: {error}")), error.code());
         }
         #[cfg(feature = "http")]
         let address = std::net::SocketAddr::from(([10, 0, 0, 1], 8443));

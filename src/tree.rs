@@ -4,8 +4,9 @@
 //! sop                rest_for_one   what ends takes along what comes after it
 //! ├─ edge            one_for_one    starts first and stops last: it answers status and reasons through everything
 //! │  └─ http
-//! ├─ foundation      intensity 0    any end of the journal ends it, and restarts all below
-//! │  └─ journal
+//! ├─ foundation      intensity 0    any end of one of them ends it, and restarts all below
+//! │  ├─ journal
+//! │  └─ evidence
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
 //! │  ├─ governance   tokens   decisions   allocator
 //! ├─ operations      one_for_one    the same
@@ -30,13 +31,14 @@ pub const PROTOCOLS: &str = "sop/protocols";
 pub struct Groups {
     pub edge: Vec<Child>,
     pub journal: Child,
+    pub evidence: Child,
     pub authority: Vec<Child>,
     pub operations: Vec<Child>,
 }
 
 /// The tree.
 pub fn tree(groups: Groups, limits: &Supervision) -> Supervisor {
-    let Groups { edge, journal, authority, operations } = groups;
+    let Groups { edge, journal, evidence, authority, operations } = groups;
     let restarts = u32::try_from(limits.restarts).unwrap_or(u32::MAX);
     let backoff = || Backoff::exp(limits.backoff_first, limits.backoff_max).jitter(10);
     let group = |name, children: Vec<Child>| {
@@ -50,7 +52,8 @@ pub fn tree(groups: Groups, limits: &Supervision) -> Supervisor {
     let foundation = Supervisor::new("foundation", Strategy::OneForAll)
         .intensity(0, Duration::from_secs(1))
         .on_exhausted(Exhausted::Escalate)
-        .child(journal.shutdown(limits.shutdown_deadline));
+        .child(journal.shutdown(limits.shutdown_deadline))
+        .child(evidence.shutdown(limits.shutdown_deadline));
     Supervisor::new("sop", Strategy::RestForOne)
         .intensity(restarts, limits.within)
         .on_exhausted(Exhausted::Escalate)

@@ -9,12 +9,13 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
 /// [`WITHIN_A_LAYER`] names.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
     ("machines", &["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"]),
     ("config", &["config"]),
     ("foundation", &["journal", "supervisors"]),
+    ("evidence", &["evidence"]),
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
     ("edge", &["http", "protocols"]),
@@ -28,13 +29,14 @@ const WITHIN_A_LAYER: [(&str, &str); 2] = [("kit", "sop"), ("library", "sop")];
 const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
 
 /// Where something may be started: supervision itself, and the few places whose owner ends what it starts.
-const SPAWNERS: [(&str, &str); 11] = [
+const SPAWNERS: [(&str, &str); 12] = [
     ("supervisors/src/", "supervision starts actors"),
     ("actors/host/src/owned.rs", "a task owned by an actor's state"),
     ("actors/foundation/journal/src/lib.rs", "the committer's thread, joined at close"),
     ("actors/foundation/journal/src/tail.rs", "zeros are written ahead; joined with the tail"),
     ("actors/foundation/journal/src/keeper.rs", "opening blocks; awaited by the start"),
     ("actors/workers/src/scanner.rs", "a walk blocks; a flag ends it with its actor"),
+    ("actors/workers/src/evidence.rs", "the log waits for the disk; one batch at a time, whoever asks"),
     ("actors/workers/src/backup.rs", "writing a backup blocks; a flag ends it with its actor"),
     ("actors/edge/http/src/", "connections, owned by the server's actor"),
     ("src/desk/audit.rs", "re-reading everything blocks; it reads only"),

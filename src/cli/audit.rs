@@ -1,10 +1,16 @@
 //! `sop audit` and `sop explain`: what was recorded, whether it is whole, and why a request was allowed or denied.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
+use evidence::checkpoint::Proof;
+use evidence::note::PublicKey;
 use serde_json::{Value, json};
 
 use super::call::Globals;
-use super::exit::{Exit, Run};
+use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, json as as_json, plain_lines, table};
 use super::token::arguments;
 
@@ -22,6 +28,21 @@ pub enum Audit {
         /// First sequence number
         #[arg(long, value_name = "SEQUENCE")]
         from: Option<u64>,
+        /// Every file of the tile log, too
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Show the key that signs the records, as verifiers of signed notes take it
+    Key,
+    /// Show what was signed last, as a signed note
+    Checkpoint,
+    /// Prove that a record was signed, to somebody who has the key (C2SP tlog-proof)
+    Proof {
+        /// A sequence number
+        record: u64,
+        /// Write it to a new file, such as 7.tlog-proof
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
 }
 
@@ -57,8 +78,28 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
         Audit::Show { record } => {
             answer(format, &remote.read("audit.show", &json!({ "record": record })).await?, shown)?;
         }
-        Audit::Verify { from } => {
-            let verified = remote.read("audit.verify", &arguments([("from", json!(from))])).await?;
+        Audit::Key => answer(format, &remote.read("audit.key", &json!({})).await?, |found| cell(&found["key"]))?,
+        Audit::Checkpoint => {
+            let found = remote.read("audit.checkpoint", &json!({})).await?;
+            answer(format, &found, |found| plain_lines(found["checkpoint"].as_str().unwrap_or_default()).trim_end().to_owned())?;
+        }
+        Audit::Proof { record, file } => {
+            let found = remote.read("audit.proof", &json!({ "record": record })).await?;
+            let text = proof(&found)?;
+            match file {
+                None => answer(format, &found, |_| text.trim_end().to_owned())?,
+                Some(file) => {
+                    written(&file, &text)?;
+                    answer(format, &found, |found| {
+                        let key = cell(&found["key"]);
+                        fields([("record", record.to_string()), ("proof", file.display().to_string()), ("key", key)])
+                    })?;
+                }
+            }
+        }
+        Audit::Verify { from, deep } => {
+            let asked = arguments([("from", json!(from)), ("deep", if deep { json!(true) } else { Value::Null })]);
+            let verified = remote.read("audit.verify", &asked).await?;
             answer(format, &verified, verdict)?;
             if verified["intact"] != true {
                 return Ok(Exit::Findings);
@@ -66,6 +107,29 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The text of a proof, if it proves what it should.
+fn proof(found: &Value) -> Result<String, Failure> {
+    let text = found["proof"].as_str().unwrap_or_default();
+    let proven = || {
+        let key = PublicKey::parse(found["key"].as_str()?).ok()?;
+        let proof = Proof::parse(text).ok()?;
+        proof.verify(proof.extra.as_deref()?, &key).ok()
+    };
+    proven().map(|_| text.to_owned()).ok_or_else(|| {
+        let remedy = "verify the records with `sop audit verify`";
+        Failure::new("cli.proof", "what the daemon answered proves nothing", remedy)
+    })
+}
+
+fn written(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut new = OpenOptions::new();
+    let written = new.write(true).create_new(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let detail = format!("{} could not be written: {error}", file.display());
+        Failure::new("cli.file", detail, "name a new file, in a directory of yours")
+    })
 }
 
 /// `sop explain`.
@@ -172,7 +236,11 @@ fn verdict(verified: &Value) -> String {
     let mut lines = if verified["intact"] == true {
         vec![format!("Intact: {range}."), format!("head {}", cell(&verified["head"]))]
     } else {
-        let broken = format!("BROKEN at {}: {}", cell(&verified["broken_at"]), cell(&verified["broken"]));
+        let at = match &verified["broken_at"] {
+            Value::Null => String::new(),
+            at => format!(" at {}", cell(at)),
+        };
+        let broken = format!("BROKEN{at}: {}", cell(&verified["broken"]));
         vec![broken, format!("read {range}")]
     };
     for (title, key) in [("checked", "checked"), ("not checked", "not_checked")] {

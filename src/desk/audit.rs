@@ -1,8 +1,10 @@
-//! The audit: the journal's own records, listed, shown, verified, and explained as decisions.
+//! The audit: the journal's own records, listed, shown, verified, proven, and explained as decisions.
 
 use allocator::Allocator;
 use backup::Backups;
 use door::{Decisions, Denied};
+use evidence::LogError;
+use evidence::verify::{Checked, Depth};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use todos::Todos;
 use tokens::Tokens;
 
-use super::{Desk, Given, Request, malformed, optional_number, time, unknown};
+use super::{Desk, Given, Request, malformed, number, optional_number, time, unknown};
 
 /// Records listed at once if nothing is asked.
 const LIST_DEFAULT: u64 = 50;
@@ -49,6 +51,20 @@ struct Show {
 struct Verify {
     #[serde(default, deserialize_with = "optional_number")]
     from: Option<u64>,
+    /// Every file of the tile log, too.
+    #[serde(default)]
+    deep: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prove {
+    #[serde(deserialize_with = "number")]
+    record: u64,
 }
 
 #[derive(Deserialize)]
@@ -72,9 +88,34 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             Ok(json!({ "records": records.iter().map(full).collect::<Vec<_>>() }))
         }
         "audit.verify" => {
-            let Verify { from } = request.arguments()?;
+            let Verify { from, deep } = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
-            verified(desk, Sequence(from.unwrap_or(1).max(1))).await
+            verified(desk, Sequence(from.unwrap_or(1).max(1)), if deep { Depth::All } else { Depth::Newest }).await
+        }
+        "audit.key" => {
+            let Nothing {} = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            let key = desk.parts.evidence.public().map_err(|error| no_evidence(&error))?;
+            Ok(json!({ "key": key.to_string(), "origin": key.name(), "algorithm": "Ed25519" }))
+        }
+        "audit.checkpoint" => {
+            let Nothing {} = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            let standing = desk.parts.evidence.standing();
+            let (checkpoint, note) = desk.parts.evidence.checkpoint().map_err(|error| no_evidence(&error))?;
+            Ok(json!({
+                "origin": checkpoint.origin,
+                "size": checkpoint.size,
+                "root": checkpoint.root.to_string(),
+                "checkpoint": note,
+                "lag": standing.lag,
+                "failing": standing.failure,
+            }))
+        }
+        "audit.proof" => {
+            let Prove { record } = request.arguments()?;
+            desk.door().witness(&request.about(record)).await?;
+            proven(desk, Sequence(record)).await
         }
         "decision.explain" => {
             let Explain { decision } = request.arguments()?;
@@ -122,29 +163,107 @@ async fn listed(desk: &Desk, asked: List) -> Given {
     Ok(json!({ "records": found.iter().map(line).collect::<Vec<_>>() }))
 }
 
-async fn verified(desk: &Desk, from: Sequence) -> Given {
-    let journal = desk.parts.journal.clone();
-    #[expect(clippy::disallowed_methods, reason = "re-reading everything blocks; it reads only, and ends by itself")]
-    let verified = tokio::task::spawn_blocking(move || journal.verify(from)).await;
-    let unreadable = |why: String| {
+async fn verified(desk: &Desk, from: Sequence, depth: Depth) -> Given {
+    let (journal, log) = (desk.parts.journal.clone(), desk.parts.evidence.clone());
+    let verified = blocking(move || (journal.verify(from), log.verify(depth))).await?;
+    let closed = |why: String| {
         Denial::new(Layer::Availability, "journal.closed", why, "repeat when `sop status` shows the journal running")
     };
-    let verified = verified.map_err(|error| unreadable(error.to_string()))?;
-    let verified = verified.map_err(|error| unreadable(error.to_string()))?;
+    let (verified, log) = (verified.0.map_err(|error| closed(error.to_string()))?, verified.1);
+    let mut checked: Vec<String> = [
+        "every record decodes",
+        "sequences have no gaps",
+        "each link is the blake3 of the record before",
+        "stream versions have no gaps",
+        "epochs and times never go back",
+    ]
+    .map(str::to_owned)
+    .into();
+    let mut broken = verified.broken.map(|broken| (Some(broken.at), broken.what));
+    let mut not_checked = Vec::new();
+    let log = match log {
+        Ok(Checked { checkpoint, entries, files }) => {
+            checked.push(format!("{} has signed the tree of the first {} records", checkpoint.origin, checkpoint.size));
+            if depth == Depth::All {
+                checked.push("every tile, bundle and blob of the log is what these records make".to_owned());
+            } else {
+                checked.push("the newest tiles give the root that was signed, and their entries are these records".to_owned());
+                not_checked.push("older tiles and bundles of the log: `sop audit verify --deep` reads all of them".to_owned());
+            }
+            if checkpoint.size < verified.last.0 {
+                let (first, last) = (checkpoint.size + 1, verified.last);
+                not_checked.push(format!("a signature of the records {first} to {last}: they are signed within a second"));
+            }
+            json!({ "size": checkpoint.size, "root": checkpoint.root.to_string(), "entries": entries, "files": files })
+        }
+        Err(error) if error.may_pass() => return Err(no_evidence(&error).into()),
+        Err(error) => {
+            let at = match error {
+                LogError::NotExtended { first, .. } => Some(first),
+                LogError::Damaged { at, .. } => at,
+                _ => None,
+            };
+            if broken.is_none() || at.is_some_and(|at| broken.as_ref().is_some_and(|(known, _)| Some(at) < *known)) {
+                broken = Some((at, error.to_string()));
+            }
+            Value::Null
+        }
+    };
+    not_checked.push(
+        "that this is the log others know: compare key and checkpoint with those noted elsewhere (docs/evidence.md)".to_owned(),
+    );
     Ok(json!({
-        "intact": verified.broken.is_none(),
+        "intact": broken.is_none(),
         "records": verified.records,
         "streams": verified.streams,
         "from": from,
         "last": verified.last,
         "head": verified.head,
-        "broken_at": verified.broken.as_ref().map(|broken| broken.at),
-        "broken": verified.broken.map(|broken| broken.what),
-        "checked": ["every record decodes", "sequences have no gaps", "each link is the blake3 of the record before",
-            "stream versions have no gaps", "epochs and times never go back"],
-        "not_checked": ["that the newest records are all there: compare the head with one noted elsewhere",
-            "who wrote them: there is no signature yet"],
+        "log": log,
+        "broken_at": broken.as_ref().map(|(at, _)| at),
+        "broken": broken.map(|(_, what)| what),
+        "checked": checked,
+        "not_checked": not_checked,
     }))
+}
+
+/// The proof of a record; what is not signed yet is signed for it.
+async fn proven(desk: &Desk, at: Sequence) -> Given {
+    if at.0 == 0 || *desk.parts.journal.durable().borrow() < at {
+        return Err(unknown("audit.unknown_record", &format!("record {at}"), "see `sop audit list`"));
+    }
+    let log = desk.parts.evidence.clone();
+    let proven = blocking(move || {
+        let mut proven = log.prove(at);
+        while let Err(LogError::NotYet { .. }) = proven {
+            let more = log.follow()?;
+            proven = log.prove(at);
+            if !more {
+                break;
+            }
+        }
+        Ok((proven?, log.public()?))
+    });
+    let (proof, key) = proven.await?.map_err(|error: LogError| no_evidence(&error))?;
+    Ok(json!({ "record": at, "index": proof.index, "proof": proof.to_string(), "key": key.to_string() }))
+}
+
+/// What reads much, off the threads that answer.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Denial> {
+    #[expect(clippy::disallowed_methods, reason = "reading everything blocks; it changes nothing, and ends by itself")]
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| {
+        Denial::new(Layer::Availability, "audit.interrupted", error.to_string(), "repeat it, and see the log")
+    })
+}
+
+fn no_evidence(error: &LogError) -> Denial {
+    let remedy = if error.may_pass() {
+        "repeat when `sop status` shows that the tile log is written"
+    } else {
+        "see the first bad record with `sop audit verify`"
+    };
+    Denial::new(Layer::Availability, error.code(), error.to_string(), remedy)
 }
 
 /// The records of a command, or the one with a sequence.

@@ -66,6 +66,17 @@ pub fn look(desk: &Desk) -> Look {
         let others = |reason: &&Reason| !matches!(reason.code, Code::ChildQuarantined | Code::ChildDown);
         reasons.extend(recorded.reasons().filter(others).map(of_record));
     });
+    // A full disk keeps both from writing, and is said of the journal.
+    if desk.parts.journal.writable().is_ok() && desk.parts.evidence.standing().failure.is_some() {
+        reasons.push(Shown {
+            code: "evidence.lags".to_owned(),
+            subject: "evidence".to_owned(),
+            severity: Severity::Degrades,
+            sentence: "new records are not signed: the tile log cannot be written".to_owned(),
+            remedy: "see the log for the reason; what is recorded meanwhile is signed later".to_owned(),
+            since: None,
+        });
+    }
     // Stable: what is the cause of what stays before it.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     let phase = match reasons.first().map(|reason| reason.severity) {

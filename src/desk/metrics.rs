@@ -43,6 +43,8 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_journal_bytes_total", "counter", &[], "Bytes of records that the journal stored."),
     metric("sop_journal_append_seconds", "histogram", &[], "Time to store one group of records, its sync included."),
     metric("sop_journal_head_sequence", "gauge", &[], "The last durable record."),
+    metric("sop_log_checkpoint_size", "gauge", &[], "Records that the last signed checkpoint covers."),
+    metric("sop_log_lag_records", "gauge", &[], "Durable records that no signed checkpoint covers yet."),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -137,6 +139,11 @@ pub fn text(desk: &Desk) -> String {
     page.sample(&format!("{name}_sum"), &"", seconds(figures.sync_micros_sum.load(Ordering::Relaxed)));
     page.sample(&format!("{name}_count"), &"", float(so_far));
     page.one("sop_journal_head_sequence", float(parts.journal.durable().borrow().0));
+
+    let standing = parts.evidence.standing();
+    let signed = standing.checkpoint.as_ref().map(|checkpoint| ([], float(checkpoint.size)));
+    page.put("sop_log_checkpoint_size", signed);
+    page.one("sop_log_lag_records", float(standing.lag));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

@@ -1,5 +1,6 @@
 //! The system itself: its status, its tree, kill and restart, emergency stop and resume.
 
+use evidence::Standing;
 use kernel::{Denial, Digest, Layer};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -119,7 +120,17 @@ pub fn status(desk: &Desk) -> Value {
         "quarantined": look.quarantined,
         "strangers_denied": desk.door().strangers().iter().map(|(_, _, count)| count).sum::<u64>(),
         "journal": figures,
+        "log": log(&parts.evidence.standing()),
         "disk_free_bytes": parts.journal.free_bytes(),
+    })
+}
+
+/// How far the tile log is.
+fn log(standing: &Standing) -> Value {
+    json!({
+        "size": standing.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
+        "lag": standing.lag,
+        "failing": standing.failure.is_some(),
     })
 }
 

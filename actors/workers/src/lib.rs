@@ -4,6 +4,7 @@
 //! a command of an internal principal. Being killed costs it nothing but time.
 
 pub mod backup;
+pub mod evidence;
 pub mod monitor;
 pub mod route;
 pub mod scan;

@@ -7,10 +7,11 @@
 //! 1. One batch at a time: what an incarnation that was killed left running ends before the next one opens.
 //! 2. After a failure the log is read and checked anew before it grows: nothing rests on what a failed sync left.
 
+use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use journal::Journal;
+use journal::{Journal, Unwritable};
 use journal::bundle::ENTRIES;
 use journal::store::StoreError;
 use kernel::Sequence;
@@ -168,7 +169,12 @@ impl Evidence {
     }
 
     fn batch(&self, files: &mut Files) -> Result<bool, LogError> {
-        let Shared { journal, limits, .. } = &*self.shared;
+        let Shared { journal, limits, places, .. } = &*self.shared;
+        // What is kept free is kept for the journal.
+        if let Err(full @ Unwritable::DiskFull { .. }) = journal.writable() {
+            let why = io::Error::new(io::ErrorKind::StorageFull, full.to_string());
+            return Err(LogError::Io { path: places.log.clone(), why });
+        }
         let durable = journal.durable().borrow().0;
         let last = durable.min(files.size() + limits.records);
         let mut bytes = 0;
