@@ -140,6 +140,14 @@ impl Places {
         }
     }
 
+    /// The proof that the tree of `old` is the beginning of that of `new`, which is signed or was.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+        tree::consistency(&mut self.nodes(new), old, new)
+    }
+
     pub(crate) fn nodes(&self, size: u64) -> Tiled<impl FnMut(Tile) -> Result<Vec<Hash>, LogError>> {
         Tiled::new(size, |tile| self.hashes(tile))
     }

@@ -1,0 +1,5 @@
+//! The log in its directory: followed, damaged, killed, and verified by others.
+
+mod foreign;
+mod log;
+mod world;

@@ -1,0 +1,130 @@
+//! A journal with notes in it, and a log over it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+
+use evidence::{Evidence, Limits, Places};
+use journal::codec::Body;
+use journal::envelope::Answer;
+use journal::{Append, Entry, Journal};
+use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, Timestamp};
+use tempfile::TempDir;
+
+const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
+
+/// A directory with a journal, and a log beside it.
+pub struct World {
+    pub home: TempDir,
+    pub journal: Journal,
+    pub evidence: Evidence,
+    epoch: Epoch,
+    written: u64,
+}
+
+pub fn places(home: &Path) -> Places {
+    Places { log: home.join("evidence"), key: home.join("keys/log") }
+}
+
+pub fn journal(path: &Path) -> Journal {
+    let journal = Journal::new(path, journal::Limits { reserve_bytes: 0, ..journal::Limits::default() });
+    journal.open().unwrap();
+    journal
+}
+
+impl World {
+    /// Record 1 is there, and signed by nobody.
+    pub fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub fn with(limits: Limits) -> Self {
+        let home = TempDir::new().unwrap();
+        let journal = journal(&home.path().join("journal"));
+        let evidence = Evidence::new(&journal, places(home.path()), limits);
+        evidence.open().unwrap();
+        let (tell, told) = channel();
+        let then = Box::new(move |opened| tell.send(opened).unwrap());
+        journal.queue(Entry::Open { stream: "notes", principal: Principal::internal("test"), time: Timestamp(1), then });
+        let epoch = told.recv().unwrap().unwrap().epoch;
+        Self { home, journal, evidence, epoch, written: 1 }
+    }
+
+    pub fn places(&self) -> Places {
+        places(self.home.path())
+    }
+
+    /// Writes records until there are `records`, each with so many bytes of `content`. The same make the same journal.
+    pub fn write(&mut self, records: u64, bytes: usize, content: u8) {
+        let (tell, told) = channel();
+        for expected in self.written..records {
+            let tell = tell.clone();
+            self.journal.queue(Entry::Append(Box::new(Append {
+                stream: "notes",
+                epoch: self.epoch,
+                expected: Position(expected),
+                time: Timestamp(1_000 + expected),
+                principal: Principal::internal("test"),
+                decision: Decision::default(),
+                command_id: CommandId(u128::from(expected)),
+                command_digest: Digest::default(),
+                cause: None,
+                // Both together make a record that fits no entry.
+                answer: Answer::Reply(vec![b'1'; bytes]),
+                bodies: vec![Body { kind: NOTED, bytes: vec![content; bytes] }],
+                then: Box::new(move |answer| tell.send(answer).unwrap()),
+            })));
+        }
+        drop(tell);
+        assert!(told.iter().all(|answer| answer.is_ok()));
+        // Answered with the next group, and so after what was answered before is known to be durable.
+        let (tell, told) = channel();
+        let then = Box::new(move |reached| tell.send(reached).unwrap());
+        self.journal.queue(Entry::Barrier { stream: "notes", epoch: self.epoch, version: Position(0), then });
+        told.recv().unwrap().unwrap();
+        self.written = self.written.max(records);
+        assert_eq!(self.journal.durable().borrow().0, self.written);
+    }
+
+    /// Lets the log follow to the end.
+    pub fn follow(&self) {
+        while self.evidence.follow().unwrap() {}
+        assert_eq!(self.evidence.standing().lag, 0);
+    }
+
+    /// A log over the same journal, as a process finds it that starts.
+    pub fn started(&self) -> Result<Evidence, evidence::LogError> {
+        self.evidence.close();
+        let evidence = Evidence::new(&self.journal, self.places(), Limits::default());
+        evidence.open().map(|()| evidence)
+    }
+}
+
+/// Every file below `place` but the lock, with what is in it.
+pub fn files(place: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![place.to_owned()];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path != place.join("lock") {
+                found.insert(path.strip_prefix(place).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Makes `place` hold these files and nothing else.
+pub fn lay(place: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+    let _ = fs::remove_dir_all(place);
+    fs::create_dir_all(place).unwrap();
+    for (name, bytes) in files {
+        let path = place.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
