@@ -81,7 +81,9 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
         Audit::Key => answer(format, &remote.read("audit.key", &json!({})).await?, |found| cell(&found["key"]))?,
         Audit::Checkpoint => {
             let found = remote.read("audit.checkpoint", &json!({})).await?;
-            answer(format, &found, |found| plain_lines(found["checkpoint"].as_str().unwrap_or_default()).trim_end().to_owned())?;
+            answer(format, &found, |found| {
+                plain_lines(found["checkpoint"].as_str().unwrap_or_default()).trim_end().to_owned()
+            })?;
         }
         Audit::Proof { record, file } => {
             let found = remote.read("audit.proof", &json!({ "record": record })).await?;

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
+use evidence::LogError;
+use evidence::repair::Mended;
 use host::Clock;
 use journal::repair::{self, Examined, Finding, RepairError, Repaired};
 use journal::store::StoreError;
+use journal::{Journal, Limits};
 use serde_json::{Value, json};
 use sop::boot::Places;
 
@@ -26,15 +29,25 @@ pub enum State {
         /// Say what would be done, and do nothing
         #[arg(long)]
         dry_run: bool,
+        /// Put the tile log aside with its key: the next start begins another one, under another key
+        #[arg(long, conflicts_with = "dry_run")]
+        new_log: bool,
     },
 }
 
 pub fn run(globals: &Globals, command: State) -> Run {
     let data = globals.load_anyhow()?.store.data;
-    let journal = Places::of(&data).journal;
+    let places = Places::of(&data);
     match command {
-        State::Verify => verify(globals, &journal),
-        State::Repair { from_backup, dry_run } => mend(globals, &journal, from_backup.as_deref(), dry_run),
+        State::Verify => verify(globals, &places.journal),
+        State::Repair { from_backup, dry_run, new_log } => {
+            let log = match (dry_run, new_log) {
+                (true, _) => Log::Left,
+                (false, false) => Log::Mended,
+                (false, true) => Log::Another,
+            };
+            mend(globals, &places, from_backup.as_deref(), log)
+        }
     }
 }
 
@@ -77,7 +90,53 @@ fn verify(globals: &Globals, journal: &Path) -> Run {
     Ok(if findings.is_empty() { Exit::Ok } else { Exit::Findings })
 }
 
-fn mend(globals: &Globals, journal: &Path, backup: Option<&Path>, dry_run: bool) -> Run {
+/// What is done about the tile log.
+#[derive(Clone, Copy, PartialEq)]
+enum Log {
+    /// Nothing is done at all.
+    Left,
+    Mended,
+    Another,
+}
+
+/// Sees to the tile log of a journal that is whole.
+fn mend_log(places: &Places, log: Log, now: &str) -> Result<Mended, LogError> {
+    if log == Log::Another {
+        return evidence::repair::put_aside(&places.evidence(), now);
+    }
+    let journal = Journal::new(&places.journal, Limits::default());
+    journal.open()?;
+    let mended = evidence::repair::repair(&journal, &places.evidence(), now);
+    journal.close();
+    mended
+}
+
+fn told_of_log(mended: &Mended) -> (&'static str, String) {
+    let shown =
+        |path: &Option<PathBuf>| path.as_ref().map_or("none".to_owned(), |path| plain(&path.display().to_string()));
+    let (state, sentence) = match mended {
+        Mended::None => ("none", "there is none yet; the next start begins it".to_owned()),
+        Mended::Whole { size } => ("whole", format!("whole; {} signed", count(*size, "record"))),
+        Mended::Again { size, found, aside } => {
+            let aside = plain(&aside.display().to_string());
+            (
+                "again",
+                format!("made again of {}, as it was signed; put aside as {aside}: {found}", count(*size, "record")),
+            )
+        }
+        Mended::Aside { log, key } => {
+            let (log, key) = (shown(log), shown(key));
+            (
+                "aside",
+                format!("put aside as {log}, its key as {key}; the next start begins another log under another key"),
+            )
+        }
+    };
+    (state, sentence)
+}
+
+fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> Run {
+    let (journal, dry_run) = (places.journal.as_path(), log == Log::Left);
     // A name that sorts, and that every file system takes.
     let now = UNIX_EPOCH + Duration::from_millis(Clock::system().now().0);
     let now = humantime::format_rfc3339_seconds(now).to_string().replace([':', '-'], "");
@@ -88,12 +147,18 @@ fn mend(globals: &Globals, journal: &Path, backup: Option<&Path>, dry_run: bool)
         (false, None) => "damaged",
         (false, Some(_)) => "repaired",
     };
+    let log = match log {
+        Log::Left => None,
+        log => Some(mend_log(places, log, &now).map_err(|error| log_refused(&error))?),
+    };
+    let log = log.as_ref().map(told_of_log);
     let found = json!({
         "journal": journal,
         "state": state,
         "findings": shown(findings),
         "last": head.sequence,
         "head": head.link,
+        "log": log.as_ref().map(|(state, _)| state),
         "from_tail": from_tail,
         "from_store": from_store,
         "from_backup": from_backup,
@@ -113,9 +178,22 @@ fn mend(globals: &Globals, journal: &Path, backup: Option<&Path>, dry_run: bool)
             _ => {}
         }
         lines.push(("head", cell(&found["head"])));
+        lines.extend(log.map(|(_, sentence)| ("tile log", sentence)));
         fields(lines)
     })?;
     Ok(Exit::Ok)
+}
+
+fn log_refused(error: &LogError) -> Failure {
+    let remedy = match error {
+        LogError::Io { .. } | LogError::Locked | LogError::Journal(_) => "see the reason, then repair again",
+        LogError::Key { .. } => "make it a file of mode 0600 with the key that was made, or put that back",
+        _ => {
+            "put back what is missing, or a journal that has all that was signed; if neither is left, --new-log begins \
+             another log under another key, which whoever holds the old one must be told"
+        }
+    };
+    Failure::new(error.code(), error.to_string(), remedy).note("the journal itself is whole")
 }
 
 fn shown(findings: &[Finding]) -> Vec<Value> {

@@ -187,12 +187,16 @@ async fn verified(desk: &Desk, from: Sequence, depth: Depth) -> Given {
             if depth == Depth::All {
                 checked.push("every tile, bundle and blob of the log is what these records make".to_owned());
             } else {
-                checked.push("the newest tiles give the root that was signed, and their entries are these records".to_owned());
-                not_checked.push("older tiles and bundles of the log: `sop audit verify --deep` reads all of them".to_owned());
+                checked.push(
+                    "the newest tiles give the root that was signed, and their entries are these records".to_owned(),
+                );
+                not_checked
+                    .push("older tiles and bundles of the log: `sop audit verify --deep` reads all of them".to_owned());
             }
             if checkpoint.size < verified.last.0 {
                 let (first, last) = (checkpoint.size + 1, verified.last);
-                not_checked.push(format!("a signature of the records {first} to {last}: they are signed within a second"));
+                not_checked
+                    .push(format!("a signature of the records {first} to {last}: they are signed within a second"));
             }
             json!({ "size": checkpoint.size, "root": checkpoint.root.to_string(), "entries": entries, "files": files })
         }
@@ -210,7 +214,8 @@ async fn verified(desk: &Desk, from: Sequence, depth: Depth) -> Given {
         }
     };
     not_checked.push(
-        "that this is the log others know: compare key and checkpoint with those noted elsewhere (docs/evidence.md)".to_owned(),
+        "that this is the log others know: compare key and checkpoint with those noted elsewhere (docs/evidence.md)"
+            .to_owned(),
     );
     Ok(json!({
         "intact": broken.is_none(),

@@ -35,6 +35,11 @@ fn the_page_on_protocols_is_true() {
 }
 
 #[test]
+fn the_evidence_page_is_true() {
+    run("docs/evidence.md");
+}
+
+#[test]
 fn the_api_page_names_every_action() {
     let page = page("docs/api.md");
     for action in policy::ACTIONS {
@@ -46,7 +51,7 @@ fn the_api_page_names_every_action() {
 fn every_page_is_run_or_has_no_commands() {
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let run = ["operating.md", "protocols.md"].contains(&name.as_str());
+        let run = ["evidence.md", "operating.md", "protocols.md"].contains(&name.as_str());
         let text = page(&format!("docs/{name}"));
         assert!(run || !text.contains("```console"), "docs/{name} shows commands that no test runs");
     }

@@ -5,6 +5,7 @@ mod config;
 mod crew;
 mod damage;
 mod disk;
+mod evidence;
 mod health;
 mod input;
 mod leases;

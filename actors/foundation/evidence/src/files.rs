@@ -216,13 +216,22 @@ impl Places {
         key.map(Some).ok_or_else(|| unusable("it is not one".into()))
     }
 
+    /// Whether there is a key or a log.
+    pub(crate) fn begun(&self) -> Result<bool, LogError> {
+        Ok(self.log.try_exists().map_err(at(&self.log))? || self.key.try_exists().map_err(at(&self.key))?)
+    }
+
+    fn stand_for_nothing(&self, key: &Key) -> Result<(), LogError> {
+        let nothing = Checkpoint { origin: key.public().name().to_owned(), size: 0, root: tree::empty() };
+        put(&self.log.join(CHECKPOINT), key.sign(&nothing.to_string()).as_bytes(), 0o644)
+    }
+
     /// Makes the key, and a log of nothing. The key comes last: one that is there has signed something.
     fn begin(&self) -> Result<(), LogError> {
         let name = |key: &[u8; 32]| format!("sop/{}", &Digest(*blake3::hash(key).as_bytes()).to_string()[..8]);
-        let key = Key::generate(name)
-            .map_err(|error| LogError::Key { path: self.key.clone(), why: error.to_string() })?;
-        let nothing = Checkpoint { origin: key.public().name().to_owned(), size: 0, root: tree::empty() };
-        put(&self.log.join(CHECKPOINT), key.sign(&nothing.to_string()).as_bytes(), 0o644)?;
+        let key =
+            Key::generate(name).map_err(|error| LogError::Key { path: self.key.clone(), why: error.to_string() })?;
+        self.stand_for_nothing(&key)?;
         let directory = self.key.parent().unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
         put(&self.key, format!("{}\n", key.secret()).as_bytes(), 0o600)?;
@@ -276,9 +285,23 @@ impl Files {
         let (checkpoint, note) = places.checkpoint(key.public())?;
         let edge = places.edge(&checkpoint)?;
         let bundle = places.last_bundle(&edge)?;
-        let unsynced =
-            Unsynced { directory, files: Vec::new(), directories: BTreeSet::new(), too_many: false };
+        let unsynced = Unsynced { directory, files: Vec::new(), directories: BTreeSet::new(), too_many: false };
         Ok(Self { places: places.clone(), key, edge, bundle, checkpoint, note, unsynced, _lock: lock })
+    }
+
+    /// Begins a log of nothing under the key that is there.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn begin(places: &Places) -> Result<Self, LogError> {
+        let key = places.key()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&places.log).map_err(at(&places.log))?;
+        places.stand_for_nothing(&key)?;
+        Self::open(places)
+    }
+
+    pub(crate) fn root(&self) -> Hash {
+        self.edge.root()
     }
 
     pub fn public(&self) -> &PublicKey {
@@ -458,7 +481,7 @@ fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), LogError> {
     sync(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn sync(directory: &Path) -> Result<(), LogError> {
+pub(crate) fn sync(directory: &Path) -> Result<(), LogError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))
 }
 
@@ -485,7 +508,7 @@ pub(crate) fn damaged(file: &str, what: String) -> LogError {
     LogError::Damaged { file: file.to_owned(), what, at: None }
 }
 
-fn at(path: &Path) -> impl Fn(io::Error) -> LogError {
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> LogError {
     let path = path.to_owned();
     move |why| LogError::Io { path: path.clone(), why }
 }

@@ -11,9 +11,9 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use journal::{Journal, Unwritable};
 use journal::bundle::ENTRIES;
 use journal::store::StoreError;
+use journal::{Journal, Unwritable};
 use kernel::Sequence;
 
 use crate::checkpoint::{Checkpoint, Proof};

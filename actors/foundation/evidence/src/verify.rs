@@ -107,7 +107,8 @@ impl Looking<'_> {
             let first = first(tile);
             let Ok(leaves) = self.places.hashes(tile) else { break };
             let records = self.journal.raw(first, tile.width).unwrap_or_default();
-            let good = records.iter().zip(&leaves).take_while(|(record, hash)| leaf(Entry::of(record).bytes()) == **hash);
+            let good =
+                records.iter().zip(&leaves).take_while(|(record, hash)| leaf(Entry::of(record).bytes()) == **hash);
             let good = good.count();
             if good < tile.width {
                 return self.not_extended(Sequence(first.0 + good as u64));

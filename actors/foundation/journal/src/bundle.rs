@@ -18,7 +18,10 @@ const BLOB: u8 = 0x42;
 pub enum Entry<'a> {
     Record(&'a [u8]),
     /// The marker of a record that is kept as a blob.
-    Blob { marker: [u8; 33], digest: Digest },
+    Blob {
+        marker: [u8; 33],
+        digest: Digest,
+    },
 }
 
 impl<'a> Entry<'a> {

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::world::{World, files};
 use signed_note::{Note, StandardVerifier, VerifierList};
 use tlog_tiles::checkpoint::Checkpoint;
 use tlog_tiles::tile::{Tile, TileHashReader, TileReader};
 use tlog_tiles::tlog::{
     Error, HashReader as _, check_record, check_tree, prove_record, prove_tree, record_hash, stored_hash_index,
 };
-use crate::world::{World, files};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -127,7 +127,10 @@ fn others_verify_every_checkpoint_and_every_entry() {
         check_record(&proof, 700, *checkpoint.hash(), index, record_hash(entry)).unwrap();
         // The proof that we give is theirs, hash for hash.
         let ours = world.evidence.prove(kernel::Sequence(index + 1)).unwrap();
-        assert_eq!(ours.hashes.iter().map(|hash| hash.0).collect::<Vec<_>>(), proof.iter().map(|hash| hash.0).collect::<Vec<_>>());
+        assert_eq!(
+            ours.hashes.iter().map(|hash| hash.0).collect::<Vec<_>>(),
+            proof.iter().map(|hash| hash.0).collect::<Vec<_>>()
+        );
         if entry == record {
             continue;
         }
@@ -162,14 +165,18 @@ fn others_reject_what_was_changed() {
     };
     for (row, copy) in [
         ("an edited entry", changed(&|copy| bytes(copy, "tile/entries/001", &|bytes| bytes[5] ^= 1))),
-        ("an edited entry of a partial bundle", changed(&|copy| bytes(copy, "tile/entries/002.p/188", &|bytes| bytes[77] ^= 4))),
+        (
+            "an edited entry of a partial bundle",
+            changed(&|copy| bytes(copy, "tile/entries/002.p/188", &|bytes| bytes[77] ^= 4)),
+        ),
         ("an edited tile", changed(&|copy| bytes(copy, "tile/0/001", &|bytes| bytes[8_000] ^= 1))),
         ("an edited tile on the right", changed(&|copy| bytes(copy, "tile/0/002.p/188", &|bytes| bytes[0] ^= 1))),
         ("an edited tile above", changed(&|copy| bytes(copy, "tile/1/000.p/2", &|bytes| bytes[40] ^= 1))),
         (
             "exchanged entries",
             changed(&|copy| {
-                let ((one, length), (other, same)) = (place(copy, "tile/entries/001", 4), place(copy, "tile/entries/001", 5));
+                let ((one, length), (other, same)) =
+                    (place(copy, "tile/entries/001", 4), place(copy, "tile/entries/001", 5));
                 assert_eq!(length, same, "they are of one length");
                 bytes(copy, "tile/entries/001", &|bytes| {
                     let first = bytes[one..one + length].to_vec();
@@ -185,12 +192,20 @@ fn others_reject_what_was_changed() {
                 bytes(copy, "tile/entries/000", &|bytes| drop(bytes.drain(at - 2..at + length)));
             }),
         ),
-        ("a log cut under its checkpoint", changed(&|copy| drop(copy.remove(&PathBuf::from("tile/entries/002.p/188"))))),
+        (
+            "a log cut under its checkpoint",
+            changed(&|copy| drop(copy.remove(&PathBuf::from("tile/entries/002.p/188")))),
+        ),
         ("a log that was put back", logs[3].clone()),
-        ("a checkpoint of more", changed(&|copy| {
-            let text = String::from_utf8(copy[&PathBuf::from("checkpoint")].clone()).unwrap().replacen("\n700\n", "\n701\n", 1);
-            copy.insert("checkpoint".into(), text.into_bytes());
-        })),
+        (
+            "a checkpoint of more",
+            changed(&|copy| {
+                let text = String::from_utf8(copy[&PathBuf::from("checkpoint")].clone())
+                    .unwrap()
+                    .replacen("\n700\n", "\n701\n", 1);
+                copy.insert("checkpoint".into(), text.into_bytes());
+            }),
+        ),
     ] {
         assert!(audited(&copy, &vkey, Some(&remembered)).is_err(), "{row} is accepted");
         assert_ne!(copy, *log, "{row}");

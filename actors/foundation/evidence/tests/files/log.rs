@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::world::{World, files, journal, lay, places};
 use evidence::checkpoint::Checkpoint;
 use evidence::note::Key;
 use evidence::tree::is_consistent;
@@ -12,7 +13,6 @@ use evidence::verify::{Depth, verify};
 use evidence::{Evidence, Limits, LogError, Places};
 use journal::{Import, Journal};
 use kernel::Sequence;
-use crate::world::{World, files, journal, lay, places};
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -46,8 +46,18 @@ fn a_log_follows_in_batches_and_signs_each() {
     let names: Vec<_> = files(&world.places().log).into_keys().map(|path| path.display().to_string()).collect();
     assert_eq!(
         names,
-        ["checkpoint", "tile/0/000", "tile/0/001.p/144", "tile/0/001.p/194", "tile/0/001.p/44", "tile/1/000.p/1",
-            "tile/entries/000", "tile/entries/001.p/144", "tile/entries/001.p/194", "tile/entries/001.p/44"]
+        [
+            "checkpoint",
+            "tile/0/000",
+            "tile/0/001.p/144",
+            "tile/0/001.p/194",
+            "tile/0/001.p/44",
+            "tile/1/000.p/1",
+            "tile/entries/000",
+            "tile/entries/001.p/144",
+            "tile/entries/001.p/194",
+            "tile/entries/001.p/44"
+        ]
     );
     let before = files(&world.places().log);
     assert!(!world.evidence.follow().unwrap(), "nothing to do");
@@ -65,7 +75,8 @@ fn whenever_it_is_killed_the_same_log_comes_of_it() {
     world.write(601, 40_000, 1);
     world.follow();
     let new = files(&world.places().log);
-    let fresh: Vec<_> = new.iter().filter(|(name, _)| !old.contains_key(*name) && !name.ends_with("checkpoint")).collect();
+    let fresh: Vec<_> =
+        new.iter().filter(|(name, _)| !old.contains_key(*name) && !name.ends_with("checkpoint")).collect();
     assert!(5 < fresh.len(), "{fresh:?}");
     for there in 0..=fresh.len() {
         for torn in 0..4 {
@@ -116,7 +127,10 @@ fn a_journal_that_does_not_extend_what_was_signed_is_refused() {
         let evidence = Evidence::new(&shorter, world.places(), Limits::default());
         let error = evidence.open().unwrap_err();
         assert_eq!(refused(&error), ("evidence.not_extended", Some(cut + 1)), "{signed} {cut}: {error}");
-        assert!(!error.may_pass() && error.to_string().contains(&format!("checkpoint is of {signed} records")), "{error}");
+        assert!(
+            !error.may_pass() && error.to_string().contains(&format!("checkpoint is of {signed} records")),
+            "{error}"
+        );
         // The same with the log of a journal in which later records were others.
         let mut forked = World::new();
         forked.write(cut, 10, 1);
@@ -162,7 +176,8 @@ fn damage_of_the_log_is_found_and_named() {
                 bytes[4] ^= 1;
                 fs::write(&path, bytes).unwrap();
             }
-            let look = |depth| verify(&world.journal, &world.places(), &key, depth).map(drop).map_err(|error| refused(&error));
+            let look =
+                |depth| verify(&world.journal, &world.places(), &key, depth).map(drop).map_err(|error| refused(&error));
             let said = |at: Option<Option<u64>>| at.map_or(Ok(()), |at| Err((damaged, at)));
             let (quickly, deeply) = (look(Depth::Newest), look(Depth::All));
             if damage == "gone" {

@@ -46,7 +46,12 @@ impl World {
         evidence.open().unwrap();
         let (tell, told) = channel();
         let then = Box::new(move |opened| tell.send(opened).unwrap());
-        journal.queue(Entry::Open { stream: "notes", principal: Principal::internal("test"), time: Timestamp(1), then });
+        journal.queue(Entry::Open {
+            stream: "notes",
+            principal: Principal::internal("test"),
+            time: Timestamp(1),
+            then,
+        });
         let epoch = told.recv().unwrap().unwrap().epoch;
         Self { home, journal, evidence, epoch, written: 1 }
     }

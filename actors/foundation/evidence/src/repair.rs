@@ -1,0 +1,115 @@
+//! A log made whole while nobody writes it.
+//!
+//! # Invariants
+//! 1. A log is made again only as what was signed: the journal's records must give the signed root, and then the signature
+//!    over it comes out the same, byte for byte.
+//! 2. Nothing is thrown away: what is replaced is put aside under a name of its own.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use journal::Journal;
+use journal::bundle::ENTRIES;
+use kernel::Sequence;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::files::{Files, LogError, Places, at, sync};
+use crate::verify::{Depth, verify};
+
+/// What became of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mended {
+    /// There is neither log nor key yet.
+    None,
+    /// It is what was signed; so many records are.
+    Whole { size: u64 },
+    /// It was made again from the journal, and is what was signed.
+    Again { size: u64, found: String, aside: PathBuf },
+    /// It was put aside with its key; the next start begins another log under another key.
+    Aside { log: Option<PathBuf>, key: Option<PathBuf> },
+}
+
+/// Checks the log in `places` against the open journal, and makes it again if it is damaged. The damaged one is put beside
+/// it, with `aside` added to its name.
+///
+/// # Errors
+/// [`LogError`]: above all if the journal is not what was signed. Then nothing was changed.
+pub fn repair(journal: &Journal, places: &Places, aside: &str) -> Result<Mended, LogError> {
+    if !places.begun()? {
+        return Ok(Mended::None);
+    }
+    let key = places.public()?;
+    let found = match verify(journal, places, &key, Depth::All) {
+        Ok(checked) => return Ok(Mended::Whole { size: checked.checkpoint.size }),
+        Err(error @ LogError::Damaged { .. }) => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    let (checkpoint, _) = places.checkpoint(&key)?;
+    let making = Places { log: suffixed(&places.log, "making"), key: places.key.clone() };
+    remove(&making.log)?;
+    let mut files = Files::begin(&making)?;
+    while files.size() < checkpoint.size {
+        let next = Sequence(files.size() + 1);
+        let wanted = usize::try_from(checkpoint.size - files.size()).unwrap_or(ENTRIES).min(ENTRIES);
+        let records = journal.raw(next, wanted)?;
+        if records.is_empty() {
+            return Err(LogError::NotExtended { first: next, size: checkpoint.size, root: checkpoint.root });
+        }
+        for record in records {
+            files.append(&record)?;
+        }
+    }
+    if files.root() != checkpoint.root {
+        drop(files);
+        remove(&making.log)?;
+        // Which record it is, only the hashes that were lost could tell.
+        return Err(LogError::NotExtended { first: Sequence(1), size: checkpoint.size, root: checkpoint.root });
+    }
+    files.publish()?;
+    drop(files);
+    let aside = suffixed(&places.log, &format!("aside-{aside}"));
+    let exchanged = renameat_with(CWD, &making.log, CWD, &places.log, RenameFlags::EXCHANGE);
+    exchanged.map_err(|error| at(&places.log)(error.into()))?;
+    fs::rename(&making.log, &aside).map_err(at(&aside))?;
+    sync(places.log.parent().unwrap_or(Path::new(".")))?;
+    Ok(Mended::Again { size: checkpoint.size, found, aside })
+}
+
+/// Puts the log aside, and its key: the next start begins another log, of all records from the first on, under another key.
+/// What the old key signed can be verified for ever; that both are logs of one journal, nobody can prove but by comparing
+/// their entries.
+///
+/// # Errors
+/// [`LogError`].
+pub fn put_aside(places: &Places, aside: &str) -> Result<Mended, LogError> {
+    let move_away = |path: &Path| {
+        let to = suffixed(path, &format!("aside-{aside}"));
+        match fs::rename(path, &to) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            moved => moved.map(|()| Some(to)).map_err(at(path)),
+        }
+    };
+    let (log, key) = (move_away(&places.log)?, move_away(&places.key)?);
+    for path in [&places.log, &places.key] {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        if parent.exists() {
+            sync(parent)?;
+        }
+    }
+    Ok(Mended::Aside { log, key })
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn remove(directory: &Path) -> Result<(), LogError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(directory)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,143 @@
+//! The tile log of a real daemon: signed while it works, one history over kills, and a start that is refused over anything
+//! else.
+
+use std::fs;
+use std::sync::Arc;
+
+use evidence::Places;
+use evidence::checkpoint::{Checkpoint, Proof};
+use evidence::note::PublicKey;
+use evidence::tree::is_consistent;
+use kit::{Client, adopt_starter};
+use serde_json::{Value, json};
+
+use crate::{Place, failed};
+
+/// A daemon under the starter policy.
+async fn started() -> Place {
+    let place = Place::started().await;
+    let secret = place.daemon.credential();
+    adopt_starter(&mut Client::new("operator", Arc::new(place.daemon.client())), &secret).await;
+    place
+}
+
+/// So many records more, at least.
+async fn worked(place: &Place, records: u32) {
+    let (client, secret) = (place.daemon.client(), place.daemon.credential());
+    for _ in 0..records {
+        client.call("policy.list", &json!({}), Some(secret.expose()), None).await.unwrap();
+    }
+}
+
+fn places(place: &Place) -> Places {
+    let data = &place.daemon.data;
+    Places { log: data.join("evidence"), key: data.join("keys/log") }
+}
+
+fn asked(place: &Place, arguments: &[&str]) -> Value {
+    let output = place.daemon.run(&[arguments, &["-o", "json"]].concat());
+    assert!(matches!(output.code, Some(0 | 2)), "{output:?}");
+    serde_json::from_str(&output.stdout).unwrap()
+}
+
+fn key(place: &Place) -> PublicKey {
+    PublicKey::parse(asked(place, &["audit", "key"])["key"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_kills_there_is_one_history_and_every_record_can_be_proven() {
+    let mut place = started().await;
+    let mut signed: Vec<Checkpoint> = Vec::new();
+    for round in 0..4 {
+        worked(&place, 20).await;
+        // The last one that anybody can have seen.
+        let before = places(&place).checkpoint(&key(&place)).unwrap().0;
+        signed.push(before);
+        if round % 2 == 0 {
+            place.daemon.kill();
+        } else {
+            place.daemon.stop();
+        }
+        place.daemon.start().await;
+        let (places, key) = (places(&place), key(&place));
+        let after = places.checkpoint(&key).unwrap().0;
+        for old in &signed {
+            let proof = places.consistency(old.size, after.size).unwrap();
+            assert!(is_consistent(&proof, old.size, old.root, after.size, after.root), "{old:?} {after:?}");
+        }
+    }
+    let file = place.home.path().join("1.tlog-proof");
+    let told = place.daemon.run(&["audit", "proof", "1", "--file", file.to_str().unwrap()]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let proof = Proof::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(proof.verify(proof.extra.as_deref().unwrap(), &key(&place)).unwrap().size >= signed[3].size);
+    let again = place.daemon.run(&["audit", "proof", "1", "--file", file.to_str().unwrap()]);
+    failed(&again, 1, &["error[cli.file]", "name a new file"]);
+    // The newest record is signed when somebody asks for its proof.
+    let last = asked(&place, &["status"])["head"].to_string();
+    assert_eq!(asked(&place, &["audit", "proof", &last])["record"].to_string(), last);
+    failed(&place.daemon.run(&["audit", "proof", "99999999"]), 1, &["error[audit.unknown_record]"]);
+    let verified = asked(&place, &["audit", "verify", "--deep"]);
+    assert_eq!((&verified["intact"], &verified["log"]["size"]), (&json!(true), &verified["log"]["entries"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_is_found_refused_and_made_again_as_it_was_signed() {
+    let mut place = started().await;
+    let bundles = place.daemon.data.join("evidence/tile/entries");
+    let damage = |bundle: &str| {
+        let mut bytes = fs::read(bundles.join(bundle)).unwrap();
+        bytes[40] ^= 1;
+        fs::write(bundles.join(bundle), bytes).unwrap();
+    };
+    place.daemon.stop();
+    let (signed, note) = places(&place).checkpoint(&places(&place).public().unwrap()).unwrap();
+    damage(&format!("000.p/{}", signed.size));
+    place.daemon.spawn();
+    assert_eq!(place.daemon.wait().code(), Some(1));
+    for words in ["error[evidence.damaged]", "an entry is not what was signed", "sop state repair"] {
+        assert!(place.daemon.stderr().contains(words), "{words}: {}", place.daemon.stderr());
+    }
+    let repaired = asked(&place, &["state", "repair"]);
+    assert_eq!((&repaired["state"], &repaired["log"]), (&json!("whole"), &json!("again")), "{repaired}");
+    assert_eq!(places(&place).checkpoint(&places(&place).public().unwrap()).unwrap().1, note, "the same was signed");
+    assert_eq!(asked(&place, &["state", "repair"])["log"], "whole");
+    place.daemon.start().await;
+    worked(&place, 256).await;
+    assert_eq!(asked(&place, &["audit", "proof", "256"])["record"], 256);
+    damage("000");
+    let verified = place.daemon.run(&["audit", "verify", "--deep"]);
+    assert_eq!(verified.code, Some(2), "{verified:?}");
+    assert!(verified.stdout.starts_with("BROKEN at 1: the tile log is damaged: tile/entries/000"), "{verified:?}");
+    assert_eq!(asked(&place, &["audit", "verify"])["intact"], true, "the quick look reads the newest, and says so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_journal_is_refused_with_the_first_record_that_is_missing() {
+    let mut place = started().await;
+    assert_eq!(place.daemon.run(&["backup", "create"]).code, Some(0));
+    let first = key(&place);
+    place.daemon.stop();
+    let data = place.daemon.data.clone();
+    let restored = place.home.path().join("restored");
+    let backup = data.join("backups/backup-1");
+    let done =
+        place.daemon.command(&["backup", "restore", backup.to_str().unwrap(), "--data", restored.to_str().unwrap()]);
+    assert!({ done }.output().unwrap().status.success());
+    fs::rename(data.join("journal"), data.join("journal.newer")).unwrap();
+    fs::rename(restored.join("journal"), data.join("journal")).unwrap();
+    place.daemon.spawn();
+    assert_eq!(place.daemon.wait().code(), Some(1));
+    let manifest: Value = serde_json::from_slice(&fs::read(backup.join("manifest.json")).unwrap()).unwrap();
+    let missing = format!("record {} is not what was signed", manifest["last"].as_u64().unwrap() + 1);
+    for words in ["error[evidence.not_extended]", &missing, "the last good checkpoint is of", "--new-log"] {
+        assert!(place.daemon.stderr().contains(words), "{words}: {}", place.daemon.stderr());
+    }
+    failed(&place.daemon.run(&["state", "repair"]), 1, &["error[evidence.not_extended]", &missing]);
+    fs::remove_file(data.join("keys/log")).unwrap();
+    failed(&place.daemon.run(&["state", "repair"]), 1, &["error[evidence.key_lost]", "--new-log"]);
+    assert_eq!(asked(&place, &["state", "repair", "--new-log"])["log"], "aside");
+    place.daemon.start().await;
+    assert_ne!(key(&place), first, "it is another log");
+    assert_eq!(asked(&place, &["audit", "verify", "--deep"])["intact"], true);
+}
