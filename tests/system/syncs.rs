@@ -8,6 +8,7 @@ use std::time::Duration;
 use journal::{Journal, Limits};
 use kernel::Sequence;
 use kit::{Authority, Client, Daemon, Dice, adopt_starter, seed};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::Place;
@@ -23,6 +24,8 @@ const FURTHEST: usize = 60;
 /// more when it is closed. It goes on when that fails, and rightly so: nothing rests on it, for what has to be there was
 /// synced by the commit before, and a store that is not whole when the process dies is made anew.
 const MORE_THAN_NEEDED: &str = "data/journal.making/whole/";
+/// The tile log follows, and nothing waits for it: it is written again.
+const FOLLOWS: &str = "data/evidence";
 /// Pause between two looks at a daemon that is on its way to its end, and how often it is looked at.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const LOOKS_MAX: u32 = 4_000;
@@ -45,10 +48,10 @@ impl Shim {
         Self { library, _home: home }
     }
 
-    /// The next starts fail in their `nth` sync.
-    fn arm(&self, daemon: &mut Daemon, nth: usize) {
+    /// The next starts fail in their `nth` sync of what lies in the data directory under names that begin with `part`.
+    fn arm(&self, daemon: &mut Daemon, part: &str, nth: usize) {
         std::fs::create_dir_all(&daemon.data).unwrap();
-        let under = daemon.data.canonicalize().unwrap();
+        let under = daemon.data.canonicalize().unwrap().join(part);
         daemon.environment = [
             ("LD_PRELOAD", self.library.clone().into()),
             ("SYNC_FAILS_UNDER", under.into()),
@@ -82,7 +85,7 @@ async fn run(daemon: &mut Daemon, before: usize, up_is_far_enough: bool) -> Run 
             return Run { code: Some(code), said };
         }
         let run = Run { code: None, said };
-        let may_go_on = !run.has_failed() || run.said.contains(MORE_THAN_NEEDED);
+        let may_go_on = !run.has_failed() || [MORE_THAN_NEEDED, FOLLOWS].iter().any(|name| run.said.contains(name));
         if up_is_far_enough && may_go_on && daemon.stdout().contains(" is up") {
             return run;
         }
@@ -110,7 +113,7 @@ async fn a_first_start_whose_sync_fails_ends_and_the_next_one_is_whole() {
     let (mut codes, first) = (Vec::new(), 1 + Dice::new(seed, u64::MAX).below(STEP));
     for nth in (first..).step_by(STEP) {
         let mut place = Place::new();
-        shim.arm(&mut place.daemon, nth);
+        shim.arm(&mut place.daemon, "", nth);
         place.daemon.spawn();
         let run = run(&mut place.daemon, 0, true).await;
         if !run.has_failed() {
@@ -144,7 +147,7 @@ async fn whichever_sync_fails_the_daemon_ends_and_has_what_it_acknowledged() {
     let mut codes = Vec::new();
     for failure in 0..FAILURES {
         let nth = 1 + failure * FURTHEST / FAILURES + dice.below(FURTHEST / FAILURES);
-        shim.arm(&mut place.daemon, nth);
+        shim.arm(&mut place.daemon, "journal", nth);
         let before = place.daemon.stderr().len();
         place.daemon.spawn();
         codes.push(said_so(&run(&mut place.daemon, before, false).await));
@@ -166,4 +169,38 @@ async fn whichever_sync_fails_the_daemon_ends_and_has_what_it_acknowledged() {
     assert_eq!(authority.parts.journal.verify(Sequence(1)).unwrap().broken, None);
     authority.lives_as_recorded().await;
     assert!(authority.stop().await.is_graceful());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_sync_of_the_log_fails_work_goes_on_and_all_of_it_is_signed() {
+    let (shim, seed) = (Shim::built(), seed());
+    let mut dice = Dice::new(seed, u64::MAX);
+    let mut place = Place::started().await;
+    let secret = place.daemon.credential();
+    adopt_starter(&mut Client::new("setup", Arc::new(place.daemon.client())), &secret).await;
+    place.daemon.stop();
+    for failure in 0..6 {
+        let nth = 1 + failure * 2 + dice.below(2);
+        shim.arm(&mut place.daemon, "evidence", nth);
+        let before = place.daemon.stderr().len();
+        place.daemon.start().await;
+        let client = place.daemon.client();
+        // Each proof asks for a signature over the record before it.
+        let mut refused = Vec::new();
+        while !place.daemon.stderr()[before..].contains("made to fail") {
+            let head = client.get("/v1/status").await.unwrap()["head"].clone();
+            let proof = client.call("audit.proof", &json!({ "record": head }), Some(secret.expose()), None).await;
+            refused.extend(proof.err().map(|error| error.to_string()));
+        }
+        assert!(refused.iter().all(|error| error.contains("the tile log cannot be used")), "{refused:?}");
+        let all_signed = async |client: &http::Client| {
+            let status = client.get("/v1/status").await.unwrap_or_default();
+            (&status["log"]["lag"], &status["log"]["failing"]) == (&json!(0), &json!(false))
+        };
+        place.daemon.until("has signed all of it", all_signed).await;
+        let verified = place.daemon.run(&["audit", "verify", "--deep"]);
+        assert_eq!(verified.code, Some(0), "SOP_SEED={seed}: sync {nth}: {verified:?}");
+        place.daemon.stop();
+        place.daemon.environment.clear();
+    }
 }
