@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use todos::Todos;
 use tokens::Tokens;
 
-use super::{Desk, Given, Request, malformed, number, optional_number, time, unknown};
+use super::{Desk, Given, Request, flag, malformed, number, optional_number, time, unknown};
 
 /// Records listed at once if nothing is asked.
 const LIST_DEFAULT: u64 = 50;
@@ -52,7 +52,7 @@ struct Verify {
     #[serde(default, deserialize_with = "optional_number")]
     from: Option<u64>,
     /// Every file of the tile log, too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     deep: bool,
 }
 
@@ -195,8 +195,9 @@ async fn verified(desk: &Desk, from: Sequence, depth: Depth) -> Given {
             }
             if checkpoint.size < verified.last.0 {
                 let (first, last) = (checkpoint.size + 1, verified.last);
-                not_checked
-                    .push(format!("a signature of the records {first} to {last}: they are signed within a second"));
+                not_checked.push(format!(
+                    "the signature over the records {first} to {last}, which are signed within a second"
+                ));
             }
             json!({ "size": checkpoint.size, "root": checkpoint.root.to_string(), "entries": entries, "files": files })
         }

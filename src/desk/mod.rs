@@ -187,6 +187,20 @@ fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     number(deserializer).map(Some)
 }
 
+/// A yes or no that may come as text, too.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Flag(bool),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Flag(flag) => Ok(flag),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
 /// Any value with a text form.
 fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::world::{World, files, journal, lay, places};
 use evidence::checkpoint::Checkpoint;
 use evidence::note::Key;
+use evidence::repair::{Mended, put_aside, repair};
 use evidence::tree::is_consistent;
 use evidence::verify::{Depth, verify};
 use evidence::{Evidence, Limits, LogError, Places};
@@ -325,4 +326,55 @@ fn what_was_signed_is_the_beginning_of_what_is_signed_later() {
         }
         signed.push(checkpoint);
     }
+}
+
+#[test]
+fn a_log_is_made_again_as_it_was_signed_or_not_at_all() {
+    let home = tempfile::TempDir::new().unwrap();
+    let nothing = journal(&home.path().join("journal"));
+    assert_eq!(repair(&nothing, &places(home.path()), "x").unwrap(), Mended::None);
+
+    let mut world = World::new();
+    world.write(300, 10, 1);
+    world.write(301, 40_000, 1);
+    world.write(600, 10, 1);
+    world.follow();
+    world.evidence.close();
+    let (log, places) = (world.places().log, world.places());
+    let intact = files(&log);
+    assert_eq!(repair(&world.journal, &places, "x").unwrap(), Mended::Whole { size: 600 });
+    for (row, name) in ["tile/0/000", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/001"].into_iter().enumerate() {
+        fs::write(log.join(name), "what was here?").unwrap();
+        // As a repair leaves it that was killed.
+        fs::create_dir_all(log.with_extension("making")).unwrap();
+        let damaged = files(&log);
+        let mended = repair(&world.journal, &places, &row.to_string()).unwrap();
+        let Mended::Again { size: 600, aside, found } = mended else { panic!("{mended:?}") };
+        assert!(found.contains("the tile log is damaged"), "{found}");
+        assert_eq!((files(&log), files(&aside)), (intact.clone(), damaged), "{name}");
+    }
+    assert!(world.started().is_ok());
+
+    // A journal that is another one gives nothing to make the log again from.
+    let mut forked = World::new();
+    forked.write(299, 10, 1);
+    forked.write(600, 10, 2);
+    fs::remove_file(log.join("tile/1/000.p/2")).unwrap();
+    world.evidence.close();
+    let damaged = files(&log);
+    assert_eq!(repair(&forked.journal, &places, "y").unwrap_err().code(), "evidence.not_extended");
+    fs::remove_file(log.join("checkpoint")).unwrap();
+    assert_eq!(repair(&world.journal, &places, "y").unwrap_err().code(), "evidence.log_lost");
+    fs::write(log.join("checkpoint"), &damaged[Path::new("checkpoint")]).unwrap();
+    assert_eq!(files(&log), damaged, "nothing was changed");
+
+    let key = places.public().unwrap();
+    let Mended::Aside { log: Some(old), key: Some(_) } = put_aside(&places, "z").unwrap() else {
+        panic!("both were there")
+    };
+    assert_eq!(files(&old), damaged);
+    let another = world.started().unwrap();
+    while another.follow().unwrap() {}
+    assert_ne!(another.public().unwrap(), key);
+    assert_eq!(another.verify(Depth::All).unwrap().entries, 600);
 }
