@@ -2,7 +2,7 @@
 //!
 //! Ours is the whole write path without the door: `Handle::execute` of a machine in a real tree, with the outcome index,
 //! decide, evolve, an envelope with principal, decision and token use, the hash chain, the index by stream, a view, and the
-//! answer kept for repeats. The peer is the least that is durable: callers hand 256 bytes to one committer thread, which
+//! answer kept for repeats. The tile log follows and signs; `--unsigned` leaves it out, to see what it costs. The peer is the least that is durable: callers hand 256 bytes to one committer thread, which
 //! drains its queue into one `WriteBatch` with `SyncData`, one insert under a `u64` key each, and acknowledges over a
 //! oneshot. Both have the same closed-loop callers on the same runtime, and a fresh store on the same disk for each run.
 //!
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use evidence::{Evidence, Places};
 use host::{Clock, Handle, Limits, Order, View};
 use journal::{Journal, Keeper};
 use kernel::{
@@ -20,6 +21,7 @@ use kernel::{
 };
 use serde::{Deserialize, Serialize};
 use supervisors::{Child, ChildRef, Strategy, Supervisor, Tree};
+use workers::evidence::Following;
 
 mod commits;
 mod pairs;
@@ -98,9 +100,15 @@ async fn ours(callers: usize) -> Side {
     let limits = Limits { outcomes: 10_000_000, ..Limits::default() };
     let notes = Handle::<Notes>::new(&journal, &clock, limits, Some(view));
     let (kept, keeper) = (journal.clone(), ChildRef::new("journal"));
-    let root = Supervisor::new("root", Strategy::RestForOne)
-        .child(Child::actor(&keeper, move || (Keeper, kept.clone())))
-        .child(notes.child());
+    let mut root =
+        Supervisor::new("root", Strategy::RestForOne).child(Child::actor(&keeper, move || (Keeper, kept.clone())));
+    let log = store();
+    if !std::env::args().any(|argument| argument == "--unsigned") {
+        let places = Places { log: log.path().join("evidence"), key: log.path().join("keys/log") };
+        let evidence = Evidence::new(&journal, places, evidence::Limits::default());
+        root = root.child(Following { evidence, journal: journal.clone() }.child());
+    }
+    let root = root.child(notes.child());
     let tree = Tree::start(root, 1).await.expect("the tree starts");
 
     let token = TokenUse { token: TokenId(7), number: 1 };
