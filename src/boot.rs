@@ -4,6 +4,7 @@
 //! 1. The first operator is created once, over an empty store, and the secret is written to one file of mode 0600.
 //! 2. After a failed sync the authority ends: nothing is written by a process that cannot tell what it wrote.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -19,9 +20,9 @@ use evidence::Evidence;
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
-use host::{Clock, Handle, Order, View};
+use host::{Clock, Handle, Hosted, Order, View};
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
-use kernel::{Decision, Denial, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
+use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
 use nexus::Nexus;
 use protocols::{Bells, Runtime};
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
@@ -202,10 +203,6 @@ pub struct Load {
     pub poisoned: usize,
 }
 
-fn loaded<M: Machine>(machine: &Handle<M>) -> (&'static str, Load) {
-    (M::NAME, Load { outstanding: machine.outstanding(), poisoned: machine.poisoned() })
-}
-
 /// How the authority came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
@@ -379,20 +376,29 @@ impl Parts {
         Ok(())
     }
 
+    /// Every machine.
+    fn hosted(&self) -> [&dyn Hosted; 9] {
+        let Self { gaps, todos, allocator, backups, health, nexus, door, .. } = self;
+        [door.governance(), door.tokens(), door.decisions(), allocator, health, gaps, todos, backups, nexus]
+    }
+
     /// Every machine, and how it stands.
     pub fn machines(&self) -> [(&'static str, Load); 9] {
-        let Self { gaps, todos, allocator, backups, health, nexus, door, .. } = self;
-        [
-            loaded(door.governance()),
-            loaded(door.tokens()),
-            loaded(door.decisions()),
-            loaded(allocator),
-            loaded(health),
-            loaded(gaps),
-            loaded(todos),
-            loaded(backups),
-            loaded(nexus),
-        ]
+        self.hosted()
+            .map(|machine| (machine.name(), Load { outstanding: machine.outstanding(), poisoned: machine.poisoned() }))
+    }
+
+    /// The digest of every machine's state, durable, with the version that it is of; [`States`](crate::states::States) has
+    /// the same from the records up to there.
+    ///
+    /// # Errors
+    /// That of the first machine which cannot say.
+    pub async fn digests(&self) -> Result<BTreeMap<&'static str, (Position, Digest)>, host::Error> {
+        let mut digests = BTreeMap::new();
+        for machine in self.hosted() {
+            digests.insert(machine.name(), machine.digest_of_state().await?);
+        }
+        Ok(digests)
     }
 
     /// The running tree; `None` before the start.

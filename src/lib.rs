@@ -14,6 +14,7 @@ pub mod routes;
 pub mod samples;
 #[cfg(feature = "cli")]
 pub mod service;
+pub mod states;
 mod system;
 pub mod tree;
 

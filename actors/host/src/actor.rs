@@ -19,11 +19,12 @@ use tokio::task::AbortHandle;
 use crate::Error;
 use crate::handle::{Order, Permit, Ports};
 use crate::outcomes::{Outcomes, Seen};
+use crate::replica::{Replica, Unreadable, said};
 
 /// Records read between two yields of replay: under a millisecond's work.
 const REPLAY_CHUNK: usize = 512;
 
-type Look<M> = Box<dyn FnOnce(&M) -> Box<dyn FnOnce() + Send> + Send>;
+type Look<M> = Box<dyn FnOnce(&Replica<M>) -> Box<dyn FnOnce() + Send> + Send>;
 
 /// What a host is told. Only a handle makes one.
 pub(crate) enum Msg<M: Machine> {
@@ -70,11 +71,10 @@ impl<M> Default for Host<M> {
 
 /// One incarnation: the machine, ahead of the disk, and what it needs to stay one.
 pub(crate) struct Running<M: Machine> {
-    machine: M,
+    /// Durable or not.
+    state: Replica<M>,
     ports: Arc<Ports<M>>,
     epoch: Epoch,
-    /// Of the machine, durable or not.
-    version: Position,
     /// The latest that was read or recorded: what was forgotten by it must not become young again.
     time: Timestamp,
     outcomes: Outcomes,
@@ -92,8 +92,8 @@ impl<M: Machine> Actor for Host<M> {
         myself: ActorRef<Msg<M>>,
         ports: Arc<Ports<M>>,
     ) -> Result<Running<M>, ActorProcessingErr> {
-        let mut running = Running::open(myself, ports).await?;
-        running.replay().await?;
+        let (mut running, to) = Running::open(myself, ports).await?;
+        running.replay(to).await?;
         running.arm(DUE_AGAIN_MIN_MS);
         Ok(running)
     }
@@ -108,8 +108,8 @@ impl<M: Machine> Actor for Host<M> {
         match msg {
             Msg::Execute(request) => running.execute(*request)?,
             Msg::Inspect(look) => {
-                let release = look(&running.machine);
-                running.when_durable(running.version, move |durable| {
+                let release = look(&running.state);
+                running.when_durable(running.state.version, move |durable| {
                     // Not released: the asker's channel closes, which says that the outcome is unknown.
                     if durable.is_ok() {
                         release();
@@ -140,7 +140,7 @@ impl<M: Machine> Actor for Host<M> {
 
 impl<M: Machine> Running<M> {
     /// Opening is an append: it fences the incarnation before, and says up to where to replay.
-    async fn open(myself: ActorRef<Msg<M>>, ports: Arc<Ports<M>>) -> Result<Self, ActorProcessingErr> {
+    async fn open(myself: ActorRef<Msg<M>>, ports: Arc<Ports<M>>) -> Result<(Self, Position), ActorProcessingErr> {
         let (tell, told) = oneshot::channel();
         let then = Box::new(move |opened| {
             let _ = tell.send(opened);
@@ -149,35 +149,31 @@ impl<M: Machine> Running<M> {
         ports.journal.queue(Entry::Open { stream: M::NAME, principal, time: ports.clock.now(), then });
         let Opened { epoch, version, time } = told.await??;
         let outcomes = Outcomes::new(ports.limits.outcomes);
-        Ok(Self { machine: M::default(), ports, epoch, version, time, outcomes, timer: None, myself })
+        Ok((Self { state: Replica::default(), ports, epoch, time, outcomes, timer: None, myself }, version))
     }
 
     /// Reads back all records. The view goes on from where it stands: it has seen durable facts only, so it is never wrong,
     /// and whoever reads it meanwhile must not find less than was acknowledged.
-    async fn replay(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn replay(&mut self, to: Position) -> Result<(), ActorProcessingErr> {
         let shown = Position(self.ports.durable.load(Ordering::Acquire));
         if let (Some(view), Position(0)) = (&self.ports.view, shown) {
             view.reset();
         }
-        let mut next = Position(1);
-        while next <= self.version {
-            let records = self.ports.journal.read_stream(M::NAME, next, self.version, REPLAY_CHUNK);
+        while self.state.version < to {
+            let next = Position(self.state.version.0 + 1);
+            let records = self.ports.journal.read_stream(M::NAME, next, to, REPLAY_CHUNK);
             let records = records.map_err(|error| match error {
                 StoreError::Damaged { .. } => ActorProcessingErr::from(Unrecoverable(error.to_string())),
                 other => other.into(),
             })?;
             for record in &records {
-                if record.version != next {
-                    return Err(unreadable::<M>(record, "it is not the next one"));
-                }
-                let event = self.relive(record)?;
+                let event = self.relive(record).map_err(|unreadable| Unrecoverable(unreadable.to_string()))?;
                 if shown < record.version {
                     if let (Some(view), Some(event)) = (&self.ports.view, &event) {
                         view.apply(event, record.version);
                     }
                     self.ports.durable.store(record.version.0, Ordering::Release);
                 }
-                next.0 += 1;
             }
             if records.is_empty() {
                 let what = format!("{} has no record of version {next}; see `sop audit verify`", M::NAME);
@@ -191,20 +187,13 @@ impl<M: Machine> Running<M> {
     }
 
     /// Gives the fact that the record holds, if it holds one.
-    fn relive(&mut self, record: &Record) -> Result<Option<M::Event>, ActorProcessingErr> {
+    fn relive(&mut self, record: &Record) -> Result<Option<M::Event>, Unreadable> {
+        let event = self.state.apply(record)?;
         if record.index == 0 && record.kind_id != OPENED.id {
             let seen = Seen { digest: record.command_digest, version: record.version };
             self.outcomes.note(record.command_id, seen, record.time);
         }
-        // Kinds below 100 are the host's own: they hold no fact of the machine.
-        if record.kind_id < 100 {
-            return Ok(None);
-        }
-        let event: M::Event = codec::read((record.kind_id, record.schema), &record.body)
-            .map_err(|error| unreadable::<M>(record, &error.to_string()))?;
-        let evolved = catch_unwind(AssertUnwindSafe(|| self.machine.evolve(&event, record.version)));
-        evolved.map_err(|panic| unreadable::<M>(record, &said(&*panic)))?;
-        Ok(Some(event))
+        Ok(event)
     }
 
     /// The time, which never goes back while this incarnation lives.
@@ -278,8 +267,8 @@ impl<M: Machine> Running<M> {
             principal: order.principal.clone(),
             decision: order.decision.clone(),
         };
-        let machine = &mut self.machine;
-        let version = self.version;
+        let machine = &mut self.state.machine;
+        let version = self.state.version;
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let (events, outcome) = match machine.decide(&order.command, &context) {
                 Ok(Outcome { events, reply }) => (events, Ok(reply)),
@@ -306,7 +295,7 @@ impl<M: Machine> Running<M> {
         {
             return Err(format!("the answer has {} bytes", json.len()));
         }
-        let seen = Seen { digest, version: Position(self.version.0 + 1) };
+        let seen = Seen { digest, version: Position(self.state.version.0 + 1) };
         self.outcomes.note(order.command_id, seen, now);
         Ok(Decided { outcome, events, bodies, answer })
     }
@@ -322,8 +311,8 @@ impl<M: Machine> Running<M> {
         answer: envelope::Answer,
         tell: impl FnOnce(Result<Durable, AppendError>) + Send + 'static,
     ) {
-        let expected = self.version;
-        self.version.0 += bodies.len().max(1) as u64;
+        let expected = self.state.version;
+        self.state.version.0 += bodies.len().max(1) as u64;
         let (ports, myself) = (self.ports.clone(), self.myself.clone());
         let then = Box::new(move |stored: Result<Durable, AppendError>| {
             match &stored {
@@ -371,16 +360,18 @@ impl<M: Machine> Running<M> {
     /// The clock asks. Its commands go the same way as anybody's, without a waiter. Answers whether it had one to run.
     fn tick(&mut self) -> Result<bool, ActorProcessingErr> {
         let now = self.now();
-        if self.machine.deadline().is_none_or(|deadline| now < deadline) {
+        if self.state.machine.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(false);
         }
         // With a full disk the bookkeeping waits; validity never rests on it.
-        let (Some(command), Ok(())) = (self.machine.due(now), self.ports.journal.writable()) else { return Ok(false) };
+        let (Some(command), Ok(())) = (self.state.machine.due(now), self.ports.journal.writable()) else {
+            return Ok(false);
+        };
         let digest = crate::Handle::<M>::digest(&command)?;
         if self.is_poison(digest) {
             return Ok(false);
         }
-        let id = format!("clock {} {} {}", M::NAME, self.epoch, self.version);
+        let id = format!("clock {} {} {}", M::NAME, self.epoch, self.state.version);
         let order = Order {
             command,
             command_id: CommandId::derived(Digest(*blake3::hash(id.as_bytes()).as_bytes())),
@@ -395,7 +386,7 @@ impl<M: Machine> Running<M> {
 
     /// Sets the one timer to the machine's deadline, but not nearer than `least` milliseconds.
     fn arm(&mut self, least: u64) {
-        let Some(deadline) = self.machine.deadline() else { return };
+        let Some(deadline) = self.state.machine.deadline() else { return };
         if self.timer.as_ref().is_some_and(|timer| timer.at <= deadline) {
             return;
         }
@@ -431,20 +422,10 @@ struct Decided<M: Machine> {
     answer: envelope::Answer,
 }
 
-/// What cannot be replayed now cannot be replayed later: the supervisor quarantines the machine.
-fn unreadable<M: Machine>(record: &Record, why: &str) -> ActorProcessingErr {
-    Unrecoverable(format!("{} cannot replay record {}: {why}", M::NAME, record.sequence)).into()
-}
-
 /// A fenced append has certainly not run; any other failure leaves it open.
 fn lost<M: Machine>(error: AppendError) -> Error {
     match error {
         AppendError::Fenced | AppendError::Unavailable => Error::Down { name: M::NAME },
         AppendError::Unknown { why } => Error::Unknown { name: M::NAME, why },
     }
-}
-
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }

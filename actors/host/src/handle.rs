@@ -1,6 +1,7 @@
 //! What others hold of a hosted machine: a cheap, stable handle with async methods. The mailbox stays private.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +12,7 @@ use supervisors::{Child, ChildRef};
 use tokio::sync::oneshot;
 
 use crate::actor::{Given, Host, Msg, Request};
+use crate::replica::Replica;
 use crate::{Clock, Error};
 
 /// What bounds a host.
@@ -88,6 +90,41 @@ pub(crate) struct Permit<M: Machine>(Arc<Ports<M>>);
 impl<M: Machine> Drop for Permit<M> {
     fn drop(&mut self) {
         self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer to come.
+type Told<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The handle of some machine, for whoever has to do with all of them.
+pub trait Hosted: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// As [`Handle::outstanding`].
+    fn outstanding(&self) -> usize;
+
+    /// As [`Handle::poisoned`].
+    fn poisoned(&self) -> usize;
+
+    /// As [`Handle::digest_of_state`].
+    fn digest_of_state(&self) -> Told<'_, Result<(Position, Digest), Error>>;
+}
+
+impl<M: Machine> Hosted for Handle<M> {
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn outstanding(&self) -> usize {
+        self.outstanding()
+    }
+
+    fn poisoned(&self) -> usize {
+        self.poisoned()
+    }
+
+    fn digest_of_state(&self) -> Told<'_, Result<(Position, Digest), Error>> {
+        Box::pin(self.digest_of_state())
     }
 }
 
@@ -187,9 +224,23 @@ impl<M: Machine> Handle<M> {
     /// # Errors
     /// [`Error::Down`] or [`Error::Unknown`].
     pub async fn inspect<R: Send + 'static>(&self, look: impl FnOnce(&M) -> R + Send + 'static) -> Result<R, Error> {
+        self.look(|state| look(&state.machine)).await
+    }
+
+    /// The digest of the state, durable, and the version that it is of: what any other copy of the state at that version
+    /// has too. The machine does nothing else meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Down`] or [`Error::Unknown`]; [`Error::Fault`] for a state that cannot be written down.
+    pub async fn digest_of_state(&self) -> Result<(Position, Digest), Error> {
+        let digest = self.look(Replica::digest).await?;
+        digest.map_err(|error| Error::Fault { name: M::NAME, why: error.to_string() })
+    }
+
+    async fn look<R: Send + 'static>(&self, look: impl FnOnce(&Replica<M>) -> R + Send + 'static) -> Result<R, Error> {
         let (reply, answer) = oneshot::channel();
-        let inspect = Msg::Inspect(Box::new(move |machine: &M| {
-            let seen = look(machine);
+        let inspect = Msg::Inspect(Box::new(move |state: &Replica<M>| {
+            let seen = look(state);
             Box::new(move || {
                 // The asker may have stopped waiting, as is its right.
                 let _ = reply.send(seen);

@@ -17,8 +17,10 @@ mod error;
 mod handle;
 mod outcomes;
 mod owned;
+mod replica;
 
 pub use clock::Clock;
 pub use error::Error;
-pub use handle::{Answer, Handle, Limits, Order, View};
+pub use handle::{Answer, Handle, Hosted, Limits, Order, View};
 pub use owned::OwnedTask;
+pub use replica::{Replay, Replica, Unreadable, state_digest};

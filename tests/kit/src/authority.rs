@@ -21,6 +21,7 @@ use nexus::Nexus;
 use serde_json::{Value, json};
 use sop::boot::Parts;
 use sop::desk::Desk;
+use sop::states::States;
 use supervisors::{Child, ChildRef, Report};
 use todos::Todos;
 use tokens::Tokens;
@@ -115,6 +116,7 @@ impl Authority {
             let backups = backups.inspect(Backups::clone).await.expect("it is up");
             let health = health.inspect(Health::clone).await.expect("it is up");
             let tokens = door.tokens().inspect(Tokens::clone).await.expect("it is up");
+            let digests = self.parts.digests().await.expect("all are up");
             let views = (door.tokens_view().read(Tokens::clone), door.governance_view().read(Governance::clone));
             // The monitor and the clock go on with their work: what is compared is of one moment.
             if at != now() {
@@ -128,6 +130,9 @@ impl Authority {
             assert_eq!(health, replay(&records));
             assert_eq!(tokens, replay(&records));
             assert_eq!(views, (replay(&records), replay(&records)));
+            let mut states = States::default();
+            records.iter().try_for_each(|record| states.replay(record)).expect("what is recorded can be replayed");
+            assert_eq!(digests, states.digests().expect("a state can be written down"));
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod chaos;
+mod digests;
 mod disk;
 mod ends;
 mod ledger;
