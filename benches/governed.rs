@@ -137,7 +137,7 @@ fn text() -> String {
 }
 
 /// The smallest machine that keeps facts.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Notes {
     taken: u64,
 }

@@ -13,7 +13,9 @@ use crate::{CommandId, Decision, Denial, Layer, Position, Principal, Recorded, T
 ///
 /// The same code serves live operation, replay and simulation, so it has no clock, randomness or I/O, keeps ordered maps,
 /// and never lets a constant that decides appear in [`evolve`](Machine::evolve): the event carries its consequence.
-pub trait Machine: Default + Serialize + Send + 'static {
+///
+/// Its state is written down as it is, and read again by the same release: see [`REVISION`](Machine::REVISION).
+pub trait Machine: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Actor name and journal stream. On disk: never renamed.
     const NAME: &'static str;
     /// Raised when `evolve` changes its meaning: older snapshots are discarded.

@@ -36,7 +36,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kernel::{Context, Kin, Machine, Millis, Outcome, Position, Principal, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use queue::{Place, Round, Stock};
 use records::{
@@ -48,7 +48,7 @@ pub use vocabulary::*;
 const GRANTS_MAX: usize = 256;
 
 /// Every pool, and every lease there ever was. Ended ones stay, so that no id is used twice and their owners can be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocator {
     pools: BTreeMap<String, Stock>,
     leases: BTreeMap<LeaseId, Entry>,
@@ -60,7 +60,7 @@ pub struct Allocator {
     deadlines: BTreeSet<(Timestamp, String)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub pool: String,
     pub owner: Principal,
@@ -71,14 +71,14 @@ pub(crate) struct Entry {
     pub stage: Stage,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     Waiting(Place),
     Held(Grant),
     Ended { state: State, at: Timestamp, grant: Option<Grant> },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub fencing: u64,
     pub at: Timestamp,

@@ -6,19 +6,19 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kernel::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::records::{DefinedV1, ExpiredV1, GrantedV1};
 use crate::{Entry, Event, Grant, LeaseId, Pool};
 
 /// Where a request stands in the queue of its pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub stands: Timestamp,
     pub ticket: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stock {
     pub unit: String,
     pub capacity: u64,

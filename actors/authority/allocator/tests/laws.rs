@@ -6,6 +6,7 @@ use allocator::{
     Allocator, Command, Event, Filter, LIFETIME_MAX, LeaseId, PRIORITY_MAX, PRIORITY_STEP, Refusal, Reply, Request,
     State,
 };
+use journal::codec;
 use kernel::{CommandId, Context, Decision, Kin, Machine, Millis, Position, Principal, Timestamp, json};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -189,6 +190,8 @@ proptest! {
             now = now + pause;
             let cx = context(now, number, principal);
             let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 counted.count(event, now);
                 live.evolve(event, Position(0));

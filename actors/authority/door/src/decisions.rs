@@ -13,7 +13,7 @@ use policy::Value;
 use serde::{Deserialize, Serialize};
 
 /// Counts of what was decided; the decisions themselves are in the records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decisions {
     pub denied: u64,
     pub answered: u64,

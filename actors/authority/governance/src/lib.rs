@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 
 use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp};
 use policy::{Policies, Problem, Question};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use vocabulary::{
     Activation, Command, Epoch, Event, MESSAGE_MAX, PROBLEMS_MAX, PROPOSALS_MAX, REASON_MAX, Refusal, Reply, Shown,
@@ -38,7 +38,7 @@ pub use vocabulary::{
 /// Epoch 0: operators may see to the policies, and nothing else is allowed to anybody.
 pub const BUILT_IN: &str = include_str!("built_in.cedar");
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Governance {
     operators: BTreeMap<Principal, Operator>,
     /// Epoch 1 is the first.
@@ -52,13 +52,13 @@ pub struct Governance {
     stops: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Operator {
     credential: Digest,
     since: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Proposal {
     text: String,
     digest: Digest,

@@ -5,6 +5,7 @@ mod common;
 
 use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, bootstrap, propose, told};
 use governance::{Command, Event, Governance, Refusal, Reply, Stop};
+use journal::codec;
 use kernel::{Digest, Kin, Machine, Millis, Position, Principal};
 use policy::{Policies, Question};
 use proptest::collection::vec;
@@ -27,6 +28,8 @@ proptest! {
             let command = aimed(command, &live);
             let stop_before = live.stop().cloned();
             let Ok(outcome) = live.decide(&command, &told(who, now)) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 version += 1;
                 live.evolve(event, Position(version));

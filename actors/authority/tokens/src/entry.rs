@@ -5,12 +5,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kernel::{Digest, Millis, Principal, Timestamp, TokenId, TokenUse};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::records::{ConsumedV1, IssuedV1, RevokedV1, SubjectRevokedV1};
 use crate::{Consumption, Grant, Issue, Reason, Replacement, Reply, Revocation, State, Token, Use, UseState};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub secret: Digest,
     pub grant: Grant,

@@ -31,7 +31,7 @@ use core::ops::Bound;
 
 use entry::Entry;
 use kernel::{Context, Digest, Kin, Machine, Millis, Outcome, Position, Principal, Timestamp, TokenId, TokenUse};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use records::{
     AllRevokedV1, ConsumedV1, ExpiredV1, IssuedV1, ReleasedV1, RevokedV1, SettledV1, SubjectRevokedV1, UseUnknownV1,
@@ -42,7 +42,7 @@ pub use vocabulary::*;
 const EXPIRE_MAX: usize = 256;
 
 /// Every token ever issued. Ended tokens stay, so that no id is used twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     by_id: BTreeMap<TokenId, Entry>,
     by_secret: BTreeMap<Digest, TokenId>,

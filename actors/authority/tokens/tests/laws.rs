@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use journal::codec;
 use kernel::{
     CommandId, Context, Decision, Digest, Kin, Machine, Millis, Position, Principal, Timestamp, TokenId, json,
 };
@@ -215,6 +216,8 @@ proptest! {
             let cx = Context { now, command_id: CommandId(number), principal, decision: Decision::default() };
             let command = aimed(command, &live, now);
             let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 counted.count(event, now);
                 live.evolve(event, Position(0));

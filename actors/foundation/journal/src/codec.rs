@@ -54,6 +54,14 @@ pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(room.0)
 }
 
+/// The value whose canonical bytes these are, for what the same release has written.
+///
+/// # Errors
+/// [`CodecError::Malformed`] if they are not exactly one such value.
+pub fn restore<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode(bytes, bincode::config::standard())
+}
+
 /// The blake3 of `domain`, a zero and the canonical bytes of `value`.
 ///
 /// # Errors
@@ -91,6 +99,16 @@ fn encode<T: Serialize>(value: &T, to: &mut impl bincode::enc::write::Writer) ->
         .map_err(|error| CodecError::Malformed { why: error.to_string() })
 }
 
+fn decode<T: DeserializeOwned>(bytes: &[u8], config: impl bincode::config::Config) -> Result<T, CodecError> {
+    let (value, consumed) = bincode::serde::decode_from_slice(bytes, config)
+        .map_err(|error| CodecError::Malformed { why: error.to_string() })?;
+    if consumed == bytes.len() {
+        Ok(value)
+    } else {
+        Err(CodecError::Malformed { why: format!("{} bytes are left over", bytes.len() - consumed) })
+    }
+}
+
 struct Bytes;
 
 impl Writer for Bytes {
@@ -114,14 +132,7 @@ impl Reader for Slice<'_> {
     type Error = CodecError;
 
     fn get<T: DeserializeOwned>(self) -> Result<T, CodecError> {
-        let limited = bincode::config::standard().with_limit::<{ 16 * BODY_BYTES_MAX }>();
-        let (value, consumed) = bincode::serde::decode_from_slice(self.body, limited)
-            .map_err(|error| CodecError::Malformed { why: error.to_string() })?;
-        if consumed == self.body.len() {
-            Ok(value)
-        } else {
-            Err(CodecError::Malformed { why: format!("{} bytes are left over", self.body.len() - consumed) })
-        }
+        decode(self.body, bincode::config::standard().with_limit::<{ 16 * BODY_BYTES_MAX }>())
     }
 
     fn unknown(self) -> CodecError {

@@ -108,7 +108,7 @@ impl Refuse for Refusal {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     pub balance: u64,
     pub held: BTreeMap<Timestamp, u64>,

@@ -3,6 +3,7 @@
 mod written;
 
 use backup::{BackupId, Backups, Command, Contents, State};
+use journal::codec;
 use kernel::{CommandId, Context, Decision, Digest, Machine, Position, Principal, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,6 +40,8 @@ proptest! {
             cx.now = Timestamp(cx.now.0 + pause);
             let before = live.clone();
             let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 live.evolve(event, Position(0));
                 replayed.evolve(&written_and_read(event), Position(0));

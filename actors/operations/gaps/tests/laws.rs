@@ -5,6 +5,7 @@ mod written;
 use std::collections::BTreeSet;
 
 use gaps::{Command, Coverage, Event, Filter, Finding, GapId, Gaps, Kind, Reply, ScanId, State, Tally};
+use journal::codec;
 use kernel::{CommandId, Context, Decision, Machine, Position, Principal, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,6 +65,8 @@ proptest! {
             cx.now = Timestamp(cx.now.0 + pause);
             let before = live.clone();
             let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 live.evolve(event, Position(0));
                 replayed.evolve(&written_and_read(event), Position(0));

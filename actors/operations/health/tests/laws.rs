@@ -5,6 +5,7 @@ mod written;
 use std::collections::BTreeMap;
 
 use health::{Code, Command, Disk, Event, Health, Observation, Trouble};
+use journal::codec;
 use kernel::{CommandId, Context, Decision, Machine, Millis, Position, Principal, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -55,6 +56,8 @@ proptest! {
         for (command, pause) in script {
             now += pause;
             let Ok(outcome) = live.decide(&command, &context(now)) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             if let Command::Observe(seen) = &command {
                 prop_assert_eq!(&live.changes(seen, Timestamp(now)), &outcome.events, "what is foreseen happens");
             }

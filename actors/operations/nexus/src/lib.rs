@@ -35,7 +35,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kernel::{CommandId, Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use records::{
     AdmittedV1, DeliveredV1, DiedV1, DiscardedV1, FailedV1, ForgottenV1, ProtocolForgottenV1, RequeuedV1, SentV1,
@@ -51,7 +51,7 @@ const DEATHS_MAX: usize = 4 * LANE_MAX;
 const _: () = assert!(DEATHS_MAX <= DEAD_MAX, "what dies at once is kept");
 
 /// Every protocol that is known, and every message that waits or is dead.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nexus {
     protocols: BTreeMap<String, Entry>,
     waiting: BTreeMap<MessageId, Waiting>,
@@ -67,7 +67,7 @@ pub struct Nexus {
     counters: Counters,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     standing: Standing,
     depends_on: BTreeSet<String>,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use journal::codec;
 use kernel::{CommandId, Context, Decision, Kin, Machine, Millis, Position, Principal, Timestamp, json};
 use nexus::{
     ATTEMPTS_MAX, Command, Counters, Death, Event, Filter, LANE_MAX, LIFETIME_MAX, Message, MessageId, Nexus, Priority,
@@ -222,6 +223,8 @@ proptest! {
             let cx = context(now, number, principal);
             let before = live.clone();
             let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 live.evolve(event, Position(0));
                 replayed.evolve(&written_and_read(event), Position(0));

@@ -25,7 +25,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp, TokenId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use records::{ClaimedV1, ClosedV1, LapsedV1, OpenedV1, ReleasedV1, ReopenedV1, SubmittedV1};
 pub use vocabulary::*;
@@ -34,7 +34,7 @@ pub use vocabulary::*;
 const LAPSE_MAX: usize = 256;
 
 /// Every todo that ever was.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Todos {
     by_id: BTreeMap<TodoId, Entry>,
     by_gap: BTreeMap<Digest, TodoId>,
@@ -45,7 +45,7 @@ pub struct Todos {
     lapsing: BTreeSet<(Timestamp, TodoId)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     gap: Digest,
     title: String,

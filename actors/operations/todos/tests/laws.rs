@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use journal::codec;
 use kernel::{
     CommandId, Context, Decision, Digest, Kin, Machine, Millis, Position, Principal, Timestamp, TokenId, json,
 };
@@ -118,6 +119,8 @@ proptest! {
             now = now + pause;
             let cx = Context { now, command_id: CommandId(number), principal, decision: Decision::default() };
             let Ok(outcome) = live.decide(&command, &cx) else { continue };
+            // A start from a snapshot, between any two commands.
+            replayed = codec::restore(&codec::canonical(&replayed).unwrap()).unwrap();
             for event in &outcome.events {
                 counted.count(event, now, &cx.principal);
                 live.evolve(event, Position(0));

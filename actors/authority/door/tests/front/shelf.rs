@@ -51,7 +51,7 @@ impl Refuse for Full {
 }
 
 /// Holds so many things.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shelf(pub u64);
 
 impl Machine for Shelf {
