@@ -289,11 +289,7 @@ fn read(desk: &Desk, from: u64, to: u64) -> Result<Vec<Record>, Denial> {
 
 /// What a record says of a message to `destination`, without what the message holds.
 fn told(record: &Record, destination: Option<&str>) -> Option<Value> {
-    // Kinds below 100 are the host's own: they hold no fact.
-    if record.kind_id < 100 {
-        return None;
-    }
-    let event: Event = codec::read((record.kind_id, record.schema), &record.body).ok()?;
+    let event: Event = codec::fact(record).ok()??;
     let to = event.destination()?;
     if destination.is_some_and(|wanted| wanted != to) {
         return None;

@@ -6,9 +6,6 @@ use journal::codec::{self, CodecError};
 use journal::envelope::Record;
 use kernel::{Digest, Machine, Position, Sequence};
 
-/// Record kinds below this one are the host's own: they hold no fact of the machine.
-const FACTS_FROM: u32 = 100;
-
 /// A record that a machine cannot take. What cannot be replayed now cannot be replayed later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} cannot replay record {at}: {why}")]
@@ -36,11 +33,8 @@ impl<M: Machine> Replica<M> {
             return Err(unreadable("it is not the next one".to_owned()));
         }
         self.version = record.version;
-        if record.kind_id < FACTS_FROM {
-            return Ok(None);
-        }
-        let event: M::Event = codec::read((record.kind_id, record.schema), &record.body)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let fact = codec::fact::<M::Event>(record).map_err(|error| unreadable(error.to_string()))?;
+        let Some(event) = fact else { return Ok(None) };
         let evolved = catch_unwind(AssertUnwindSafe(|| self.machine.evolve(&event, record.version)));
         evolved.map_err(|panic| unreadable(said(&*panic)))?;
         Ok(Some(event))

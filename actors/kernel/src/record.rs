@@ -2,7 +2,14 @@
 //!
 //! Every variant of a machine's event has a registered [`Kind`] and a *frozen* body: a struct of numbers, byte arrays,
 //! strings, options and lists of such, that never changes once released. A changed body is a new struct under the same
-//! id with the next version; the older one is decoded for ever and lifted to the newest by [`Recorded::read`].
+//! id with the next version; the older one is decoded for ever and lifted to the newest by [`Recorded::read`]: `From` leads
+//! from each version to the next and to no other, and events wrap the newest only.
+//!
+//! ```text
+//! (402, 1) => reader.get::<ClaimedV1>().map(ClaimedV2::from).map(ClaimedV3::from).map(Self::Claimed),
+//! (402, 2) => reader.get::<ClaimedV2>().map(ClaimedV3::from).map(Self::Claimed),
+//! (402, 3) => reader.get().map(Self::Claimed),
+//! ```
 //!
 //! # Invariants
 //! 1. A kind's id names one event variant for ever; ids below 100 belong to the host.

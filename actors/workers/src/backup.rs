@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use backup::{BackupId, Backups, Command, Contents, Event, Reply, STARTED, State, WHY_MAX, Work, clipped};
+use backup::{BackupId, Backups, Command, Contents, Event, Reply, State, WHY_MAX, Work, clipped};
 use host::{Clock, Error, Handle, Order};
 use journal::archive::{self, About, Archive, ArchiveError};
 use journal::store::{Head, StoreError};
@@ -110,9 +110,7 @@ impl Archivist {
             let from = before.saturating_sub(CHUNK - 1).max(1);
             let (first, last) = (Position(from), Position(before));
             for record in self.journal.read_stream(Backups::NAME, first, last, usize::MAX)?.into_iter().rev() {
-                let event = codec::read((record.kind_id, record.schema), &record.body);
-                if record.kind_id == STARTED.id
-                    && let Ok(Event::Started(started)) = event
+                if let Ok(Some(Event::Started(started))) = codec::fact(&record)
                     && started.backup == backup.0
                 {
                     return Ok(Head { sequence: Sequence(record.sequence.0 - 1), link: record.previous });

@@ -51,14 +51,9 @@ impl<S: Machine, T: Machine> Route<S, T> {
 
     /// What the record calls for, if anything.
     fn translate(&self, record: &Record) -> Result<Option<T::Command>, Unrecoverable> {
-        // Kinds below 100 are the host's own: they hold no fact.
-        if record.kind_id < 100 {
-            return Ok(None);
-        }
-        let event = codec::read((record.kind_id, record.schema), &record.body);
         let unreadable =
             |error| Unrecoverable(format!("route {} cannot read record {}: {error}", self.name, record.sequence));
-        Ok((self.translate)(&event.map_err(unreadable)?))
+        Ok(codec::fact(record).map_err(unreadable)?.as_ref().and_then(self.translate))
     }
 
     async fn ask(&self, command: T::Command, cause: Sequence) -> Result<(), Error> {

@@ -162,8 +162,7 @@ fn facts<M: Machine>(records: &[Record]) -> impl Iterator<Item = (&Record, M::Ev
 
 /// What a record of a machine's stream says happened, if anything.
 fn fact<M: Machine>(record: &Record) -> Option<M::Event> {
-    let event = || codec::read((record.kind_id, record.schema), &record.body);
-    (100 <= record.kind_id).then(|| event().unwrap_or_else(|error| panic!("record {}: {error}", record.sequence)))
+    codec::fact(record).unwrap_or_else(|error| panic!("record {}: {error}", record.sequence))
 }
 
 impl Judgement {

@@ -6,10 +6,14 @@
 //! # Invariants
 //! 1. A body is under [`BODY_BYTES_MAX`] when written and when read.
 //! 2. Reading consumes every byte, or it is an error: what was written by a newer struct never passes for an older one.
+//! 3. What a later release wrote is an error, too, and never passed over: also not what its host wrote.
 
 use kernel::{Digest, Kind, Reader, Recorded, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::envelope::Record;
+use crate::{CONCLUDED, OPENED};
 
 /// Largest body. A fact that does not fit belongs into a content-addressed blob with its digest in the record.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 - 1;
@@ -42,6 +46,32 @@ pub fn write<E: Recorded>(event: &E) -> Result<Body, CodecError> {
 /// If the kind is unknown or the bytes are not exactly one such body.
 pub fn read<E: Recorded>(kind: (u32, u16), body: &[u8]) -> Result<E, CodecError> {
     E::read(kind, Slice { kind, body })
+}
+
+/// The fact that a record holds. `None` for what the host itself records: that a stream was opened, or that a command made
+/// no facts.
+///
+/// # Errors
+/// As [`read`].
+pub fn fact<E: Recorded>(record: &Record) -> Result<Option<E>, CodecError> {
+    let kind = (record.kind_id, record.schema);
+    if HOSTS_KINDS_END <= kind.0 {
+        return read(kind, &record.body).map(Some);
+    }
+    if ![OPENED, CONCLUDED].iter().any(|own| (own.id, own.version) == kind) {
+        return Err(CodecError::UnknownKind { id: kind.0, version: kind.1 });
+    }
+    match record.body.len() {
+        0 => Ok(None),
+        bytes => Err(left_over(bytes)),
+    }
+}
+
+/// Kinds below it are the host's own.
+const HOSTS_KINDS_END: u32 = 100;
+
+fn left_over(bytes: usize) -> CodecError {
+    CodecError::Malformed { why: format!("{bytes} bytes are left over") }
 }
 
 /// The canonical bytes of any value, for digests: equal values give equal bytes within one release.
@@ -102,11 +132,7 @@ fn encode<T: Serialize>(value: &T, to: &mut impl bincode::enc::write::Writer) ->
 fn decode<T: DeserializeOwned>(bytes: &[u8], config: impl bincode::config::Config) -> Result<T, CodecError> {
     let (value, consumed) = bincode::serde::decode_from_slice(bytes, config)
         .map_err(|error| CodecError::Malformed { why: error.to_string() })?;
-    if consumed == bytes.len() {
-        Ok(value)
-    } else {
-        Err(CodecError::Malformed { why: format!("{} bytes are left over", bytes.len() - consumed) })
-    }
+    if consumed == bytes.len() { Ok(value) } else { Err(left_over(bytes.len() - consumed)) }
 }
 
 struct Bytes;
@@ -137,5 +163,48 @@ impl Reader for Slice<'_> {
 
     fn unknown(self) -> CodecError {
         CodecError::UnknownKind { id: self.kind.0, version: self.kind.1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committer::nothing;
+
+    #[derive(Debug, PartialEq)]
+    struct Noted(u64);
+
+    const NOTED: Kind = Kind { id: 100, version: 1, name: "notes.noted" };
+
+    impl Recorded for Noted {
+        const KINDS: &'static [Kind] = &[NOTED];
+
+        fn write<W: Writer>(&self, writer: W) -> W::Done {
+            writer.put(NOTED, &self.0)
+        }
+
+        fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error> {
+            match kind {
+                (100, 1) => reader.get().map(Self),
+                _ => Err(reader.unknown()),
+            }
+        }
+    }
+
+    fn of(kind_id: u32, schema: u16, body: &[u8]) -> Result<Option<Noted>, CodecError> {
+        fact(&Record { kind_id, schema, body: body.to_vec(), ..nothing() })
+    }
+
+    #[test]
+    fn a_record_holds_a_fact_or_is_one_of_the_hosts_two() {
+        assert_eq!(of(100, 1, &[7]), Ok(Some(Noted(7))));
+        assert_eq!(of(100, 1, &[7, 7]), Err(left_over(1)));
+        for own in [OPENED, CONCLUDED] {
+            assert_eq!(of(own.id, own.version, &[]), Ok(None));
+            assert_eq!(of(own.id, own.version, &[7]), Err(left_over(1)));
+        }
+        for (id, version) in [(0, 0), (0, 1), (1, 2), (2, 0), (3, 1), (99, 1), (100, 2), (101, 1)] {
+            assert_eq!(of(id, version, &[]), Err(CodecError::UnknownKind { id, version }));
+        }
     }
 }
