@@ -107,7 +107,7 @@ impl Refuse for Broken {
 }
 
 /// The last reading of each place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Thermometer(BTreeMap<String, ReadV3>);
 
 impl Machine for Thermometer {
