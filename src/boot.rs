@@ -76,15 +76,16 @@ impl BootError {
                 "journal.half_restored" => "remove what is left of it, and restore into an empty directory".into(),
                 "journal.damaged" => {
                     "nothing was changed: `sop state verify` names what is damaged, and `sop state repair` makes \
-                                      it whole from its other copy"
+                                      it whole from its other copies"
                         .into()
                 }
                 "http.port_in_use" => "stop that program, or choose another port with http.listen".into(),
                 "http.address" => "choose an address of this machine with http.listen".into(),
                 "http.unprotected" => "set a certificate in [http.tls], or listen on 127.0.0.1".into(),
                 "evidence.not_extended" => {
-                    "the journal was changed, or is older than what was signed: put the newest one back, from a backup that has \
-                     all of it; if it is meant to be so, `sop state repair --new-log` begins another log"
+                    "the journal was changed, or is older than what was signed: `sop state repair` adds what the tile log has of it; \
+                     or put the newest one back, from a backup that has all of it; if it is meant to be so, \
+                     `sop state repair --new-log` begins another log"
                         .into()
                 }
                 "evidence.damaged" => {
@@ -250,7 +251,7 @@ impl Parts {
             reserve_bytes: config.store.reserve.0,
             ..journal::Limits::default()
         };
-        let journal = Journal::with_log(&places.journal, limits, wrap);
+        let journal = Journal::with_log(&places.journal, limits, wrap).with_past(Arc::new(places.evidence()));
         let evidence = Evidence::new(&journal, places.evidence(), evidence::Limits::default());
         let limits = host::Limits { permits: config.host.permits, outcomes: config.host.outcomes_max };
         let governance_view = Arc::new(Follower::<Governance>::default());

@@ -1,13 +1,14 @@
 //! `sop state`: what lies on the disk, looked at and repaired while no daemon runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
 use evidence::LogError;
 use evidence::repair::Mended;
 use host::Clock;
-use journal::repair::{self, Examined, Finding, RepairError, Repaired};
+use journal::repair::{self, Examined, Finding, Others, RepairError, Repaired};
 use journal::store::StoreError;
 use journal::{Journal, Limits};
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub fn run(globals: &Globals, command: State) -> Run {
     let data = globals.load_anyhow()?.store.data;
     let places = Places::of(&data);
     match command {
-        State::Verify => verify(globals, &places.journal),
+        State::Verify => verify(globals, &places),
         State::Repair { from_backup, dry_run, new_log } => {
             let log = match (dry_run, new_log) {
                 (true, _) => Log::Left,
@@ -51,8 +52,9 @@ pub fn run(globals: &Globals, command: State) -> Run {
     }
 }
 
-fn verify(globals: &Globals, journal: &Path) -> Run {
-    let examined = repair::examine(journal).map_err(|error| refused(journal, &error))?;
+fn verify(globals: &Globals, places: &Places) -> Run {
+    let (journal, log) = (places.journal.as_path(), places.evidence());
+    let examined = repair::examine(journal, Some(&log)).map_err(|error| refused(journal, &error))?;
     let Examined { findings, head, store, streams, orderly, torn } = &examined;
     let state = if findings.is_empty() { "whole" } else { "damaged" };
     let found = json!({
@@ -104,7 +106,7 @@ fn mend_log(places: &Places, log: Log, now: &str) -> Result<Mended, LogError> {
     if log == Log::Another {
         return evidence::repair::put_aside(&places.evidence(), now);
     }
-    let journal = Journal::new(&places.journal, Limits::default());
+    let journal = Journal::new(&places.journal, Limits::default()).with_past(Arc::new(places.evidence()));
     journal.open()?;
     let mended = evidence::repair::repair(&journal, &places.evidence(), now);
     journal.close();
@@ -140,8 +142,11 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
     // A name that sorts, and that every file system takes.
     let now = UNIX_EPOCH + Duration::from_millis(Clock::system().now().0);
     let now = humantime::format_rfc3339_seconds(now).to_string().replace([':', '-'], "");
-    let repaired = repair::repair(journal, backup, &now, dry_run).map_err(|error| refused(journal, &error))?;
-    let Repaired { findings, head, from_tail, from_store, from_backup, aside } = &repaired;
+    let kept = places.evidence();
+    // A log that is to be put aside is not believed: it may be that of another journal.
+    let others = Others { past: (log != Log::Another).then_some(&kept), backup };
+    let repaired = repair::repair(journal, others, &now, dry_run).map_err(|error| refused(journal, &error))?;
+    let Repaired { findings, head, from_tail, from_store, from_log, from_backup, aside } = &repaired;
     let state = match (findings.is_empty(), aside) {
         (true, _) => "whole",
         (false, None) => "damaged",
@@ -161,13 +166,16 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
         "log": log.as_ref().map(|(state, _)| state),
         "from_tail": from_tail,
         "from_store": from_store,
+        "from_log": from_log,
         "from_backup": from_backup,
         "aside": aside,
     });
     answer(globals.output, &found, |found| {
         let mut lines = vec![("journal", cell(&found["journal"])), ("state", state.to_owned())];
         told(&mut lines, findings);
-        let sources = format!("{from_tail} from the tail, {from_store} from the store, {from_backup} from the backup");
+        let sources = format!(
+            "{from_tail} from the tail, {from_store} from the store, {from_log} from the tile log, {from_backup} from the backup"
+        );
         lines.push(("records", count(head.sequence.0, "record")));
         match (state, aside) {
             ("damaged", _) => lines.push(("would be", sources)),

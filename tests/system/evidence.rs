@@ -2,6 +2,8 @@
 //! else.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use evidence::Places;
@@ -124,18 +126,38 @@ async fn an_older_journal_is_refused_with_the_first_record_that_is_missing() {
     let done =
         place.daemon.command(&["backup", "restore", backup.to_str().unwrap(), "--data", restored.to_str().unwrap()]);
     assert!({ done }.output().unwrap().status.success());
-    fs::rename(data.join("journal"), data.join("journal.newer")).unwrap();
-    fs::rename(restored.join("journal"), data.join("journal")).unwrap();
+    let older = restored.join("journal");
+    let replaced = |by: &Path, aside: &str| {
+        fs::rename(data.join("journal"), data.join(aside)).unwrap();
+        fs::rename(by, data.join("journal")).unwrap();
+    };
+    replaced(&older, "journal.newer");
     place.daemon.spawn();
     assert_eq!(place.daemon.wait().code(), Some(1));
     let manifest: Value = serde_json::from_slice(&fs::read(backup.join("manifest.json")).unwrap()).unwrap();
-    let missing = format!("record {} is not what was signed", manifest["last"].as_u64().unwrap() + 1);
+    let last = manifest["last"].as_u64().unwrap();
+    let missing = format!("record {} is not what was signed", last + 1);
     for words in ["error[evidence.not_extended]", &missing, "the last good checkpoint is of", "--new-log"] {
         assert!(place.daemon.stderr().contains(words), "{words}: {}", place.daemon.stderr());
     }
-    failed(&place.daemon.run(&["state", "repair"]), 1, &["error[evidence.not_extended]", &missing]);
+    let secret = fs::read(data.join("keys/log")).unwrap();
     fs::remove_file(data.join("keys/log")).unwrap();
     failed(&place.daemon.run(&["state", "repair"]), 1, &["error[evidence.key_lost]", "--new-log"]);
+    fs::write(data.join("keys/log"), secret).unwrap();
+    fs::set_permissions(data.join("keys/log"), fs::Permissions::from_mode(0o600)).unwrap();
+
+    // What was signed and is missing is in the log.
+    let signed = places(&place).checkpoint(&first).unwrap().0.size;
+    let repaired = asked(&place, &["state", "repair"]);
+    assert_eq!((&repaired["state"], &repaired["log"]), (&json!("repaired"), &json!("whole")), "{repaired}");
+    assert_eq!((&repaired["last"], &repaired["from_log"]), (&json!(signed), &json!(signed - last)), "{repaired}");
+    place.daemon.start().await;
+    assert_eq!(key(&place), first, "it is the same log");
+    assert_eq!(asked(&place, &["audit", "verify", "--deep"])["intact"], true);
+    place.daemon.stop();
+
+    // An older one that is meant to be used.
+    replaced(Path::new(repaired["aside"].as_str().unwrap()), "journal.repaired");
     assert_eq!(asked(&place, &["state", "repair", "--new-log"])["log"], "aside");
     place.daemon.start().await;
     assert_ne!(key(&place), first, "it is another log");

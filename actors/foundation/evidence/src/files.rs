@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use journal::bundle::{self, Entry, blob_name};
+use journal::envelope::link;
 use journal::store::StoreError;
 use kernel::{Digest, Sequence};
 use rustix::fs::{FlockOperation, flock, syncfs};
@@ -196,6 +197,17 @@ impl Places {
         match fs::read(self.log.join(&name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged(&name, "it is missing".into())),
             bytes => bytes.map_err(at(&self.log.join(&name))),
+        }
+    }
+
+    /// The record that an entry stands for.
+    pub(crate) fn record(&self, entry: Vec<u8>) -> Result<Vec<u8>, LogError> {
+        let Some(Entry::Blob { digest, .. }) = Entry::read(&entry) else { return Ok(entry) };
+        let record = self.blob(digest)?;
+        if link(&record) == digest {
+            Ok(record)
+        } else {
+            Err(damaged(&blob_name(digest), "it is not its record".into()))
         }
     }
 

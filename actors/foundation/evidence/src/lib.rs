@@ -3,7 +3,8 @@
 //! Every durable record of the journal becomes an entry of a C2SP tlog-tiles log: entry number n is record n + 1. The log is
 //! a directory of files that never change, but for its checkpoint, which is signed and says for which tree the log stands.
 //! [`tree`], [`tile`], [`note`] and [`checkpoint`] are pure; [`files`] is the directory; [`Evidence`] lets it follow the
-//! journal; [`verify`] checks all of it, and [`repair`] makes it whole.
+//! journal; [`verify`] checks all of it, and [`repair`] makes it whole. To the
+//! journal it is what its older records come from ([`journal::Past`]).
 //!
 //! # Invariants
 //! 1. Nothing is signed before it is durable, in the journal and in the files of the log.
@@ -16,6 +17,7 @@ pub mod checkpoint;
 pub mod files;
 mod follow;
 pub mod note;
+mod past;
 pub mod repair;
 pub mod tile;
 pub mod tree;

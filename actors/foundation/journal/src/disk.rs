@@ -3,8 +3,9 @@
 //! ```text
 //! format      "sop journal 2": written last, so that what is half-made is no journal
 //! lock        held by the one process that has it open
-//! tail/       what is synced first: every acknowledged record is here ([`crate::tail`])
-//! store/      what is read: fjall, made again from the tail whatever becomes of it ([`crate::store`])
+//! tail/       what is synced first: every acknowledged record goes here, and stays until it is kept twice elsewhere
+//!             ([`crate::tail`])
+//! store/      what is read: fjall, made again from the tail and what is kept elsewhere ([`crate::store`], [`crate::past`])
 //! opening     there while fjall opens its files
 //! clean       the head at the last stop, if that was an orderly one; gone while the journal is open
 //! ```
@@ -16,7 +17,8 @@
 //!    after it, the store does not have it, and the last stop was not orderly. Everything else is a refusal, with nothing
 //!    changed in the tail.
 //! 3. A store that is behind the tail, for a sector of its own that was lost or a power supply, is brought up to it before
-//!    the first command; a store that is absent is made again.
+//!    the first command; a store that is absent is made again. Records that the tail has no more come from what is kept
+//!    elsewhere, if they are one chain with the tail's.
 //! 4. A journal is there whole or not at all, whenever the process that makes it dies.
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use kernel::{Digest, Sequence};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::envelope::{Record, link};
+use crate::past::{self, Past};
 use crate::segment::{FORMAT, Frame};
 use crate::store::{Group, Head, Log, Store, StoreError, StreamHead, survived};
 use crate::tail::{self, Scanned, Tail, sync_directory};
@@ -104,19 +107,23 @@ impl Held {
 }
 
 /// Opens the journal in `path`, or makes one where there is none.
-pub(crate) fn open(path: &Path, segment_bytes: u64) -> Result<Disk, StoreError> {
+pub(crate) fn open(path: &Path, past: &dyn Past, segment_bytes: u64) -> Result<Disk, StoreError> {
     create(path, segment_bytes)?;
     // Before the lock, which would be the first thing of ours in a directory of an older release.
     check_format(path)?;
     let held = Held::take(path)?;
     let directory = path.join(TAIL);
     // Before fjall looks at its own files: it cuts off what it cannot read, and here is what it is made again from.
-    let scanned = tail::scan(&directory, |_| Ok(()))?;
     let mark = clean_mark(path)?;
+    if !directory.try_exists()? || tail::segments(&directory)?.is_empty() {
+        return Err(without_tail(mark, past));
+    }
+    let scanned = tail::scan(&directory, |_| Ok(()))?;
     if let Some(mark) = mark.filter(|mark| *mark != scanned.head) {
         return Err(lost(scanned.head.sequence, mark.sequence, "the last stop was orderly, and left records up to"));
     }
-    let store = Arc::new(followed(path, &directory, &scanned, mark.is_some())?);
+    let from = Sources { path, past, directory: &directory, scanned: &scanned };
+    let store = Arc::new(from.followed(mark.is_some())?);
     let streams = store.stream_heads()?;
     if let Some((stream, _)) = scanned.streams.iter().find(|(stream, head)| streams.get(*stream) != Some(*head)) {
         let what = format!("the index of {stream} does not end where its records do");
@@ -153,43 +160,120 @@ pub(crate) fn check_format(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The store, as far as the tail.
-fn followed(path: &Path, directory: &Path, scanned: &Scanned, orderly: bool) -> Result<Store, StoreError> {
-    let place = path.join(STORE);
-    if !place.try_exists()? {
-        return made_again(path, directory, scanned);
+/// What the store is made of.
+struct Sources<'a> {
+    path: &'a Path,
+    past: &'a dyn Past,
+    directory: &'a Path,
+    scanned: &'a Scanned,
+}
+
+impl Sources<'_> {
+    /// The store, as far as the tail.
+    fn followed(&self, orderly: bool) -> Result<Store, StoreError> {
+        let Self { path, scanned, .. } = self;
+        let place = path.join(STORE);
+        if !place.try_exists()? {
+            return self.made_again();
+        }
+        let (store, whole, reached) = match survived(&path.join(OPENING), OPENING_DEATHS, || readable(&place)) {
+            // Of what fjall had not synced, the loss of power may leave some pages and not others, and then fjall does not
+            // open. After an orderly stop it is the disk, of which somebody should know.
+            Err(error)
+                if (matches!(error, StoreError::Damaged { .. }) && !orderly || matches!(error, StoreError::Deadly))
+                    && !scanned.torn =>
+            {
+                tracing::warn!(code = "journal.unreadable", %error, "what is read from does not open, and is put aside");
+                return self.made_again();
+            }
+            readable => readable?,
+        };
+        if scanned.head.sequence < reached {
+            return Err(lost(scanned.head.sequence, reached, "the store has records up to"));
+        }
+        if whole == scanned.head && whole.sequence == reached {
+            return Ok(store);
+        }
+        let (from, to) = (whole.sequence.0 + 1, scanned.head.sequence.0);
+        tracing::warn!(code = "journal.redone", from, to, "the store was behind the tail, and is brought up to it");
+        store.cut(whole)?;
+        self.redo(&store, whole)?;
+        Ok(store)
     }
-    let (store, whole, reached) = match survived(&path.join(OPENING), OPENING_DEATHS, || readable(&place)) {
-        // Of what fjall had not synced, the loss of power may leave some pages and not others, and then fjall does not
-        // open. After an orderly stop it is the disk, of which somebody should know.
-        Err(error)
-            if (matches!(error, StoreError::Damaged { .. }) && !orderly || matches!(error, StoreError::Deadly))
-                && !scanned.torn
-                && scanned.before == Head::default() =>
-        {
-            tracing::warn!(code = "journal.unreadable", %error, "what is read from does not open, and is put aside");
+
+    /// Makes the store again, and puts aside what is in its place.
+    fn made_again(&self) -> Result<Store, StoreError> {
+        let place = self.path.join(STORE);
+        let making = place.with_extension("making");
+        remove(&making)?;
+        let store = Store::create(&making)?;
+        let to = self.scanned.head.sequence.0;
+        if to != 0 {
+            tracing::warn!(code = "journal.rebuilt", to, "the store is made again from the tail and the tile log");
+            self.redo(&store, Head::default())?;
+        }
+        drop(store);
+        if place.try_exists()? {
             let aside = place.with_extension("unreadable");
             remove(&aside)?;
             fs::rename(&place, &aside)?;
-            return made_again(path, directory, scanned);
         }
-        readable => readable?,
-    };
-    if scanned.head.sequence < reached {
-        return Err(lost(scanned.head.sequence, reached, "the store has records up to"));
+        fs::rename(&making, &place)?;
+        sync_directory(self.path)?;
+        Store::open(&place)
     }
-    if whole == scanned.head && whole.sequence == reached {
-        return Ok(store);
+
+    /// Applies what comes after `from`, and syncs.
+    fn redo(&self, store: &Store, from: Head) -> Result<(), StoreError> {
+        let (mut group, mut head) = (Group::default(), from);
+        let before = self.scanned.before;
+        if from.sequence < before.sequence {
+            let mut kept = self.past.open()?;
+            if kept.last() < before.sequence {
+                let (has, first) = (kept.last().max(from.sequence).0, before.sequence.0);
+                let what = format!("records up to {first} are not in the tail, and the tile log has not all of them");
+                return Err(StoreError::DamagedFrom { at: Sequence(has + 1), what });
+            }
+            past::follow(&mut *kept, from, before, |record, bytes, after| {
+                group.push_encoded(record, bytes, after.link);
+                if AT_ONCE <= group.bytes {
+                    store.apply(&group)?;
+                    group.clear();
+                }
+                Ok(())
+            })?;
+            head = before;
+        }
+        let scanned = tail::scan_from(self.directory, from.sequence, |frame: &Frame<'_>| {
+            for (record, bytes, link) in &frame.records {
+                if record.sequence == from.sequence && *link != from.link {
+                    let what = "the store and the tail have another record each".to_owned();
+                    return Err(StoreError::DamagedFrom { at: record.sequence, what });
+                }
+                if record.sequence <= from.sequence {
+                    continue;
+                }
+                if head.link != record.previous {
+                    let what = "the store and the tail are not of the same journal".to_owned();
+                    return Err(StoreError::DamagedFrom { at: record.sequence, what });
+                }
+                group.push_encoded(record, bytes, *link);
+                head = group.after();
+            }
+            if AT_ONCE <= group.bytes {
+                store.apply(&group)?;
+                group.clear();
+            }
+            Ok(())
+        })?;
+        if 0 < group.records {
+            store.apply(&group)?;
+        }
+        if store.whole_up_to()? != scanned.head {
+            return Err(StoreError::Damaged { what: "the store does not take what the tail has".into() });
+        }
+        store.sync()
     }
-    if whole.sequence < scanned.before.sequence {
-        let what = "the store ends before the tail begins".to_owned();
-        return Err(StoreError::DamagedFrom { at: Sequence(whole.sequence.0 + 1), what });
-    }
-    let (from, to) = (whole.sequence.0 + 1, scanned.head.sequence.0);
-    tracing::warn!(code = "journal.redone", from, to, "the store was behind the tail, and is brought up to it");
-    store.cut(whole)?;
-    redo(&store, directory, whole)?;
-    Ok(store)
 }
 
 /// The store, how far all of it goes, and how far any of it.
@@ -200,58 +284,15 @@ fn readable(place: &Path) -> Result<(Store, Head, Sequence), StoreError> {
     Ok((store, whole, reached))
 }
 
-fn made_again(path: &Path, directory: &Path, scanned: &Scanned) -> Result<Store, StoreError> {
-    if scanned.before.sequence.0 != 0 {
-        let what = "what is read from is gone, and the tail does not begin with the first record".to_owned();
-        return Err(StoreError::DamagedFrom { at: Sequence(1), what });
+fn without_tail(mark: Option<Head>, past: &dyn Past) -> StoreError {
+    let mut what = "the tail is gone".to_owned();
+    if let Some(mark) = mark {
+        what = format!("{what}; the last stop left records up to {}", mark.sequence);
     }
-    let making = path.join(STORE).with_extension("making");
-    remove(&making)?;
-    let store = Store::create(&making)?;
-    if scanned.head.sequence.0 != 0 {
-        let to = scanned.head.sequence.0;
-        tracing::warn!(code = "journal.rebuilt", to, "the store was gone, and is made again from the tail");
-        redo(&store, directory, Head::default())?;
+    if let Some(signed) = past.open().ok().map(|kept| kept.last()).filter(|last| 0 < last.0) {
+        what = format!("{what}; the tile log has those up to {signed}, and what came later is in the store alone");
     }
-    drop(store);
-    fs::rename(&making, path.join(STORE))?;
-    sync_directory(path)?;
-    Store::open(&path.join(STORE))
-}
-
-/// Applies what the tail has after `from`, and syncs.
-fn redo(store: &Store, directory: &Path, from: Head) -> Result<(), StoreError> {
-    let mut group = Group::default();
-    let mut head = from;
-    let scanned = tail::scan_from(directory, from.sequence, |frame: &Frame<'_>| {
-        for (record, bytes, link) in &frame.records {
-            if record.sequence == from.sequence && *link != from.link {
-                let what = "the store and the tail have another record each".to_owned();
-                return Err(StoreError::DamagedFrom { at: record.sequence, what });
-            }
-            if record.sequence <= from.sequence {
-                continue;
-            }
-            if head.link != record.previous {
-                let what = "the store and the tail are not of the same journal".to_owned();
-                return Err(StoreError::DamagedFrom { at: record.sequence, what });
-            }
-            group.push_encoded(record, bytes, *link);
-            head = group.after();
-        }
-        if AT_ONCE <= group.bytes {
-            store.apply(&group)?;
-            group.clear();
-        }
-        Ok(())
-    })?;
-    if 0 < group.records {
-        store.apply(&group)?;
-    }
-    if store.whole_up_to()? != scanned.head {
-        return Err(StoreError::Damaged { what: "the store does not take what the tail has".into() });
-    }
-    store.sync()
+    StoreError::DamagedFrom { at: Sequence(1), what }
 }
 
 fn lost(has: Sequence, wanted: Sequence, who: &str) -> StoreError {

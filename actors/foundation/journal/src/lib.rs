@@ -19,6 +19,7 @@ mod committer;
 mod disk;
 pub mod envelope;
 pub mod keeper;
+mod past;
 pub mod repair;
 mod segment;
 pub mod store;
@@ -29,7 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,7 @@ use disk::Disk;
 pub use disk::Import;
 use envelope::Record;
 pub use keeper::Keeper;
+pub use past::{Kept, Past};
 use store::{Head, Log, Store, StoreError};
 pub use verify::{Broken, Verified};
 
@@ -146,6 +148,7 @@ pub(crate) struct Shared {
     /// Free space, measured at most every [`SPACE_MEASURED_EVERY`]: (when, bytes).
     space: Mutex<Option<(Instant, u64)>>,
     wrap: WrapLog,
+    past: OnceLock<Arc<dyn Past>>,
 }
 
 /// Puts something between the committer and its log.
@@ -190,8 +193,17 @@ impl Journal {
             figures: Figures::default(),
             space: Mutex::new(None),
             wrap,
+            past: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Over what is kept of it in `past`: without, what the tail has no more is in the store alone.
+    #[must_use]
+    pub fn with_past(self, past: Arc<dyn Past>) -> Self {
+        // Of two the first stays: it is asked while the journal is open.
+        let _ = self.shared.past.set(past);
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -223,7 +235,7 @@ impl Journal {
         }
         std::fs::create_dir_all(&self.shared.path)?;
         let Disk { files, store, head, streams, held } =
-            disk::open(&self.shared.path, self.shared.limits.segment_bytes)?;
+            disk::open(&self.shared.path, self.shared.past(), self.shared.limits.segment_bytes)?;
         let committer = Committer {
             shared: self.shared.clone(),
             log: (self.shared.wrap)(Box::new(files)),
@@ -413,6 +425,10 @@ impl Journal {
 }
 
 impl Shared {
+    fn past(&self) -> &dyn Past {
+        self.past.get().map_or(&past::Nothing, |past| &**past)
+    }
+
     fn fail(&self, why: &str) {
         self.failure.send_replace(Some(why.to_owned()));
     }

@@ -1,7 +1,7 @@
 //! A journal looked at, and made whole, while nobody has it open.
 //!
-//! Every acknowledged record is in the tail and in the store, so that what one has lost the other has; a backup is a third
-//! copy. The chain tells which records belong together: a record follows from the one before by its hash, and the next one,
+//! Every acknowledged record is in two of the tail, the store and the tile log, so that what one has lost another has; a
+//! backup is one more copy. The chain tells which records belong together: a record follows from the one before by its hash, and the next one,
 //! or a head noted elsewhere, confirms it.
 //!
 //! # Invariants
@@ -22,6 +22,7 @@ use rustix::fs::{CWD, RenameFlags, SeekFrom, renameat_with, seek};
 use crate::archive::{self, ArchiveError};
 use crate::disk::{self, Held, Making, STORE, TAIL};
 use crate::envelope::{Record, link};
+use crate::past::{Kept, Past};
 use crate::segment::{HEADER_BYTES, Segment, frames};
 use crate::store::{Head, Store, StoreError, guarded, survived};
 use crate::tail::{self, SegmentFile, sync_directory};
@@ -66,9 +67,10 @@ pub struct Repaired {
     pub findings: Vec<Finding>,
     /// Where the journal ends now.
     pub head: Head,
-    /// How many records came from where: the tail, the store, the backup.
+    /// How many records came from where: the tail, the store, the tile log, the backup.
     pub from_tail: u64,
     pub from_store: u64,
+    pub from_log: u64,
     pub from_backup: u64,
     /// Where the damaged journal was put; `None` if nothing had to be done, or nothing was to be.
     pub aside: Option<PathBuf>,
@@ -111,27 +113,46 @@ impl From<std::io::Error> for RepairError {
     }
 }
 
-/// Reads and checks everything in `path`: the tail, the store, the index, and that they say the same.
+/// What a journal is made whole from, beside its own files.
+#[derive(Clone, Copy, Default)]
+pub struct Others<'a> {
+    /// What is kept of it in its tile log.
+    pub past: Option<&'a dyn Past>,
+    /// A backup of it.
+    pub backup: Option<&'a Path>,
+}
+
+impl Others<'_> {
+    /// What cannot be relied on is no copy; whoever looks at the log itself says what is wrong with it.
+    fn kept(&self) -> Option<Box<dyn Kept>> {
+        self.past?.open().ok().filter(|kept| 0 < kept.last().0)
+    }
+}
+
+/// Reads and checks everything in `path`: the tail, the store, the index, and that they say the same, as far as the tile
+/// log in `past` says it, too.
 ///
 /// # Errors
 /// [`RepairError`] if it cannot be looked at, as while it is open. Damage is an answer, not an error.
-pub fn examine(path: &Path) -> Result<Examined, RepairError> {
-    Ok(Looking::at(path)?.examine()?.0)
+pub fn examine(path: &Path, past: Option<&dyn Past>) -> Result<Examined, RepairError> {
+    let others = Others { past, backup: None };
+    Ok(Looking::at(path)?.examine(others.kept())?.0)
 }
 
-/// Makes the journal in `path` whole from what its tail, its store and `backup` have, and puts the damaged one beside it,
+/// Makes the journal in `path` whole from what its tail, its store and `others` have, and puts the damaged one beside it,
 /// with `aside` added to its name. A `rehearsal` only says what would be done.
 ///
 /// # Errors
 /// [`RepairError`]; then nothing was changed.
-pub fn repair(path: &Path, backup: Option<&Path>, aside: &str, rehearsal: bool) -> Result<Repaired, RepairError> {
+pub fn repair(path: &Path, others: Others<'_>, aside: &str, rehearsal: bool) -> Result<Repaired, RepairError> {
     let looking = Looking::at(path)?;
-    let (examined, store) = looking.examine()?;
+    let (examined, store) = looking.examine(others.kept())?;
     let mut repaired = Repaired {
         findings: examined.findings,
         head: examined.head,
-        from_tail: examined.head.sequence.0,
+        from_tail: 0,
         from_store: 0,
+        from_log: 0,
         from_backup: 0,
         aside: None,
     };
@@ -142,15 +163,15 @@ pub fn repair(path: &Path, backup: Option<&Path>, aside: &str, rehearsal: bool) 
     if aside.try_exists()? {
         return Err(RepairError::Occupied { path: aside });
     }
-    let mut copies = Copies::new(path, store.map(|(_, store)| store))?;
-    if let Some(place) = backup {
+    let mut copies = Copies::new(path, store.map(|(_, store)| store), others.kept())?;
+    if let Some(place) = others.backup {
         let restored = looking.scratch.join("backup");
         copies.heads.push(archive::restore(place, &restored)?.head);
         copies.backup = Some(FromStore::new(Store::open(&restored.join(STORE))?));
     }
     let whole = looking.scratch.join("whole");
     let mut making = if rehearsal { None } else { Some(Making::begin(&whole, tail::SEGMENT_BYTES)?) };
-    let mut came = [0; 3];
+    let mut came = [0; COPIES];
     let mut head = Head::default();
     while let Some((from, bytes, record)) = copies.next(head)? {
         came[from] += 1;
@@ -162,7 +183,7 @@ pub fn repair(path: &Path, backup: Option<&Path>, aside: &str, rehearsal: bool) 
     if head.sequence < copies.traces {
         return Err(RepairError::Lost { from: Sequence(head.sequence.0 + 1), to: copies.traces });
     }
-    [repaired.from_tail, repaired.from_store, repaired.from_backup] = came;
+    [repaired.from_tail, repaired.from_store, repaired.from_log, repaired.from_backup] = came;
     repaired.head = head;
     drop(copies);
     if let Some(making) = making {
@@ -224,12 +245,12 @@ impl Looking {
     }
 
     /// What is found, and the store, opened over a copy, with its head.
-    fn examine(&self) -> Result<(Examined, Option<(Head, Store)>), RepairError> {
+    fn examine(&self, kept: Option<Box<dyn Kept>>) -> Result<(Examined, Option<(Head, Store)>), RepairError> {
         let mut findings = Vec::new();
         findings.extend(self.format.clone());
         let store = self.store(&mut findings)?;
         let reached = store.as_ref().map(|(head, _)| *head);
-        let (head, torn, streams, noted) = self.tail(reached, &mut findings)?;
+        let Tailed { before, head, torn, streams, noted } = self.tail(reached, &mut findings)?;
         let mark = disk::clean_mark(&self.path);
         let orderly = matches!(mark, Ok(Some(_)));
         match mark {
@@ -250,6 +271,9 @@ impl Looking {
                 findings.push(Finding { part: TAIL, at: Some(Sequence(head.sequence.0 + 1)), what });
             } else if reached.sequence < head.sequence && orderly {
                 findings.push(damaged(Sequence(reached.sequence.0 + 1), "it ends before the tail".to_owned()));
+            } else if reached.sequence < before.sequence {
+                let what = "it ends before the tail begins; a start makes it good from the tile log".to_owned();
+                findings.push(damaged(Sequence(reached.sequence.0 + 1), what));
             }
             // Of what both have.
             let noted = if head.sequence <= reached.sequence {
@@ -260,6 +284,20 @@ impl Looking {
             let at = head.sequence.min(reached.sequence);
             if 0 < at.0 && noted.is_some_and(|(store, tail)| store != tail) {
                 findings.push(damaged(at, "up to here it is not what the tail is".to_owned()));
+            }
+        }
+        if let Some(mut kept) = kept {
+            // What was signed was acknowledged, and more than that may have been.
+            let (signed, last) = (kept.last(), head.sequence);
+            if last < signed {
+                let what = format!("the tile log has records up to {signed}");
+                findings.push(Finding { part: TAIL, at: Some(Sequence(last.0 + 1)), what });
+            } else if let (Some(theirs), Some((_, store))) = (at(&mut *kept, signed), &store) {
+                let ours = guarded(|| store.raw(signed, 1)).ok().and_then(|mut records| records.pop());
+                if ours.is_some_and(|ours| ours != theirs) {
+                    let what = "up to here it is not what was signed".to_owned();
+                    findings.push(Finding { part: STORE, at: Some(signed), what });
+                }
             }
         }
         let store_head = store.as_ref().map(|(head, _)| *head);
@@ -315,15 +353,11 @@ impl Looking {
         }
     }
 
-    /// How far the tail is whole, whether it is torn there, how many streams it has, and its link at `reached`.
-    fn tail(
-        &self,
-        reached: Option<Head>,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(Head, bool, usize, Option<Digest>), RepairError> {
+    /// How far the tail is whole, and its link at `reached`.
+    fn tail(&self, reached: Option<Head>, findings: &mut Vec<Finding>) -> Result<Tailed, RepairError> {
         let mut chain: Option<Chain> = None;
-        let mut head = Head::default();
-        let (mut noted, mut broken) = (None, None);
+        let mut tailed = Tailed::default();
+        let mut broken = None;
         let scanned = tail::scan(&self.path.join(TAIL), |frame| {
             let chain = chain.get_or_insert_with(|| Chain::from(frame.records[0].0.sequence));
             for (record, bytes, link) in &frame.records {
@@ -331,26 +365,50 @@ impl Looking {
                     broken.get_or_insert(Finding { part: TAIL, at: Some(record.sequence), what });
                 }
                 if reached.is_some_and(|reached| reached.sequence == record.sequence) {
-                    noted = Some(*link);
+                    tailed.noted = Some(*link);
                 }
             }
-            head = frame.after;
+            tailed.head = frame.after;
             Ok(())
         });
         findings.extend(broken);
         match scanned {
-            Ok(scanned) => Ok((scanned.head, scanned.torn, scanned.streams.len(), noted)),
+            Ok(scanned) => {
+                let noted = tailed.noted.or_else(|| {
+                    let before = reached.filter(|reached| reached.sequence == scanned.before.sequence);
+                    before.map(|_| scanned.before.link)
+                });
+                let (before, head, torn, streams) = (scanned.before, scanned.head, scanned.torn, scanned.streams.len());
+                Ok(Tailed { before, head, torn, streams, noted })
+            }
             Err(StoreError::DamagedFrom { at, what }) => {
                 findings.push(Finding { part: TAIL, at: Some(at), what });
-                Ok((head, false, 0, noted))
+                Ok(tailed)
             }
             Err(StoreError::Io { why }) if !self.path.join(TAIL).try_exists()? => {
                 findings.push(Finding { part: TAIL, at: Some(Sequence(1)), what: why });
-                Ok((head, false, 0, noted))
+                Ok(tailed)
             }
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What a look at the tail found.
+#[derive(Default)]
+struct Tailed {
+    before: Head,
+    /// How far it is whole.
+    head: Head,
+    torn: bool,
+    streams: usize,
+    /// The link at a record that was asked for.
+    noted: Option<Digest>,
+}
+
+/// The record of this sequence, if it can be had.
+fn at(kept: &mut dyn Kept, sequence: Sequence) -> Option<Vec<u8>> {
+    kept.records(sequence).ok()?.into_iter().next()
 }
 
 /// Copies a directory of fjall. Its tables never change and are only named a second time; of the rest the holes stay holes.
@@ -393,13 +451,15 @@ fn sparse(from: &File, to: &File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Of the three copies: the tail, the store, the backup.
+/// The tail, the store, the tile log, the backup.
+const COPIES: usize = 4;
 const TAIL_COPY: usize = 0;
 
 /// All copies of the records that there are.
 struct Copies {
     tail: FromTail,
     store: Option<FromStore>,
+    log: Option<FromLog>,
     backup: Option<FromStore>,
     /// Heads that were noted outside of the records: they confirm the last one.
     heads: Vec<Head>,
@@ -408,22 +468,28 @@ struct Copies {
 }
 
 impl Copies {
-    fn new(path: &Path, store: Option<Store>) -> Result<Self, RepairError> {
+    fn new(path: &Path, store: Option<Store>, kept: Option<Box<dyn Kept>>) -> Result<Self, RepairError> {
         let tail = FromTail::new(&path.join(TAIL))?;
         let store = store.map(FromStore::new);
+        let mut log = kept.map(|kept| FromLog { kept, bundle: BTreeMap::new() });
         let mut heads = tail.heads.clone();
         heads.extend(disk::clean_mark(path)?);
         heads.extend(store.iter().filter_map(|from| guarded(|| from.store.indexed()).ok()));
+        if let Some(log) = &mut log {
+            let sequence = log.kept.last();
+            heads.extend(log.read(sequence.0).map(|last| Head { sequence, link: link(&last) }));
+        }
         let last = |from: &FromStore| from.last().unwrap_or_default();
-        let traces = heads.iter().map(|head| head.sequence).chain(store.iter().map(last)).max();
-        Ok(Self { tail, store, backup: None, heads, traces: traces.unwrap_or_default() })
+        let signed = log.iter().map(|log| log.kept.last());
+        let traces = heads.iter().map(|head| head.sequence).chain(store.iter().map(last)).chain(signed).max();
+        Ok(Self { tail, store, log, backup: None, heads, traces: traces.unwrap_or_default() })
     }
 
     /// The record that follows `head`, and which copy it is from.
     fn next(&mut self, head: Head) -> Result<Option<(usize, Vec<u8>, Record)>, RepairError> {
         let (at, after) = (head.sequence.0 + 1, head.sequence.0 + 2);
         let mut found: Option<(usize, Vec<u8>, Record)> = None;
-        for from in 0..3 {
+        for from in 0..COPIES {
             let Some(bytes) = self.read(from, at)? else { continue };
             if found.as_ref().is_some_and(|(_, found, _)| *found == bytes) {
                 continue;
@@ -435,7 +501,7 @@ impl Copies {
             let own = Head { sequence: record.sequence, link: link(&bytes) };
             // A frame of the tail confirms its own records: it ends with the link after them.
             let mut confirmed = from == TAIL_COPY || self.heads.contains(&own);
-            for from in 0..3 {
+            for from in 0..COPIES {
                 let follows = |next: Vec<u8>| Record::decode(&next).is_ok_and(|next| next.previous == own.link);
                 confirmed = confirmed || self.read(from, after)?.is_some_and(follows);
             }
@@ -450,6 +516,7 @@ impl Copies {
         match from {
             TAIL_COPY => self.tail.read(at),
             1 => Ok(self.store.as_mut().and_then(|store| store.read(at))),
+            2 => Ok(self.log.as_mut().and_then(|log| log.read(at))),
             _ => Ok(self.backup.as_mut().and_then(|store| store.read(at))),
         }
     }
@@ -501,6 +568,27 @@ impl FromTail {
             self.frame.insert(record.sequence.0, bytes.to_vec());
         }
         Ok(self.frame.get(&at).cloned())
+    }
+}
+
+/// What can be read of the tile log, bundle by bundle.
+struct FromLog {
+    kept: Box<dyn Kept>,
+    bundle: BTreeMap<u64, Vec<u8>>,
+}
+
+impl FromLog {
+    fn read(&mut self, at: u64) -> Option<Vec<u8>> {
+        if let Some(bytes) = self.bundle.get(&at) {
+            return Some(bytes.clone());
+        }
+        let records = self.kept.records(Sequence(at)).unwrap_or_default();
+        // The last of those before stay: a record is read beside the next one.
+        while 2 * crate::bundle::ENTRIES < self.bundle.len() {
+            self.bundle.pop_first();
+        }
+        self.bundle.extend((at..).zip(records));
+        self.bundle.get(&at).cloned()
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::mpsc::channel;
 use journal::archive::{About, write};
 use journal::codec::Body;
 use journal::envelope::{Answer, Record};
-use journal::repair::{RepairError, examine, repair};
+use journal::repair::{Others, RepairError, examine, repair};
 use journal::store::StoreError;
 use journal::{Append, Entry, Journal, Limits, Opened};
 use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Sequence, Timestamp};
@@ -229,7 +229,8 @@ fn tried(sample: &Sample, path: &Path, row: &str) -> Came {
         }
     };
     if came != Came::Identical {
-        let repaired = repair(path, None, "before", false).unwrap_or_else(|error| panic!("{row}: {error}"));
+        let repaired =
+            repair(path, Others::default(), "before", false).unwrap_or_else(|error| panic!("{row}: {error}"));
         // fjall may have mended itself when it was first asked.
         assert!(repaired.findings.is_empty() || repaired.aside.is_some_and(|aside| aside.is_dir()), "{row}");
         assert!(content_of(path) == sample.acknowledged, "{row}: repaired, and something else");
@@ -395,14 +396,14 @@ fn a_look_says_what_is_wrong_and_changes_nothing() {
     let home = home();
     let path = home.path().join("journal");
     sample.image.put(&path);
-    let whole = examine(&path).unwrap();
+    let whole = examine(&path, None).unwrap();
     assert_eq!((whole.findings.as_slice(), whole.orderly, whole.torn), (&[][..], true, false));
     assert_eq!(whole.head.sequence.0, sample.acknowledged.records.len() as u64);
-    let nothing = repair(&path, None, "now", false).unwrap();
+    let nothing = repair(&path, Others::default(), "now", false).unwrap();
     assert_eq!((nothing.aside, nothing.findings.len()), (None, 0));
 
     killed.image.put(&home.path().join("killed"));
-    let torn = examine(&home.path().join("killed")).unwrap();
+    let torn = examine(&home.path().join("killed"), None).unwrap();
     assert_eq!((torn.findings.as_slice(), torn.orderly, torn.torn), (&[][..], false, true));
 
     // A record of the third segment.
@@ -412,19 +413,23 @@ fn a_look_says_what_is_wrong_and_changes_nothing() {
     bytes[100] ^= 1;
     fs::write(path.join(name), &bytes).unwrap();
     let before = Image::of(&path);
-    let damaged = examine(&path).unwrap();
+    let damaged = examine(&path, None).unwrap();
     let first: u64 = name.file_stem().unwrap().to_str().unwrap().parse().unwrap();
     assert_eq!(damaged.first_bad(), Some(Sequence(first)), "{:?}", damaged.findings);
-    let rehearsed = repair(&path, None, "now", true).unwrap();
+    let rehearsed = repair(&path, Others::default(), "now", true).unwrap();
     assert_eq!((rehearsed.head.sequence, rehearsed.aside), (whole.head.sequence, None));
     assert!(0 < rehearsed.from_store && 0 < rehearsed.from_tail);
     assert!(Image::of(&path).0 == before.0, "neither has changed a byte");
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "and nothing is left beside it");
 
-    let repaired = repair(&path, None, "now", false).unwrap();
+    let repaired = repair(&path, Others::default(), "now", false).unwrap();
     assert_eq!(repaired.aside, Some(home.path().join("journal.aside-now")));
     assert!(Image::of(&home.path().join("journal.aside-now")).0 == before.0, "the damaged one is as it was");
-    assert_eq!(examine(&path).unwrap().findings, []);
+    assert_eq!(examine(&path, None).unwrap().findings, []);
+}
+
+fn from(backup: &Path) -> Others<'_> {
+    Others { backup: Some(backup), ..Others::default() }
 }
 
 fn copied(from: &Path, to: &Path) {
@@ -465,7 +470,7 @@ fn a_store_that_is_behind_or_gone_is_made_good_at_the_start() {
             assert_eq!(journal.verify(Sequence(1)).unwrap().broken, None);
             journal.close();
             assert_eq!(
-                examine(&other).unwrap().findings,
+                examine(&other, None).unwrap().findings,
                 [],
                 "{row}, clean: {clean}: it goes on as if nothing had been"
             );
@@ -492,7 +497,7 @@ fn a_tail_that_is_behind_is_refused_by_the_store_and_by_the_mark() {
         let Err(StoreError::DamagedFrom { at, .. }) = open(&other) else { panic!("{row}: it opens") };
         assert_eq!(at, Sequence(27), "{row}");
         assert!(Image::of(&other.join("tail")).0 == before.0, "{row}: nothing of the tail is changed");
-        match repair(&other, None, "before", false) {
+        match repair(&other, Others::default(), "before", false) {
             Ok(_) => assert!(store && content_of(&other) == acknowledged, "{row}"),
             Err(error) => assert_eq!((store, error.code()), (false, "journal.lost"), "{row}: {error}"),
         }
@@ -528,12 +533,12 @@ fn what_both_copies_have_lost_comes_from_a_backup_of_the_same_journal() {
     }
     assert!(matches!(open(&path), Err(StoreError::DamagedFrom { at: Sequence(4), .. })));
     let before = Image::of(&path);
-    let lost = repair(&path, None, "before", false).unwrap_err();
+    let lost = repair(&path, Others::default(), "before", false).unwrap_err();
     assert!(matches!(lost, RepairError::Lost { from: Sequence(4), to: Sequence(52) }), "{lost}");
-    let forked = repair(&path, Some(&strange), "before", false).unwrap_err();
+    let forked = repair(&path, from(&strange), "before", false).unwrap_err();
     assert!(matches!(forked, RepairError::Forked { at: Sequence(2..) }), "{forked}");
     assert!(Image::of(&path).0 == before.0, "a repair that is refused changes nothing");
-    let repaired = repair(&path, Some(&backup), "before", false).unwrap();
+    let repaired = repair(&path, from(&backup), "before", false).unwrap();
     assert!(0 < repaired.from_backup && 0 < repaired.from_tail, "{repaired:?}");
     assert!(content_of(&path) == acknowledged);
 }
@@ -544,10 +549,10 @@ fn another_format_is_refused_and_no_journal_is_not_repaired() {
     let old = home.path().join("old");
     drop(fjall::Database::builder(&old).open().unwrap());
     assert!(matches!(open(&old), Err(StoreError::Format { found: 1 })));
-    assert_eq!(repair(&old, None, "before", false).unwrap_err().code(), "journal.format");
+    assert_eq!(repair(&old, Others::default(), "before", false).unwrap_err().code(), "journal.format");
     let none = home.path().join("none");
-    assert_eq!(examine(&none).unwrap_err().code(), "journal.absent");
+    assert_eq!(examine(&none, None).unwrap_err().code(), "journal.absent");
     let journal = open(&none).unwrap();
-    assert_eq!(examine(&none).unwrap_err().code(), "journal.locked");
+    assert_eq!(examine(&none, None).unwrap_err().code(), "journal.locked");
     journal.close();
 }

@@ -2,4 +2,5 @@
 
 mod foreign;
 mod log;
+mod older;
 mod world;

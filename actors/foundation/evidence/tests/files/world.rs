@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use evidence::{Evidence, Limits, Places};
@@ -33,6 +34,12 @@ pub fn journal(path: &Path) -> Journal {
     journal
 }
 
+/// A journal in `home`, closed, whose tail is many short segments, over the log beside it.
+pub fn in_segments(home: &Path) -> Journal {
+    let limits = journal::Limits { reserve_bytes: 0, segment_bytes: 4 << 10, ..journal::Limits::default() };
+    Journal::new(&home.join("journal"), limits).with_past(Arc::new(places(home)))
+}
+
 impl World {
     /// Record 1 is there, and signed by nobody.
     pub fn new() -> Self {
@@ -42,6 +49,17 @@ impl World {
     pub fn with(limits: Limits) -> Self {
         let home = TempDir::new().unwrap();
         let journal = journal(&home.path().join("journal"));
+        Self::over(home, journal, limits)
+    }
+
+    pub fn in_segments() -> Self {
+        let home = TempDir::new().unwrap();
+        let journal = in_segments(home.path());
+        journal.open().unwrap();
+        Self::over(home, journal, Limits::default())
+    }
+
+    fn over(home: TempDir, journal: Journal, limits: Limits) -> Self {
         let evidence = Evidence::new(&journal, places(home.path()), limits);
         evidence.open().unwrap();
         let (tell, told) = channel();
