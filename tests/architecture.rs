@@ -9,7 +9,8 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
 /// [`WITHIN_A_LAYER`] names.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
+    ("verifier", &["verifier"]),
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
     ("machines", &["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"]),
@@ -120,6 +121,38 @@ fn supervision_stands_alone() {
     let ours: Vec<_> =
         supervisors.dependencies.iter().filter(|one| one.path.is_some()).map(|one| one.name.clone()).collect();
     assert!(ours.is_empty(), "supervisors is usable alone and depends on nothing of ours: {ours:?}");
+}
+
+/// Who verifies must not repeat the errors of who writes: no code of ours, no cryptography of the authority's, and little
+/// enough of others' that an auditor can read it.
+#[test]
+fn the_verifier_shares_nothing_with_the_authority() {
+    let metadata = MetadataCommand::new().current_dir(root()).exec().expect("cargo knows this workspace");
+    let package = |name: &str| metadata.packages.iter().find(|package| package.name.as_str() == name);
+    let normal = |package: &Package| -> BTreeSet<String> {
+        let normal = package.dependencies.iter().filter(|one| one.kind == DependencyKind::Normal);
+        normal.map(|one| one.name.clone()).collect()
+    };
+    let verifier = normal(package("sop-verifier").expect("it is here"));
+    assert_eq!(verifier, ["base64ct", "ed25519-dalek", "sha2"].map(str::to_owned).into());
+    for other in metadata.workspace_packages() {
+        let shared: Vec<_> = normal(other).intersection(&verifier).cloned().collect();
+        assert!(shared.is_empty() || other.name.as_str() == "sop-verifier", "{} uses {shared:?}, too", other.name);
+    }
+    let resolve = metadata.resolve.as_ref().expect("the dependencies are resolved");
+    let mut all = BTreeSet::new();
+    let mut left = vec![package("sop-verifier").expect("it is here").id.clone()];
+    while let Some(id) = left.pop() {
+        let node = resolve.nodes.iter().find(|node| node.id == id).expect("each package is resolved");
+        let is_normal = |dependency: &&cargo_metadata::NodeDep| {
+            dependency.dep_kinds.iter().any(|one| one.kind == DependencyKind::Normal)
+        };
+        if all.insert(id.clone()) {
+            left.extend(node.deps.iter().filter(is_normal).map(|dependency| dependency.pkg.clone()));
+        }
+    }
+    // For all platforms; about twenty for one.
+    assert!(all.len() <= 36, "the verifier's dependencies stay few: {} of them", all.len());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 /// Ends the output of a command, with its exit code behind it.
 const MARK: &str = "--- sop docs mark ---";
@@ -61,6 +62,21 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The auditor's verifier, which is a package of its own. Built beside the binary under test.
+fn verifier() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_BIN_EXE_sop")).ancestors().nth(2).expect("it lies in target/<profile>/");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--package", "sop-verifier", "--bin", "sop-verify", "--target-dir"])
+            .arg(target)
+            .current_dir(root())
+            .status();
+        assert!(built.expect("cargo runs").success(), "sop-verify is built");
+        target.join("debug/sop-verify")
+    })
+}
+
 fn page(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
@@ -95,6 +111,9 @@ fn steps(text: &str) -> Vec<Step> {
 fn run(name: &str) {
     let text = page(name);
     let mut session = Session::new();
+    if text.contains("$ sop-verify ") {
+        symlink(verifier(), session.home.path().join(".bin/sop-verify")).unwrap();
+    }
     let mut wrong = String::new();
     for Step { line, command, shown } in steps(&text) {
         let printed = session.run(&command, &shown);
