@@ -216,6 +216,10 @@ impl View<Notes> for Newest {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    fn restore(&self, _: &Notes, at: Position) {
+        self.0.store(at.0, Ordering::Relaxed);
+    }
+
     fn apply(&self, _: &Event, at: Position) {
         self.0.store(at.0, Ordering::Relaxed);
     }

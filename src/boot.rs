@@ -202,6 +202,7 @@ pub struct Load {
     pub outstanding: usize,
     /// Commands refused because they made it fail.
     pub poisoned: usize,
+    pub snapshots: host::Standing,
 }
 
 /// How the authority came to its end.
@@ -253,7 +254,11 @@ impl Parts {
         };
         let journal = Journal::with_log(&places.journal, limits, wrap).with_past(Arc::new(places.evidence()));
         let evidence = Evidence::new(&journal, places.evidence(), evidence::Limits::default());
-        let limits = host::Limits { permits: config.host.permits, outcomes: config.host.outcomes_max };
+        let limits = host::Limits {
+            permits: config.host.permits,
+            outcomes: config.host.outcomes_max,
+            snapshot_every: config.journal.snapshot_every,
+        };
         let governance_view = Arc::new(Follower::<Governance>::default());
         let tokens_view = Arc::new(Follower::<Tokens>::default());
         let view: Arc<dyn View<Governance>> = governance_view.clone();
@@ -385,8 +390,16 @@ impl Parts {
 
     /// Every machine, and how it stands.
     pub fn machines(&self) -> [(&'static str, Load); 9] {
-        self.hosted()
-            .map(|machine| (machine.name(), Load { outstanding: machine.outstanding(), poisoned: machine.poisoned() }))
+        self.hosted().map(|machine| {
+            (
+                machine.name(),
+                Load {
+                    outstanding: machine.outstanding(),
+                    poisoned: machine.poisoned(),
+                    snapshots: machine.snapshots(),
+                },
+            )
+        })
     }
 
     /// The digest of every machine's state, durable, with the version that it is of; [`States`](crate::states::States) has

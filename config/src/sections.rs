@@ -65,6 +65,7 @@ pub struct Store {
 pub struct Journal {
     pub group_records_max: usize,
     pub group_bytes_max: Bytes,
+    pub snapshot_every: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +149,7 @@ impl Journal {
         Self {
             group_records_max: from.count("journal.group_records_max", 1..=65_536),
             group_bytes_max: from.size("journal.group_bytes_max", Bytes(128 * KIB)..=Bytes(64 * MIB)),
+            snapshot_every: from.count("journal.snapshot_every", 0..=1_000_000_000) as u64,
         }
     }
 }

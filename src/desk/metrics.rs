@@ -48,6 +48,13 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
+    metric(
+        "sop_snapshot_version",
+        "gauge",
+        &["machine"],
+        "Version of a machine that its last snapshot is of; 0 if none.",
+    ),
+    metric("sop_snapshot_failures_total", "counter", &["machine"], "Snapshots of a machine that could not be made."),
     metric("sop_disk_free_bytes", "gauge", &[], "Free space on the journal's disk; missing if it cannot be measured."),
     metric(
         "sop_backup_age_seconds",
@@ -149,8 +156,10 @@ pub fn text(desk: &Desk) -> String {
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));
     let denials = parts.requests.denials();
     page.put("sop_denials_total", denials.map(|(layer, count)| ([layer.as_str()], float(count))));
-    let outstanding = parts.machines().into_iter();
-    page.put("sop_commands_outstanding", outstanding.map(|(name, load)| ([name], float(load.outstanding as u64))));
+    let machines = parts.machines();
+    page.put("sop_commands_outstanding", machines.map(|(name, load)| ([name], float(load.outstanding as u64))));
+    page.put("sop_snapshot_version", machines.map(|(name, load)| ([name], float(load.snapshots.version.0))));
+    page.put("sop_snapshot_failures_total", machines.map(|(name, load)| ([name], float(load.snapshots.failed))));
     let free = parts.journal.free_bytes();
     page.put("sop_disk_free_bytes", free.map(|bytes| ([], float(bytes))));
     let verified = parts.health_view.read(health::Health::last_verified);

@@ -22,9 +22,12 @@ const ROUNDS: usize = 25;
 /// What is scanned.
 const ROOTS: usize = 3;
 
+/// With a snapshot every few records, so that many a kill comes in the midst of one.
 const CONFIGURATION: &str = r#"
 [store]
 reserve = "1MiB"
+[journal]
+snapshot_every = 5
 "#;
 
 /// Against a test that hangs; nothing is measured by it.

@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use journal::codec::{self, Body};
-use journal::envelope::{self, Record};
+use journal::envelope;
 use journal::store::StoreError;
-use journal::{APPEND_RECORDS_MAX, Append, AppendError, Durable, Entry, OPENED, Opened};
+use journal::{APPEND_RECORDS_MAX, Append, AppendError, Durable, Entry, Opened};
 use kernel::{CommandId, Context, Digest, Epoch, Kin, Machine, Outcome, Position, Principal, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::Unrecoverable;
@@ -18,11 +18,10 @@ use tokio::task::AbortHandle;
 
 use crate::Error;
 use crate::handle::{Order, Permit, Ports};
-use crate::outcomes::{Outcomes, Seen};
-use crate::replica::{Replica, Unreadable, said};
-
-/// Records read between two yields of replay: under a millisecond's work.
-const REPLAY_CHUNK: usize = 512;
+use crate::memory::{Memory, REPLAY_CHUNK};
+use crate::outcomes::Seen;
+use crate::owned::{OwnedWork, off_the_workers};
+use crate::replica::{Replica, said};
 
 type Look<M> = Box<dyn FnOnce(&Replica<M>) -> Box<dyn FnOnce() + Send> + Send>;
 
@@ -72,13 +71,14 @@ impl<M> Default for Host<M> {
 /// One incarnation: the machine, ahead of the disk, and what it needs to stay one.
 pub(crate) struct Running<M: Machine> {
     /// Durable or not.
-    state: Replica<M>,
+    memory: Memory<M>,
     ports: Arc<Ports<M>>,
     epoch: Epoch,
     /// The latest that was read or recorded: what was forgotten by it must not become young again.
     time: Timestamp,
-    outcomes: Outcomes,
     timer: Option<Timer>,
+    /// The snapshot that is being made, or was.
+    keeping: Option<OwnedWork>,
     myself: ActorRef<Msg<M>>,
 }
 
@@ -108,8 +108,8 @@ impl<M: Machine> Actor for Host<M> {
         match msg {
             Msg::Execute(request) => running.execute(*request)?,
             Msg::Inspect(look) => {
-                let release = look(&running.state);
-                running.when_durable(running.state.version, move |durable| {
+                let release = look(&running.memory.state);
+                running.when_durable(running.memory.state.version, move |durable| {
                     // Not released: the asker's channel closes, which says that the outcome is unknown.
                     if durable.is_ok() {
                         release();
@@ -117,7 +117,8 @@ impl<M: Machine> Actor for Host<M> {
                 });
             }
             Msg::Recall { id, digest, reply } => {
-                let seen = running.outcomes.get(id).filter(|seen| seen.digest == digest).map(|seen| seen.version);
+                let seen =
+                    running.memory.outcomes.get(id).filter(|seen| seen.digest == digest).map(|seen| seen.version);
                 running.when_durable(seen.unwrap_or_default(), move |durable| {
                     if durable.is_ok() {
                         let _ = reply.send(seen);
@@ -134,7 +135,26 @@ impl<M: Machine> Actor for Host<M> {
             Msg::Lost(error) => return Err(format!("an append failed: {error}").into()),
         }
         running.arm(DUE_AGAIN_MIN_MS);
+        running.keep_up();
         Ok(())
+    }
+
+    /// After an orderly stop the next start has nothing to replay. A state that may be wrong never comes here.
+    async fn post_stop(&self, _myself: ActorRef<Msg<M>>, running: &mut Running<M>) -> Result<(), ActorProcessingErr> {
+        running.keeping = None;
+        let version = running.memory.state.version;
+        if !running.ports.keeping.is_behind(version) {
+            return Ok(());
+        }
+        let (tell, told) = oneshot::channel();
+        running.when_durable(version, move |durable| {
+            let _ = tell.send(durable);
+        });
+        match told.await {
+            Ok(Ok(())) => running.keep().await,
+            // The next start replays.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -148,26 +168,29 @@ impl<M: Machine> Running<M> {
         let principal = Principal::internal("host");
         ports.journal.queue(Entry::Open { stream: M::NAME, principal, time: ports.clock.now(), then });
         let Opened { epoch, version, time } = told.await??;
-        let outcomes = Outcomes::new(ports.limits.outcomes);
-        Ok((Self { state: Replica::default(), ports, epoch, time, outcomes, timer: None, myself }, version))
+        let memory = Memory::new(ports.limits);
+        Ok((Self { memory, ports, epoch, time, timer: None, keeping: None, myself }, version))
     }
 
-    /// Reads back all records. The view goes on from where it stands: it has seen durable facts only, so it is never wrong,
-    /// and whoever reads it meanwhile must not find less than was acknowledged.
+    /// Reads back the last good snapshot and all records after it. The view goes on from where it stands: it has seen durable
+    /// facts only, so it is never wrong, and whoever reads it meanwhile must not find less than was acknowledged.
     async fn replay(&mut self, to: Position) -> Result<(), ActorProcessingErr> {
         let shown = Position(self.ports.durable.load(Ordering::Acquire));
         if let (Some(view), Position(0)) = (&self.ports.view, shown) {
             view.reset();
         }
-        while self.state.version < to {
-            let next = Position(self.state.version.0 + 1);
+        if self.ports.keeping.is_on() {
+            self.restore(shown, to).await?;
+        }
+        while self.memory.state.version < to {
+            let next = Position(self.memory.state.version.0 + 1);
             let records = self.ports.journal.read_stream(M::NAME, next, to, REPLAY_CHUNK);
             let records = records.map_err(|error| match error {
                 StoreError::Damaged { .. } => ActorProcessingErr::from(Unrecoverable(error.to_string())),
                 other => other.into(),
             })?;
             for record in &records {
-                let event = self.relive(record).map_err(|unreadable| Unrecoverable(unreadable.to_string()))?;
+                let event = self.memory.relive(record).map_err(|unreadable| Unrecoverable(unreadable.to_string()))?;
                 if shown < record.version {
                     if let (Some(view), Some(event)) = (&self.ports.view, &event) {
                         view.apply(event, record.version);
@@ -182,18 +205,53 @@ impl<M: Machine> Running<M> {
             tokio::task::yield_now().await;
         }
         let now = self.now();
-        self.outcomes.forget(now);
+        self.memory.outcomes.forget(now);
+        if self.ports.keeping.is_due(to) {
+            self.keep().await?;
+        }
         Ok(())
     }
 
-    /// Gives the fact that the record holds, if it holds one.
-    fn relive(&mut self, record: &Record) -> Result<Option<M::Event>, Unreadable> {
-        let event = self.state.apply(record)?;
-        if record.index == 0 && record.kind_id != OPENED.id {
-            let seen = Seen { digest: record.command_digest, version: record.version };
-            self.outcomes.note(record.command_id, seen, record.time);
+    /// Takes up what the last good snapshot remembers, if there is one.
+    async fn restore(&mut self, shown: Position, to: Position) -> Result<(), ActorProcessingErr> {
+        let ports = self.ports.clone();
+        let loaded = off_the_workers(move || Memory::load(&ports.journal, ports.limits, to)).await?;
+        // If the journal cannot tell what is good, replay will say so.
+        let Ok(Some((memory, bytes))) = loaded else { return Ok(()) };
+        let version = memory.state.version;
+        if shown < version {
+            if let Some(view) = &self.ports.view {
+                view.restore(&memory.state.machine, version);
+            }
+            self.ports.durable.store(version.0, Ordering::Release);
         }
-        Ok(event)
+        self.ports.keeping.has(version, bytes);
+        self.memory = memory;
+        Ok(())
+    }
+
+    /// Makes a snapshot of what is remembered, which must be durable, while nobody is served.
+    async fn keep(&mut self) -> Result<(), ActorProcessingErr> {
+        let memory = std::mem::replace(&mut self.memory, Memory::new(self.ports.limits));
+        let ports = self.ports.clone();
+        let kept = off_the_workers(move || {
+            ports.keeping.keep(&ports.journal, &memory);
+            memory
+        });
+        self.memory = kept.await?;
+        Ok(())
+    }
+
+    /// Has a snapshot made, if one is due and none is being made.
+    fn keep_up(&mut self) {
+        let durable = Position(self.ports.durable.load(Ordering::Acquire));
+        let is_making = |work: &OwnedWork| !work.is_done();
+        if self.ports.keeping.is_due(durable) && !self.keeping.as_ref().is_some_and(is_making) {
+            let ports = self.ports.clone();
+            self.keeping = Some(OwnedWork::begin(move |gone| {
+                ports.keeping.follow::<M>(&ports.journal, ports.limits, durable, gone);
+            }));
+        }
     }
 
     /// The time, which never goes back while this incarnation lives.
@@ -211,14 +269,14 @@ impl<M: Machine> Running<M> {
             // The caller may have stopped waiting, as is its right.
             let _ = reply.send(given);
         };
-        if let Some(seen) = self.outcomes.get(order.command_id) {
+        if let Some(seen) = self.memory.outcomes.get(order.command_id) {
             let given =
                 if seen.digest == digest { Ok(Given::Repeat { version: seen.version }) } else { Err(Error::IdTaken) };
             self.when_durable(seen.version, move |durable| answer(durable.map_err(lost::<M>).and(given)));
             return Ok(());
         }
         let internal = order.principal.kin == Kin::Internal;
-        let admitted = self.outcomes.admit(M::NAME, order.command_id, internal, now).and_then(|()| {
+        let admitted = self.memory.outcomes.admit(M::NAME, order.command_id, internal, now).and_then(|()| {
             self.ports.journal.writable()?;
             let why = "it made the machine panic before".to_owned();
             if self.is_poison(digest) { Err(Error::Fault { name: M::NAME, why }) } else { Ok(()) }
@@ -267,8 +325,8 @@ impl<M: Machine> Running<M> {
             principal: order.principal.clone(),
             decision: order.decision.clone(),
         };
-        let machine = &mut self.state.machine;
-        let version = self.state.version;
+        let machine = &mut self.memory.state.machine;
+        let version = self.memory.state.version;
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let (events, outcome) = match machine.decide(&order.command, &context) {
                 Ok(Outcome { events, reply }) => (events, Ok(reply)),
@@ -295,8 +353,8 @@ impl<M: Machine> Running<M> {
         {
             return Err(format!("the answer has {} bytes", json.len()));
         }
-        let seen = Seen { digest, version: Position(self.state.version.0 + 1) };
-        self.outcomes.note(order.command_id, seen, now);
+        let seen = Seen { digest, version: Position(self.memory.state.version.0 + 1) };
+        self.memory.outcomes.note(order.command_id, seen, now);
         Ok(Decided { outcome, events, bodies, answer })
     }
 
@@ -311,8 +369,8 @@ impl<M: Machine> Running<M> {
         answer: envelope::Answer,
         tell: impl FnOnce(Result<Durable, AppendError>) + Send + 'static,
     ) {
-        let expected = self.state.version;
-        self.state.version.0 += bodies.len().max(1) as u64;
+        let expected = self.memory.state.version;
+        self.memory.state.version.0 += bodies.len().max(1) as u64;
         let (ports, myself) = (self.ports.clone(), self.myself.clone());
         let then = Box::new(move |stored: Result<Durable, AppendError>| {
             match &stored {
@@ -360,18 +418,18 @@ impl<M: Machine> Running<M> {
     /// The clock asks. Its commands go the same way as anybody's, without a waiter. Answers whether it had one to run.
     fn tick(&mut self) -> Result<bool, ActorProcessingErr> {
         let now = self.now();
-        if self.state.machine.deadline().is_none_or(|deadline| now < deadline) {
+        if self.memory.state.machine.deadline().is_none_or(|deadline| now < deadline) {
             return Ok(false);
         }
         // With a full disk the bookkeeping waits; validity never rests on it.
-        let (Some(command), Ok(())) = (self.state.machine.due(now), self.ports.journal.writable()) else {
+        let (Some(command), Ok(())) = (self.memory.state.machine.due(now), self.ports.journal.writable()) else {
             return Ok(false);
         };
         let digest = crate::Handle::<M>::digest(&command)?;
         if self.is_poison(digest) {
             return Ok(false);
         }
-        let id = format!("clock {} {} {}", M::NAME, self.epoch, self.state.version);
+        let id = format!("clock {} {} {}", M::NAME, self.epoch, self.memory.state.version);
         let order = Order {
             command,
             command_id: CommandId::derived(Digest(*blake3::hash(id.as_bytes()).as_bytes())),
@@ -386,7 +444,7 @@ impl<M: Machine> Running<M> {
 
     /// Sets the one timer to the machine's deadline, but not nearer than `least` milliseconds.
     fn arm(&mut self, least: u64) {
-        let Some(deadline) = self.state.machine.deadline() else { return };
+        let Some(deadline) = self.memory.state.machine.deadline() else { return };
         if self.timer.as_ref().is_some_and(|timer| timer.at <= deadline) {
             return;
         }

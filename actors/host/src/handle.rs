@@ -12,6 +12,7 @@ use supervisors::{Child, ChildRef};
 use tokio::sync::oneshot;
 
 use crate::actor::{Given, Host, Msg, Request};
+use crate::memory::{Keeping, Standing};
 use crate::replica::Replica;
 use crate::{Clock, Error};
 
@@ -22,11 +23,13 @@ pub struct Limits {
     pub permits: usize,
     /// Outcomes kept for repeats; about 100 bytes each.
     pub outcomes: usize,
+    /// Events between two snapshots; zero for no snapshots at all.
+    pub snapshot_every: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { permits: 4_096, outcomes: 1_000_000 }
+        Self { permits: 4_096, outcomes: 1_000_000, snapshot_every: 10_000 }
     }
 }
 
@@ -56,6 +59,8 @@ pub struct Answer<M: Machine> {
 pub trait View<M: Machine>: Send + Sync + 'static {
     /// The facts are told from the beginning: once, when the machine first starts in this process. A restart goes on.
     fn reset(&self);
+    /// What the facts up to `at` came to: told in their place. The view may have seen some of them.
+    fn restore(&self, machine: &M, at: Position);
     fn apply(&self, event: &M::Event, at: Position);
 }
 
@@ -79,6 +84,7 @@ pub(crate) struct Ports<M: Machine> {
     pub view: Option<Arc<dyn View<M>>>,
     /// The version up to which the stream is durable.
     pub durable: AtomicU64,
+    pub keeping: Keeping,
     outstanding: AtomicUsize,
     /// Contents that made the machine panic, in this process.
     pub poison: Mutex<BTreeSet<Digest>>,
@@ -106,6 +112,9 @@ pub trait Hosted: Send + Sync {
     /// As [`Handle::poisoned`].
     fn poisoned(&self) -> usize;
 
+    /// As [`Handle::snapshots`].
+    fn snapshots(&self) -> Standing;
+
     /// As [`Handle::digest_of_state`].
     fn digest_of_state(&self) -> Told<'_, Result<(Position, Digest), Error>>;
 }
@@ -123,6 +132,10 @@ impl<M: Machine> Hosted for Handle<M> {
         self.poisoned()
     }
 
+    fn snapshots(&self) -> Standing {
+        self.snapshots()
+    }
+
     fn digest_of_state(&self) -> Told<'_, Result<(Position, Digest), Error>> {
         Box::pin(self.digest_of_state())
     }
@@ -136,6 +149,7 @@ impl<M: Machine> Handle<M> {
             limits,
             view,
             durable: AtomicU64::new(0),
+            keeping: Keeping::new(limits.snapshot_every),
             outstanding: AtomicUsize::new(0),
             poison: Mutex::default(),
         };
@@ -160,6 +174,11 @@ impl<M: Machine> Handle<M> {
     /// Commands that are outstanding now.
     pub fn outstanding(&self) -> usize {
         self.ports.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// How its snapshots stand.
+    pub fn snapshots(&self) -> Standing {
+        self.ports.keeping.standing()
     }
 
     /// How many contents are refused because they made the machine fail, in this process.

@@ -10,17 +10,21 @@
 //! 3. An append that fails ends the incarnation; the next one replays. Nothing is undone in memory.
 //! 4. A command whose decision panics is answered as a fault and refused from then on: no crash loop.
 //! 5. [`View`]s see durable facts only, in order, and before anybody is told of them.
+//! 6. Where a start begins, with a snapshot or without, makes no difference to anybody ([`memory`]).
 
 mod actor;
 mod clock;
 mod error;
 mod handle;
+mod memory;
 mod outcomes;
 mod owned;
 mod replica;
+mod shape;
 
 pub use clock::Clock;
 pub use error::Error;
 pub use handle::{Answer, Handle, Hosted, Limits, Order, View};
+pub use memory::Standing;
 pub use owned::OwnedTask;
 pub use replica::{Replay, Replica, Unreadable, state_digest};

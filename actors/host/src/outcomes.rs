@@ -67,6 +67,11 @@ impl Outcomes {
         }
     }
 
+    /// All of them, in the order in which they were recorded.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (Timestamp, CommandId, Seen)> {
+        self.by_time.iter().map(|(time, id)| (*time, *id, self.by_id[id]))
+    }
+
     /// Drops what no repeat can reach. An id is at most [`AHEAD_MAX`] younger than its record, so once the record is older
     /// than both spans the id itself is stale.
     pub fn forget(&mut self, now: Timestamp) {

@@ -60,6 +60,19 @@ impl View<Nexus> for Bells {
     /// Nothing: what is told from the beginning ends where it stood.
     fn reset(&self) {}
 
+    fn restore(&self, nexus: &Nexus, _: Position) {
+        for protocol in nexus.protocols() {
+            let bell = self.of(&protocol.name);
+            if protocol.is_admitted() {
+                bell.admissions.fetch_add(1, Ordering::AcqRel);
+            }
+            bell.admitted.store(protocol.is_admitted(), Ordering::Release);
+            if protocol.depth != [0; 4] {
+                bell.rung.notify_one();
+            }
+        }
+    }
+
     fn apply(&self, event: &Event, _: Position) {
         let rings = match event {
             Event::Admitted(admitted) => {

@@ -22,9 +22,16 @@ impl<M: Machine> Follower<M> {
     }
 }
 
-impl<M: Machine + Sync> View<M> for Follower<M> {
+impl<M: Machine + Clone + Sync> View<M> for Follower<M> {
     /// Nothing: what a new incarnation replays is what was followed already, and readers must not see it half replayed.
     fn reset(&self) {}
+
+    fn restore(&self, machine: &M, at: Position) {
+        let mut followed = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if followed.seen < at {
+            *followed = Followed { machine: machine.clone(), seen: at };
+        }
+    }
 
     fn apply(&self, event: &M::Event, at: Position) {
         let mut followed = self.0.write().unwrap_or_else(PoisonError::into_inner);

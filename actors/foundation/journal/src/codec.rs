@@ -84,6 +84,14 @@ pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(room.0)
 }
 
+/// Writes the canonical bytes of any value.
+///
+/// # Errors
+/// As [`canonical`], and those of `to`.
+pub fn canonical_into<T: Serialize>(value: &T, to: &mut dyn std::io::Write) -> Result<(), CodecError> {
+    encode(value, &mut Passed(to))
+}
+
 /// The value whose canonical bytes these are, for what the same release has written.
 ///
 /// # Errors
@@ -121,6 +129,14 @@ impl bincode::enc::write::Writer for Hashed {
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
         self.0.update(bytes);
         Ok(())
+    }
+}
+
+struct Passed<'a>(&'a mut dyn std::io::Write);
+
+impl bincode::enc::write::Writer for Passed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.write_all(bytes).map_err(|error| bincode::error::EncodeError::OtherString(error.to_string()))
     }
 }
 

@@ -6,6 +6,7 @@
 //! tail/       what is synced first: every acknowledged record goes here, and stays until it is kept twice elsewhere
 //!             ([`crate::tail`])
 //! store/      what is read: fjall, made again from the tail and what is kept elsewhere ([`crate::store`], [`crate::past`])
+//! snapshots/  what machines were at some version: a cache of theirs, looked at by nobody here ([`crate::snapshots`])
 //! opening     there while fjall opens its files
 //! clean       the head at the last stop, if that was an orderly one; gone while the journal is open
 //! ```

@@ -22,6 +22,7 @@ pub mod keeper;
 mod past;
 pub mod repair;
 mod segment;
+pub mod snapshots;
 pub mod store;
 pub mod tail;
 mod verify;

@@ -7,6 +7,7 @@ mod disk;
 mod ends;
 mod ledger;
 mod pipeline;
+mod snapshots;
 mod time;
 mod views;
 mod world;

@@ -1,6 +1,6 @@
 //! What a view is told, and when.
 
-use crate::ledger::{AddedV1, Event};
+use crate::ledger::{AddedV1, Event, Ledger};
 use crate::world::{LEDGER, Told, World, add, take};
 
 fn added(version: u64, amount: u64) -> Told {
@@ -38,5 +38,11 @@ async fn a_view_never_goes_back_while_its_machine_restarts() {
     assert_eq!(world.seen.all(), [Told::Reset, added(2, 1), added(3, 2), added(7, 3)]);
 
     let world = world.again().await;
-    assert_eq!(world.seen.all(), [Told::Reset, added(2, 1), added(3, 2), added(7, 3)], "a new view is told all");
+    let told = Told::Restored(7, Ledger { balance: 6, ..Ledger::default() });
+    assert_eq!(world.seen.all(), [Told::Reset, told], "a new view is told what it came to");
+
+    let mut setup = world.stop().await;
+    setup.limits.snapshot_every = 0;
+    let world = setup.start().await;
+    assert_eq!(world.seen.all(), [Told::Reset, added(2, 1), added(3, 2), added(7, 3)], "or all of it");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
 use journal::envelope::Record;
 use journal::{Journal, Keeper};
-use kernel::{CommandId, Decision, Digest, Position, Principal, Timestamp};
+use kernel::{CommandId, Decision, Digest, Machine as _, Position, Principal, Timestamp};
 use supervisors::{Backoff, ChildRef, Events, Exhausted, Heard, Strategy, Supervisor, Tree, What};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -63,6 +63,7 @@ pub struct Seen(Arc<Mutex<Vec<Told>>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Reset,
+    Restored(u64, Ledger),
     Fact(u64, Event),
 }
 
@@ -71,18 +72,44 @@ impl Seen {
         self.0.lock().unwrap().clone()
     }
 
+    /// What it was told since it was restored, if it was.
     pub fn facts(&self) -> Vec<Event> {
         let facts = self.all().into_iter().filter_map(|told| match told {
             Told::Fact(_, event) => Some(event),
-            Told::Reset => None,
+            Told::Reset | Told::Restored(..) => None,
         });
         facts.collect()
+    }
+
+    /// The version that it was restored to, or zero.
+    pub fn restored(&self) -> u64 {
+        let versions = self.all().into_iter().filter_map(|told| match told {
+            Told::Restored(version, _) => Some(version),
+            Told::Reset | Told::Fact(..) => None,
+        });
+        versions.max().unwrap_or_default()
+    }
+
+    /// What all that it was told comes to.
+    pub fn ledger(&self) -> Ledger {
+        self.all().into_iter().fold(Ledger::default(), |mut ledger, told| {
+            match told {
+                Told::Reset => return Ledger::default(),
+                Told::Restored(_, restored) => return restored,
+                Told::Fact(version, event) => ledger.evolve(&event, Position(version)),
+            }
+            ledger
+        })
     }
 }
 
 impl View<Ledger> for Seen {
     fn reset(&self) {
         self.0.lock().unwrap().push(Told::Reset);
+    }
+
+    fn restore(&self, ledger: &Ledger, at: Position) {
+        self.0.lock().unwrap().push(Told::Restored(at.0, ledger.clone()));
     }
 
     fn apply(&self, event: &Event, at: Position) {
