@@ -7,6 +7,7 @@
 mod laws;
 mod lifted;
 mod shapes;
+mod states;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};

@@ -28,3 +28,4 @@ pub use handle::{Answer, Handle, Hosted, Limits, Order, View};
 pub use memory::Standing;
 pub use owned::OwnedTask;
 pub use replica::{Replay, Replica, Unreadable, state_digest};
+pub use shape::digest_of as shape_digest;

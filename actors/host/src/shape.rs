@@ -19,6 +19,8 @@ const PATH_BYTES_MAX: usize = 2_048;
 /// Types that read themselves from text take this one, which is a principal.
 const SAMPLE: &str = "internal/sample";
 
+/// The digest of all that tells the types of `T` from others.
+///
 /// # Errors
 /// If a type takes none of what it is offered, or holds itself.
 pub fn digest_of<T: DeserializeOwned>() -> Result<Digest, Error> {
