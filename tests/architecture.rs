@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
     ("edge", &["http", "protocols"]),
-    ("root", &["sop", "kit", "library"]),
+    ("root", &["sop", "decoders", "kit", "library"]),
 ];
 
 /// The kit drives the whole, and the library's program uses it, so they are over the root.
@@ -74,7 +74,8 @@ fn sources() -> BTreeMap<String, String> {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.expect("a readable folder").path();
             if path.is_dir() {
-                left.push(path);
+                // What a build made, where it was told to make it there.
+                left.extend((!path.ends_with("target")).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
                 found.insert(name, fs::read_to_string(&path).expect("a readable source"));

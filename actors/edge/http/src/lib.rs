@@ -32,6 +32,7 @@ pub use actor::{Arguments, HttpActor, Msg};
 pub use api::{ActionInfo, Answer, Api, Call, Refused, Source};
 pub use client::{AddressError, Client, ClientError};
 pub use problem::Problem;
+pub use request::{bearer, command_id};
 pub use server::{Limits, Listeners, Server};
 pub use socket::{BindError, Bound, bind};
 pub use tcp::Tcp;

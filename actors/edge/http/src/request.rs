@@ -19,7 +19,7 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const DRAINED_MAX: usize = 4 << 20;
 
 /// The secret that the caller shows; not whether it is any good.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<String>, Denial> {
+pub fn bearer(headers: &HeaderMap) -> Result<Option<String>, Denial> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return if headers.contains_key(AUTHORIZATION) {
@@ -43,7 +43,7 @@ fn credential(detail: &str) -> Denial {
 }
 
 /// Quotes around the id are taken off: the draft standard of this header makes its value a quoted string.
-pub(crate) fn command_id(headers: &HeaderMap) -> Result<Option<CommandId>, Denial> {
+pub fn command_id(headers: &HeaderMap) -> Result<Option<CommandId>, Denial> {
     let malformed = |detail: String| {
         let remedy = "make one UUIDv7 per command, such as 0190c3a2-7b5e-7cc3-98c4-dc0c0c07398f, and repeat the command with the same";
         fault("http.command_id_malformed", detail, remedy)

@@ -21,7 +21,7 @@ pub mod envelope;
 pub mod keeper;
 mod past;
 pub mod repair;
-mod segment;
+pub mod segment;
 pub mod snapshots;
 pub mod store;
 pub mod tail;

@@ -206,7 +206,7 @@ impl Group {
         self.index(record);
     }
 
-    pub(crate) fn payload(&self) -> &[u8] {
+    pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
