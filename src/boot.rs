@@ -29,7 +29,7 @@ use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
-use workers::backup::Archivist;
+use workers::backup::{Archivist, Shelves};
 use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
@@ -234,6 +234,8 @@ pub struct Parts {
     pub began: Timestamp,
     /// Makes protocols into children of the tree's last group.
     pub protocols: Runtime,
+    /// Where backups are kept.
+    backup_target: PathBuf,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -286,6 +288,7 @@ impl Parts {
             allocator: Handle::new(&journal, &clock, limits, None),
             backups: Handle::new(&journal, &clock, limits, None),
             door,
+            backup_target: config.backup.target.clone().unwrap_or_else(|| places.backups.clone()),
             places,
             clock,
             journal,
@@ -333,7 +336,12 @@ impl Parts {
             },
         };
         let following = Following { evidence: self.evidence.clone(), journal: self.journal.clone() };
-        let archivist = Archivist::new(&self.backups, &self.journal, &self.clock, &self.places.backups);
+        let shelves = Shelves {
+            log: self.places.evidence.clone(),
+            target: self.backup_target.clone(),
+            old: self.places.backups.clone(),
+        };
+        let archivist = Archivist::new(&self.backups, &self.journal, &self.evidence, &self.clock, shelves);
         let watched = Watched {
             backups: self.backups.clone(),
             governance: self.door.governance().clone(),
@@ -413,6 +421,12 @@ impl Parts {
             digests.insert(machine.name(), machine.digest_of_state().await?);
         }
         Ok(digests)
+    }
+
+    /// Where a backup of that name lies.
+    pub fn backup_of(&self, name: &str) -> PathBuf {
+        // One of an earlier release is a directory of its own, below the data.
+        if name.contains('/') { self.backup_target.join(name) } else { self.places.backups.join(name) }
     }
 
     /// The running tree; `None` before the start.

@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
 /// [`WITHIN_A_LAYER`] names.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("verifier", &["verifier"]),
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("config", &["config"]),
     ("foundation", &["journal", "supervisors"]),
     ("evidence", &["evidence"]),
+    ("vault", &["vault"]),
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
     ("edge", &["http", "protocols"]),

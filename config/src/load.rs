@@ -527,7 +527,15 @@ impl Reader<'_> {
 
     /// A file; none for an empty text.
     pub(crate) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
-        let expected = "the path of a file, or \"\" for none";
+        self.optional(key, "the path of a file, or \"\" for none")
+    }
+
+    /// Likewise.
+    pub(crate) fn directory(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.optional(key, "the path of a directory, or \"\" for the one in the data directory")
+    }
+
+    fn optional(&mut self, key: &'static str, expected: &str) -> Option<PathBuf> {
         let text = self.text(key, expected)?;
         if text.is_empty() {
             return self.effective(key, quoted(&text), None);

@@ -122,6 +122,8 @@ pub struct Supervision {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
+    /// Where they are kept, if not in the data directory.
+    pub target: Option<PathBuf>,
     pub overdue_after: Duration,
 }
 
@@ -210,7 +212,10 @@ impl Supervision {
 
 impl Backup {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
-        Self { overdue_after: from.span("backup.overdue_after", SECOND..=YEAR) }
+        Self {
+            target: from.directory("backup.target"),
+            overdue_after: from.span("backup.overdue_after", SECOND..=YEAR),
+        }
     }
 }
 

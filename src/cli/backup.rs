@@ -1,17 +1,16 @@
-//! `sop backup`: create, list, show, verify over the socket; verify and restore of a directory without a daemon.
+//! `sop backup`: create, list, show, verify over the socket; verify a copy, and restore, without a daemon.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use backup::BackupId;
 use clap::Subcommand;
-use journal::archive::{self, Archive, ArchiveError};
+use journal::archive;
 use serde_json::{Value, json};
-use sop::boot::Places;
 
 use super::call::{Globals, Mutation};
-use super::exit::{Exit, Failure, Run};
-use super::output::{answer, bytes, cell, count, fields, table};
+use super::exit::{Exit, Run};
+use super::output::{answer, bytes, cell, fields, table};
+use super::restore::{self, Restore, Source};
 
 #[derive(Subcommand, Debug)]
 pub enum Backup {
@@ -29,16 +28,16 @@ pub enum Backup {
     },
     /// Read a backup again, and check all of it (exit code 2: it is not to be relied on)
     Verify {
-        /// backup-3, to ask the daemon; or a directory such as ./backup-3, which needs none
+        /// backup-3, to ask the daemon; or a place such as ./copy, or a backup in it, which needs none
         what: String,
+        /// Which one of those in the place; else the newest
+        #[arg(long)]
+        backup: Option<BackupId>,
         #[command(flatten)]
         mutation: Mutation,
     },
-    /// Make a store from a backup, in an empty directory (--data); needs no daemon
-    Restore {
-        /// The backup
-        directory: PathBuf,
-    },
+    /// Make a store from a backup in the directory --data, or compare it with what is there; needs that no daemon runs on it
+    Restore(Restore),
 }
 
 pub async fn run(globals: &Globals, command: Backup) -> Run {
@@ -52,95 +51,61 @@ pub async fn run(globals: &Globals, command: Backup) -> Run {
         Backup::Show { backup } => {
             answer(format, &globals.remote()?.read("backup.show", &json!({ "backup": backup })).await?, shown)?;
         }
-        Backup::Verify { what, mutation } => {
+        Backup::Verify { what, backup, mutation } => {
             let found = if let Ok(backup) = what.parse::<BackupId>() {
                 let arguments = json!({ "backup": backup });
                 globals.remote()?.change("backup.verify", &arguments, mutation.id()).await?
             } else {
-                offline(Path::new(&what))
+                offline(Path::new(&what), backup)
             };
             answer(format, &found, shown)?;
             if found["state"] == "broken" {
                 return Ok(Exit::Findings);
             }
         }
-        Backup::Restore { directory } => return restore(globals, &directory),
+        Backup::Restore(asked) => return restore::run(globals, &asked),
     }
     Ok(Exit::Ok)
 }
 
-fn offline(directory: &Path) -> Value {
-    match archive::verify(directory) {
-        Ok(archive) => told(directory, &archive, "verified"),
-        Err(error) => {
-            json!({ "backup": directory, "state": "broken", "code": error.code(), "why": error.to_string() })
+/// Reads a backup by itself.
+fn offline(place: &Path, backup: Option<BackupId>) -> Value {
+    let broken = |code: &str, why: String| json!({ "backup": place, "state": "broken", "code": code, "why": why });
+    let found = match Source::find(place, backup) {
+        Ok(Source::Old(directory)) => {
+            return match archive::verify(&directory) {
+                Ok(archive) => json!({
+                    "backup": place,
+                    "state": "verified",
+                    "made_at": archive.created_at,
+                    "last": archive.head.sequence,
+                    "head": archive.head.link,
+                    "entries": archive.entries,
+                    "bytes": archive.bytes,
+                    "manifest": archive.manifest,
+                }),
+                Err(error) => broken(error.code(), error.to_string()),
+            };
         }
+        Ok(Source::Vault(found)) => found,
+        Err(error) => return broken(error.code(), error.to_string()),
+    };
+    match vault::verify(&found.target, &found.name, &mut || Ok(()), &mut |_| Ok(())) {
+        Ok(checked) => json!({
+            "backup": place,
+            "state": "verified",
+            "name": format!("backup-{}", checked.point.backup),
+            "made_at": checked.point.created_at,
+            "last": checked.point.last,
+            "head": checked.point.head,
+            "entries": checked.point.last,
+            "signed": checked.records,
+            "key": checked.point.key,
+            "bytes": checked.point.bytes,
+            "manifest": checked.manifest,
+        }),
+        Err(error) => broken(error.code(), error.to_string()),
     }
-}
-
-fn told(directory: &Path, archive: &Archive, state: &str) -> Value {
-    json!({
-        "backup": directory,
-        "state": state,
-        "made_at": archive.created_at,
-        "last": archive.head.sequence,
-        "head": archive.head.link,
-        "entries": archive.entries,
-        "bytes": archive.bytes,
-        "manifest": archive.manifest,
-    })
-}
-
-fn restore(globals: &Globals, directory: &Path) -> Run {
-    let Some(data) = globals.data.as_deref() else {
-        let remedy = "name an empty directory, or one that is not there yet, with --data";
-        return Err(Failure::new("cli.data", "a restore does not guess where to", remedy));
-    };
-    let unusable = |error: std::io::Error| {
-        let detail = format!("{} cannot be restored into: {error}", data.display());
-        Failure::new("cli.data", detail, "name an empty directory, or one that is not there yet, with --data")
-    };
-    if data.try_exists().map_err(unusable)? && data.read_dir().map_err(unusable)?.next().is_some() {
-        let detail = format!("{} is not empty, and nothing is restored over what is there", data.display());
-        return Err(Failure::new(
-            "cli.data",
-            detail,
-            "name an empty directory, or one that is not there yet, with --data",
-        ));
-    }
-    // Before anything is made.
-    archive::verify(directory).map_err(|error| refused(&error))?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(unusable)?;
-    let places = Places::of(data);
-    let restored = archive::restore(directory, &places.journal).map_err(|error| refused(&error))?;
-    let mut found = told(directory, &restored, "restored");
-    found["data"] = json!(data);
-    found["credential"] = json!(places.credential);
-    answer(globals.output, &found, |found| {
-        format!(
-            "{} restored from {} into {}.\nhead {}\n\nNo credential is in a backup: put the copy that you kept at {},\nor \
-             name it with --credential. Then start with `sop up --data {}`.",
-            count(restored.entries, "record"),
-            cell(&found["backup"]),
-            cell(&found["data"]),
-            cell(&found["head"]),
-            cell(&found["credential"]),
-            cell(&found["data"]),
-        )
-    })?;
-    Ok(Exit::Ok)
-}
-
-fn refused(error: &ArchiveError) -> Failure {
-    let remedy = match error {
-        ArchiveError::NoBackup { .. } => "name the directory of a backup, such as sop-data/backups/backup-3",
-        ArchiveError::Format { .. } => "restore it with the release that made it",
-        ArchiveError::Broken { .. } => "nothing was restored: use another backup, or another copy of this one",
-        ArchiveError::Io { .. } | ArchiveError::Stopped { .. } | ArchiveError::Store(_) => {
-            "see the reason, and restore into a directory that is empty"
-        }
-    };
-    Failure::new(error.code(), error.to_string(), remedy)
 }
 
 fn listed(found: &Value) -> String {
@@ -171,12 +136,15 @@ fn shown(backup: &Value) -> String {
     for (name, key) in [
         ("backup", "backup"),
         ("state", "state"),
+        ("name", "name"),
         ("why", "why"),
         ("asked for", "started_at"),
         ("since", "changed_at"),
         ("made", "made_at"),
         ("entries", "entries"),
         ("last", "last"),
+        ("signed", "signed"),
+        ("key", "key"),
         ("head", "head"),
         ("manifest", "manifest"),
         ("directory", "directory"),

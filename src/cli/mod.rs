@@ -23,6 +23,7 @@ mod logs;
 mod message;
 mod output;
 mod policy;
+mod restore;
 mod secret;
 mod seeds;
 mod state;

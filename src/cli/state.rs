@@ -13,10 +13,12 @@ use journal::store::StoreError;
 use journal::{Journal, Limits};
 use serde_json::{Value, json};
 use sop::boot::Places;
+use vault::Upto;
 
 use super::call::Globals;
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, plain};
+use super::restore::{self, Source};
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum State {
@@ -144,8 +146,11 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
     let now = humantime::format_rfc3339_seconds(now).to_string().replace([':', '-'], "");
     let kept = places.evidence();
     // A log that is to be put aside is not believed: it may be that of another journal.
+    let copied = backup.map(|place| copy_of(places, place)).transpose()?;
+    let backup = copied.as_ref().map(|copied| copied.path.as_path());
     let others = Others { past: (log != Log::Another).then_some(&kept), backup };
     let repaired = repair::repair(journal, others, &now, dry_run).map_err(|error| refused(journal, &error))?;
+    drop(copied);
     let Repaired { findings, head, from_tail, from_store, from_log, from_backup, aside } = &repaired;
     let state = match (findings.is_empty(), aside) {
         (true, _) => "whole",
@@ -190,6 +195,38 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
         fields(lines)
     })?;
     Ok(Exit::Ok)
+}
+
+/// A backup, in a form that a repair reads.
+struct Copied {
+    path: PathBuf,
+    /// Removed afterwards.
+    scratch: Option<PathBuf>,
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if let Some(scratch) = &self.scratch {
+            // What is left of it is removed by the next one.
+            let _ = std::fs::remove_dir_all(scratch);
+        }
+    }
+}
+
+fn copy_of(places: &Places, place: &Path) -> Result<Copied, Failure> {
+    let found = match Source::find(place, None).map_err(|error| restore::failed(&error))? {
+        Source::Old(path) => return Ok(Copied { path, scratch: None }),
+        Source::Vault(found) => found,
+    };
+    let scratch = places.data.join("restoring");
+    let copied = Copied { path: scratch.join("journal"), scratch: Some(scratch.clone()) };
+    let made = std::fs::remove_dir_all(&scratch).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    made.and_then(|()| std::fs::create_dir(&scratch)).map_err(restore::unusable(&scratch))?;
+    let restored = vault::restore(&found.target, &found.name, Upto::Signed, &copied.path, &mut || Ok(()));
+    restored.map(|_| copied).map_err(|error| restore::failed(&error))
 }
 
 fn log_refused(error: &LogError) -> Failure {

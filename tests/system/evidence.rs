@@ -117,14 +117,13 @@ async fn a_damaged_log_is_found_refused_and_made_again_as_it_was_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_journal_is_refused_with_the_first_record_that_is_missing() {
     let mut place = started().await;
-    assert_eq!(place.daemon.run(&["backup", "create"]).code, Some(0));
+    let made = asked(&place, &["backup", "create"]);
     let first = key(&place);
     place.daemon.stop();
     let data = place.daemon.data.clone();
     let restored = place.home.path().join("restored");
-    let backup = data.join("backups/backup-1");
-    let done =
-        place.daemon.command(&["backup", "restore", backup.to_str().unwrap(), "--data", restored.to_str().unwrap()]);
+    let backup = made["directory"].as_str().unwrap();
+    let done = place.daemon.command(&["backup", "restore", backup, "--data", restored.to_str().unwrap()]);
     assert!({ done }.output().unwrap().status.success());
     let older = restored.join("journal");
     let replaced = |by: &Path, aside: &str| {
@@ -134,8 +133,7 @@ async fn an_older_journal_is_refused_with_the_first_record_that_is_missing() {
     replaced(&older, "journal.newer");
     place.daemon.spawn();
     assert_eq!(place.daemon.wait().code(), Some(1));
-    let manifest: Value = serde_json::from_slice(&fs::read(backup.join("manifest.json")).unwrap()).unwrap();
-    let last = manifest["last"].as_u64().unwrap();
+    let last = made["last"].as_u64().unwrap();
     let missing = format!("record {} is not what was signed", last + 1);
     for words in ["error[evidence.not_extended]", &missing, "the last good checkpoint is of", "--new-log"] {
         assert!(place.daemon.stderr().contains(words), "{words}: {}", place.daemon.stderr());

@@ -207,7 +207,8 @@ async fn a_backup_moves_health() {
     recorded(&authority, health::records::BACKUP_VERIFIED, 1).await;
     assert!(metrics(&socket)["sop_backup_age_seconds"].at(&[]).is_some_and(|age| 0.0 <= age));
 
-    std::fs::remove_file(data.join("backups/backup-1/manifest.json")).unwrap();
+    let shown = call("backup.show", json!({ "backup": "backup-1" })).await;
+    std::fs::remove_file(shown["directory"].as_str().unwrap()).unwrap();
     call("backup.verify", json!({ "backup": "backup-1" })).await;
     recorded(&authority, health::records::RAISED, 1).await;
     let (status, degraded) = health(&socket);

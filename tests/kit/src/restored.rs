@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use backup::{Backup, Backups, State};
-use journal::archive;
 use journal::envelope::Record;
 use journal::{Journal, Limits};
 use kernel::Sequence;
@@ -23,10 +22,13 @@ pub struct Origin<'a> {
     pub ledgers: &'a [Ledger],
 }
 
-/// Makes a data directory from the directory of a backup.
+/// Makes a data directory from a backup.
 pub fn in_process(backup: &Path, data: &Path) {
     std::fs::create_dir_all(data).expect("a directory for the data");
-    archive::restore(backup, &Places::of(data).journal).unwrap_or_else(|error| panic!("{}: {error}", backup.display()));
+    let found = vault::locate(backup, None).unwrap_or_else(|error| panic!("{}: {error}", backup.display()));
+    let journal = Places::of(data).journal;
+    let restored = vault::restore(&found.target, &found.name, vault::Upto::Backup, &journal, &mut || Ok(()));
+    restored.unwrap_or_else(|error| panic!("{}: {error}", backup.display()));
 }
 
 impl Origin<'_> {

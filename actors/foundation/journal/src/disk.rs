@@ -78,13 +78,16 @@ pub(crate) struct Disk {
 }
 
 /// The right to the directory, and how to give it up.
-pub(crate) struct Held {
+pub struct Held {
     path: PathBuf,
     _lock: File,
 }
 
 impl Held {
     /// Takes the lock of a journal that is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if somebody else has it.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         for again in 1.. {
@@ -101,7 +104,7 @@ impl Held {
     ///
     /// # Errors
     /// Harmless: the next open takes the longer way.
-    pub fn close_cleanly(&self, store: &Store) -> Result<(), StoreError> {
+    pub(crate) fn close_cleanly(&self, store: &Store) -> Result<(), StoreError> {
         store.sync()?;
         mark_clean(&self.path, store.head()?)
     }
@@ -473,6 +476,19 @@ impl Import {
     /// If it does not follow from those before, or cannot be written.
     pub fn push(&mut self, record: &Record) -> Result<(), StoreError> {
         self.journal.push(record)
+    }
+
+    /// Of what was added.
+    pub fn head(&self) -> Head {
+        self.journal.head
+    }
+
+    /// Takes away what was made so far, as far as that goes.
+    pub fn abandon(self) {
+        let Self { making, journal, .. } = self;
+        drop(journal);
+        // What is left is found by the next one.
+        let _ = remove(&making);
     }
 
     /// Puts the journal into its place, if it ends in `head`.

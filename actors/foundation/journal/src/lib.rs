@@ -41,12 +41,12 @@ use tokio::sync::watch;
 pub use committer::{Append, Entry, Then};
 use committer::{Committer, refuse_the_rest};
 use disk::Disk;
-pub use disk::Import;
+pub use disk::{Held, Import};
 use envelope::Record;
 pub use keeper::Keeper;
 pub use past::{Kept, Past};
 use store::{Head, Log, Store, StoreError};
-pub use verify::{Broken, Verified};
+pub use verify::{Broken, Chain, Verified};
 
 /// The record that opens a stream for a new incarnation.
 pub const OPENED: Kind = Kind { id: 1, version: 1, name: "stream.opened" };

@@ -118,7 +118,7 @@ impl From<std::io::Error> for RepairError {
 pub struct Others<'a> {
     /// What is kept of it in its tile log.
     pub past: Option<&'a dyn Past>,
-    /// A backup of it.
+    /// A backup of it, or a journal that one was restored to.
     pub backup: Option<&'a Path>,
 }
 
@@ -166,8 +166,16 @@ pub fn repair(path: &Path, others: Others<'_>, aside: &str, rehearsal: bool) -> 
     let mut copies = Copies::new(path, store.map(|(_, store)| store), others.kept())?;
     if let Some(place) = others.backup {
         let restored = looking.scratch.join("backup");
-        copies.heads.push(archive::restore(place, &restored)?.head);
-        copies.backup = Some(FromStore::new(Store::open(&restored.join(STORE))?));
+        // What another kind of backup was restored to is as good as one.
+        let restored = if place.join(STORE).is_dir() {
+            place
+        } else {
+            archive::restore(place, &restored)?;
+            &restored
+        };
+        let store = Store::open(&restored.join(STORE))?;
+        copies.heads.push(store.head()?);
+        copies.backup = Some(FromStore::new(store));
     }
     let whole = looking.scratch.join("whole");
     let mut making = if rehearsal { None } else { Some(Making::begin(&whole, tail::SEGMENT_BYTES)?) };

@@ -57,7 +57,7 @@ pub fn verify(store: &Store, from: Sequence) -> Verified {
 }
 
 /// What is known of the records so far, and what must follow.
-pub(crate) struct Chain {
+pub struct Chain {
     expected: Option<u64>,
     /// Of the record before; `None` where verification begins in the middle.
     link: Option<Digest>,
@@ -67,19 +67,19 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn from(from: Sequence) -> Self {
+    pub fn from(from: Sequence) -> Self {
         let from_the_start = from.0 <= 1;
         let (expected, link) = if from_the_start { (Some(1), Some(Digest::default())) } else { (None, None) };
         Self { expected, link, streams: BTreeMap::new(), from_the_start }
     }
 
     /// Of the last record; zeros before the first.
-    pub(crate) fn head(&self) -> Digest {
+    pub fn head(&self) -> Digest {
         self.link.unwrap_or_default()
     }
 
     /// What is wrong with the next record, if anything.
-    pub(crate) fn next(&mut self, key: Sequence, record: &Record, bytes: &[u8]) -> Option<String> {
+    pub fn next(&mut self, key: Sequence, record: &Record, bytes: &[u8]) -> Option<String> {
         let stream = self.streams.get(&record.stream).copied();
         let (version, epoch, time) = stream.unwrap_or_default();
         let broken = if record.sequence != key {

@@ -162,6 +162,12 @@ impl Backups {
         self.list().rev().find(|backup| matches!(backup.state, State::Complete | State::Verified))
     }
 
+    /// Whether the last one that was read again was broken: what it shares with others may have to be written anew.
+    pub fn is_in_doubt(&self) -> bool {
+        let read = self.list().filter(|backup| matches!(backup.state, State::Verified | State::Broken));
+        read.max_by_key(|backup| backup.changed_at).is_some_and(|backup| backup.state == State::Broken)
+    }
+
     fn next(&self) -> BackupId {
         BackupId(self.by_id.len() as u64 + 1)
     }

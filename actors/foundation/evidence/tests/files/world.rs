@@ -20,8 +20,8 @@ pub struct World {
     pub home: TempDir,
     pub journal: Journal,
     pub evidence: Evidence,
-    epoch: Epoch,
-    written: u64,
+    pub epoch: Epoch,
+    pub written: u64,
 }
 
 pub fn places(home: &Path) -> Places {
@@ -47,7 +47,10 @@ impl World {
     }
 
     pub fn with(limits: Limits) -> Self {
-        let home = TempDir::new().unwrap();
+        Self::at(TempDir::new().unwrap(), limits)
+    }
+
+    pub fn at(home: TempDir, limits: Limits) -> Self {
         let journal = journal(&home.path().join("journal"));
         Self::over(home, journal, limits)
     }
