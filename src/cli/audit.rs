@@ -4,12 +4,16 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use evidence::checkpoint::Proof;
+use evidence::export::{Ends, Export, ExportError};
 use evidence::note::PublicKey;
+use kernel::Sequence;
 use serde_json::{Value, json};
 
-use super::call::Globals;
+use super::call::{Globals, Remote};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, json as as_json, plain_lines, table};
 use super::token::arguments;
@@ -25,7 +29,7 @@ pub enum Audit {
     },
     /// Re-read the records and verify their chain (exit code 2: it is broken)
     Verify {
-        /// First sequence number
+        /// First sequence number: what was before it is not read again
         #[arg(long, value_name = "SEQUENCE")]
         from: Option<u64>,
         /// Every file of the tile log, too
@@ -43,6 +47,20 @@ pub enum Audit {
         /// Write it to a new file, such as 7.tlog-proof
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+    },
+    /// Give records away: a directory that proves what is in it, and says how to check that
+    Export {
+        /// First sequence number
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 1)]
+        from: u64,
+        /// Last sequence number; without it, the newest
+        #[arg(long, value_name = "SEQUENCE")]
+        to: Option<u64>,
+        /// A proof of each record alone, too (C2SP tlog-proof)
+        #[arg(long)]
+        proofs: bool,
+        /// Where to: a directory that is not there yet
+        directory: PathBuf,
     },
 }
 
@@ -99,6 +117,15 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
                 }
             }
         }
+        Audit::Export { from, to, proofs, directory } => {
+            let exported = exported(&remote, from, to, proofs, &directory).await?;
+            answer(format, &exported, |found| {
+                let records = format!("{} to {}", cell(&found["first"]), cell(&found["last"]));
+                let signed = format!("{} records, root {}", cell(&found["size"]), cell(&found["root"]));
+                let place = cell(&found["directory"]);
+                fields([("records", records), ("in", place), ("signed", signed), ("key", cell(&found["key"]))])
+            })?;
+        }
         Audit::Verify { from, deep } => {
             let asked = arguments([("from", json!(from)), ("deep", if deep { json!(true) } else { Value::Null })]);
             let verified = remote.read("audit.verify", &asked).await?;
@@ -123,6 +150,52 @@ fn proof(found: &Value) -> Result<String, Failure> {
         let remedy = "verify the records with `sop audit verify`";
         Failure::new("cli.proof", "what the daemon answered proves nothing", remedy)
     })
+}
+
+/// Writes the records of the daemon into a directory, with proofs; what it says is proven before it is there.
+async fn exported(remote: &Remote, from: u64, to: Option<u64>, each: bool, directory: &Path) -> Result<Value, Failure> {
+    let strange = || {
+        let remedy = "verify the records with `sop audit verify`";
+        Failure::new("cli.proof", "what the daemon answered proves nothing", remedy)
+    };
+    let asked = arguments([("from", json!(from)), ("to", json!(to)), ("prove", json!(true))]);
+    let proven = remote.read("audit.export", &asked).await?;
+    let ends = || {
+        let proof = |name: &str| Proof::parse(proven[name].as_str()?).ok();
+        let key = PublicKey::parse(proven["key"].as_str()?).ok()?;
+        Some(Ends { key, first: proof("first")?, last: proof("last")? })
+    };
+    let (ends, to) = (ends().ok_or_else(strange)?, proven["to"].as_u64().ok_or_else(strange)?);
+    let mut export = Export::begin(directory, Sequence(from)).map_err(unwritten)?;
+    while export.next().0 <= to {
+        let page = remote.read("audit.export", &json!({ "from": export.next(), "to": to })).await?;
+        let records = page["records"].as_array().filter(|records| !records.is_empty()).ok_or_else(strange)?;
+        for record in records {
+            let bytes = STANDARD.decode(record["record"].as_str().unwrap_or_default()).map_err(|_| strange())?;
+            export.push(&bytes, &record["shown"].to_string()).map_err(unwritten)?;
+        }
+    }
+    let exported = export.finish(&ends, each).map_err(unwritten)?;
+    Ok(json!({
+        "first": exported.first,
+        "last": exported.last,
+        "directory": directory.display().to_string(),
+        "origin": exported.checkpoint.origin,
+        "size": exported.checkpoint.size,
+        "root": exported.checkpoint.root.to_string(),
+        "key": ends.key.to_string(),
+    }))
+}
+
+fn unwritten(error: ExportError) -> Failure {
+    match error {
+        ExportError::Taken { .. } | ExportError::Io { .. } => {
+            Failure::new("cli.file", error.to_string(), "name a new directory, in a directory of yours")
+        }
+        ExportError::NoRecord { .. } | ExportError::Unproven { .. } => {
+            Failure::new("cli.proof", error.to_string(), "verify the records with `sop audit verify`")
+        }
+    }
 }
 
 fn written(file: &Path, text: &str) -> Result<(), Failure> {

@@ -2,9 +2,11 @@
 
 use allocator::Allocator;
 use backup::Backups;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use door::{Decisions, Denied};
-use evidence::LogError;
 use evidence::verify::{Checked, Depth};
+use evidence::{Evidence, LogError};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
@@ -24,6 +26,8 @@ use super::{Desk, Given, Request, flag, malformed, number, optional_number, time
 const LIST_DEFAULT: u64 = 50;
 /// And at most.
 const LIST_MAX: u64 = 1_000;
+/// Records given away at once, in bytes; at least one is.
+const EXPORT_BYTES: usize = 512 * 1024;
 /// Records read at once when looking for one.
 const CHUNK: u64 = 1_024;
 
@@ -69,6 +73,19 @@ struct Prove {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Export {
+    #[serde(deserialize_with = "number")]
+    from: u64,
+    /// Without it, the newest.
+    #[serde(default, deserialize_with = "optional_number")]
+    to: Option<u64>,
+    /// The proofs, and no records.
+    #[serde(default, deserialize_with = "flag")]
+    prove: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Explain {
     /// The command id of the request, or the sequence of its record.
     decision: String,
@@ -90,7 +107,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         "audit.verify" => {
             let Verify { from, deep } = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
-            verified(desk, Sequence(from.unwrap_or(1).max(1)), if deep { Depth::All } else { Depth::Newest }).await
+            verified(desk, Sequence(from.unwrap_or(1).max(1)), deep).await
         }
         "audit.key" => {
             let Nothing {} = request.arguments()?;
@@ -116,6 +133,20 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Prove { record } = request.arguments()?;
             desk.door().witness(&request.about(record)).await?;
             proven(desk, Sequence(record)).await
+        }
+        "audit.export" => {
+            let Export { from, to, prove } = request.arguments()?;
+            let newest = desk.parts.journal.durable().borrow().0;
+            let to = to.unwrap_or(newest);
+            desk.door().witness(&request.about(format!("{from}-{to}"))).await?;
+            if from == 0 || to < from {
+                return Err(malformed(&"from is 1 at least, and to is not before it").into());
+            }
+            if newest < to {
+                return Err(unknown("audit.unknown_record", &format!("record {to}"), "see `sop audit list`"));
+            }
+            let (from, to) = (Sequence(from), Sequence(to));
+            if prove { proven_run(desk, from, to).await } else { given_away(desk, from, to).await }
         }
         "decision.explain" => {
             let Explain { decision } = request.arguments()?;
@@ -163,7 +194,8 @@ async fn listed(desk: &Desk, asked: List) -> Given {
     Ok(json!({ "records": found.iter().map(line).collect::<Vec<_>>() }))
 }
 
-async fn verified(desk: &Desk, from: Sequence, depth: Depth) -> Given {
+async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
+    let depth = if deep { Depth::From(from) } else { Depth::Newest };
     let (journal, log) = (desk.parts.journal.clone(), desk.parts.evidence.clone());
     let verified = blocking(move || (journal.verify(from), log.verify(depth))).await?;
     let closed = |why: String| {
@@ -181,10 +213,15 @@ async fn verified(desk: &Desk, from: Sequence, depth: Depth) -> Given {
     .into();
     let mut broken = verified.broken.map(|broken| (Some(broken.at), broken.what));
     let mut not_checked = Vec::new();
+    if 1 < from.0 {
+        let last = from.0 - 1;
+        let and = if deep { ", nor their entries in the log; its hashes over them were" } else { "" };
+        not_checked.push(format!("the records 1 to {last}: they were not read again{and}"));
+    }
     let log = match log {
         Ok(Checked { checkpoint, entries, files }) => {
             checked.push(format!("{} has signed the tree of the first {} records", checkpoint.origin, checkpoint.size));
-            if depth == Depth::All {
+            if deep {
                 checked.push("every tile, bundle and blob of the log is what these records make".to_owned());
             } else {
                 checked.push(
@@ -238,20 +275,52 @@ async fn proven(desk: &Desk, at: Sequence) -> Given {
     if at.0 == 0 || *desk.parts.journal.durable().borrow() < at {
         return Err(unknown("audit.unknown_record", &format!("record {at}"), "see `sop audit list`"));
     }
+    let (proof, key) = signed(desk, move |log| Ok((log.prove(at)?, log.public()?))).await?;
+    Ok(json!({ "record": at, "index": proof.index, "proof": proof.to_string(), "key": key.to_string() }))
+}
+
+/// The proofs of both ends of a run of records, under one checkpoint: with the records they prove all of it.
+async fn proven_run(desk: &Desk, from: Sequence, to: Sequence) -> Given {
+    let ((first, last), key) = signed(desk, move |log| Ok((log.prove_run(from, to)?, log.public()?))).await?;
+    Ok(json!({ "from": from, "to": to, "first": first.to_string(), "last": last.to_string(), "key": key.to_string() }))
+}
+
+/// The records themselves, the first ones of the run, as many as fit into an answer.
+async fn given_away(desk: &Desk, from: Sequence, to: Sequence) -> Given {
+    let journal = desk.parts.journal.clone();
+    let read = blocking(move || {
+        let (mut given, mut bytes, mut next) = (Vec::new(), 0, from);
+        while next <= to && bytes < EXPORT_BYTES {
+            let Some(record) = journal.raw(next, 1)?.pop() else { break };
+            let shown = Record::decode(&record).map_or(Value::Null, |record| full(&record));
+            bytes += record.len();
+            given.push(json!({ "record": STANDARD.encode(&record), "shown": shown }));
+            next = Sequence(next.0 + 1);
+        }
+        Ok((given, (next <= to).then_some(next)))
+    });
+    let (given, next) = read.await?.map_err(|error| unreadable(&error))?;
+    Ok(json!({ "records": given, "next": next }))
+}
+
+/// What `prove` gives; what is not signed yet is signed for it.
+async fn signed<T: Send + 'static>(
+    desk: &Desk,
+    prove: impl Fn(&Evidence) -> Result<T, LogError> + Send + 'static,
+) -> Result<T, Denied> {
     let log = desk.parts.evidence.clone();
     let proven = blocking(move || {
-        let mut proven = log.prove(at);
+        let mut proven = prove(&log);
         while let Err(LogError::NotYet { .. }) = proven {
             let more = log.follow()?;
-            proven = log.prove(at);
+            proven = prove(&log);
             if !more {
                 break;
             }
         }
-        Ok((proven?, log.public()?))
+        proven
     });
-    let (proof, key) = proven.await?.map_err(|error: LogError| no_evidence(&error))?;
-    Ok(json!({ "record": at, "index": proof.index, "proof": proof.to_string(), "key": key.to_string() }))
+    proven.await?.map_err(|error| no_evidence(&error).into())
 }
 
 /// What reads much, off the threads that answer.

@@ -84,6 +84,42 @@ async fn over_kills_there_is_one_history_and_every_record_can_be_proven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_are_given_away_with_what_proves_them() {
+    let place = started().await;
+    // More than an answer has room for.
+    worked(&place, 60).await;
+    let home = place.home.path();
+    let directory = home.join("export");
+    let to = |name: &str| home.join(name).display().to_string();
+    let exported = asked(&place, &["audit", "export", &to("export")]);
+    let last = exported["last"].as_u64().unwrap();
+    assert!(60 < last && last <= exported["size"].as_u64().unwrap(), "{exported}");
+    let lines = fs::read_to_string(directory.join("records.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len() as u64, last);
+    let shown = fs::read_to_string(directory.join("shown.jsonl")).unwrap();
+    for (line, shown) in lines.iter().zip(shown.lines()) {
+        let shown: Value = serde_json::from_str(shown).unwrap();
+        for name in ["sequence", "stream", "version", "principal", "command", "previous", "digest"] {
+            assert_eq!(line[name], shown[name], "{name} of {line} and {shown}");
+        }
+    }
+    let readme = fs::read_to_string(directory.join("README.md")).unwrap();
+    assert!(readme.contains(&key(&place).to_string()) && readme.contains("sop-verify export"), "{readme}");
+    // Nothing is overwritten, and nothing is begun that cannot be proven.
+    failed(&place.daemon.run(&["audit", "export", &to("export")]), 1, &["error[cli.file]", "is there already"]);
+    for asked in [&["--to", "99999999"][..], &["--from", "99999999"], &["--from", "9", "--to", "8"], &["--from", "0"]] {
+        let told = place.daemon.run(&[&["audit", "export"], asked, &[&to("other")]].concat());
+        assert!(told.code == Some(1) && !home.join("other").exists(), "{told:?}");
+    }
+    assert!(!fs::read_dir(home).unwrap().any(|entry| entry.unwrap().path().ends_with(".other.making")));
+    // What was not read again is said.
+    let verified = asked(&place, &["audit", "verify", "--from", "10", "--deep"]);
+    assert_eq!((&verified["intact"], &verified["from"]), (&json!(true), &json!(10)));
+    assert!(verified["not_checked"][0].as_str().unwrap().starts_with("the records 1 to 9"), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_log_is_found_refused_and_made_again_as_it_was_signed() {
     let mut place = started().await;
     let bundles = place.daemon.data.join("evidence/tile/entries");

@@ -126,15 +126,25 @@ impl Places {
     /// # Errors
     /// [`LogError`].
     pub fn prove(&self, key: &PublicKey, at: Sequence, record: &[u8]) -> Result<Proof, LogError> {
-        let (checkpoint, note) = self.checkpoint(key)?;
-        let Checkpoint { size, root, .. } = checkpoint;
+        self.prove_under(&self.checkpoint(key)?, key, at, record)
+    }
+
+    /// The same, under that checkpoint and its note.
+    pub(crate) fn prove_under(
+        &self,
+        (checkpoint, note): &(Checkpoint, String),
+        key: &PublicKey,
+        at: Sequence,
+        record: &[u8],
+    ) -> Result<Proof, LogError> {
+        let Checkpoint { size, root, .. } = *checkpoint;
         if at.0 == 0 || size < at.0 {
             return Err(LogError::NotYet { at });
         }
         let index = at.0 - 1;
         let entry = Entry::of(record);
         let hashes = tree::inclusion(&mut self.nodes(size), index, size)?;
-        let proof = Proof { extra: Some(entry.bytes().to_vec()), index, hashes, checkpoint: note };
+        let proof = Proof { extra: Some(entry.bytes().to_vec()), index, hashes, checkpoint: note.clone() };
         match proof.verify(entry.bytes(), key) {
             Ok(_) => Ok(proof),
             Err(_) => Err(LogError::NotExtended { first: at, size, root }),

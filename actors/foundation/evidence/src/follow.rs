@@ -151,6 +151,22 @@ impl Evidence {
         self.shared.places.prove(&self.public()?, at, &record)
     }
 
+    /// The proofs of both ends of a run of records, under one checkpoint: with the entries between them they prove every
+    /// one of them ([`crate::run::Run`]).
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn prove_run(&self, first: Sequence, last: Sequence) -> Result<(Proof, Proof), LogError> {
+        let Shared { journal, places, .. } = &*self.shared;
+        let key = self.public()?;
+        let signed = places.checkpoint(&key)?;
+        let prove = |at| {
+            let record = journal.raw(at, 1)?.pop().ok_or(LogError::NotYet { at })?;
+            places.prove_under(&signed, &key, at, &record)
+        };
+        Ok((prove(first)?, prove(last)?))
+    }
+
     /// Checks log and journal against what was signed last.
     ///
     /// # Errors

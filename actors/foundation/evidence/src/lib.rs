@@ -3,7 +3,7 @@
 //! Every durable record of the journal becomes an entry of a C2SP tlog-tiles log: entry number n is record n + 1. The log is
 //! a directory of files that never change, but for its checkpoint, which is signed and says for which tree the log stands.
 //! [`tree`], [`tile`], [`note`] and [`checkpoint`] are pure; [`files`] is the directory; [`Evidence`] lets it follow the
-//! journal; [`verify`] checks all of it, and [`repair`] makes it whole. To the
+//! journal; [`verify`] checks all of it, [`repair`] makes it whole, and [`export`] gives a part of it away. To the
 //! journal it is what its older records come from ([`journal::Past`]).
 //!
 //! # Invariants
@@ -14,11 +14,13 @@
 //! 4. The log follows and is never waited for: whatever becomes of it, the journal goes on.
 
 pub mod checkpoint;
+pub mod export;
 pub mod files;
 mod follow;
 pub mod note;
 mod past;
 pub mod repair;
+pub mod run;
 pub mod tile;
 pub mod tree;
 pub mod verify;

@@ -80,7 +80,7 @@ pub trait Nodes {
 }
 
 /// The largest power of two under `count`, which is two at least.
-fn split(count: u64) -> u64 {
+pub(crate) fn split(count: u64) -> u64 {
     1 << (count - 1).ilog2()
 }
 
@@ -111,18 +111,26 @@ pub fn root<N: Nodes>(nodes: &mut N, size: u64) -> Result<Hash, N::Error> {
 /// # Panics
 /// If the tree has no such entry.
 pub fn inclusion<N: Nodes>(nodes: &mut N, index: u64, size: u64) -> Result<Vec<Hash>, N::Error> {
+    siblings(index, size).into_iter().map(|(from, to)| span(nodes, from, to)).collect()
+}
+
+/// What the hashes of a proof of inclusion are over: the entries from the one up to the other, from the sibling up.
+///
+/// # Panics
+/// If the tree has no such entry.
+pub fn siblings(index: u64, size: u64) -> Vec<(u64, u64)> {
     assert!(index < size, "entry {index} is not in a tree of {size}");
     let (mut from, mut to) = (0, size);
-    let mut proof = Vec::new();
+    let mut spans = Vec::new();
     while 1 < to - from {
         let middle = from + split(to - from);
         let (sibling, rest) =
             if index < middle { ((middle, to), (from, middle)) } else { ((from, middle), (middle, to)) };
-        proof.push(span(nodes, sibling.0, sibling.1)?);
+        spans.push(sibling);
         (from, to) = rest;
     }
-    proof.reverse();
-    Ok(proof)
+    spans.reverse();
+    spans
 }
 
 /// The proof that the tree of `old` is the beginning of that of `new`. Of the empty tree there is none to give.

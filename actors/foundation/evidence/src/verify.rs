@@ -22,6 +22,8 @@ pub enum Depth {
     Newest,
     /// Every tile, bundle and blob, against the records.
     All,
+    /// The same of the bundle with this record, and of those after it; what is before counts by its hashes.
+    From(Sequence),
 }
 
 /// What was found to be right.
@@ -48,7 +50,8 @@ pub fn verify(journal: &Journal, places: &Places, key: &PublicKey, depth: Depth)
     }
     let (entries, files) = match depth {
         Depth::Newest => looking.newest(&edge)?,
-        Depth::All => looking.all()?,
+        Depth::All => looking.from(Sequence(1))?,
+        Depth::From(first) => looking.from(first)?,
     };
     Ok(Checked { checkpoint: looking.checkpoint, entries, files })
 }
@@ -117,11 +120,12 @@ impl Looking<'_> {
         self.not_extended(known)
     }
 
-    fn all(&self) -> Result<(u64, u64), LogError> {
+    fn from(&self, from: Sequence) -> Result<(u64, u64), LogError> {
         let size = self.checkpoint.size;
-        let mut edge = Edge::default();
-        let mut files = 0;
-        for number in 0.. {
+        let begin = (from.0.max(1) - 1).min(size) / WIDTH as u64;
+        let mut edge = self.edge_at(begin * WIDTH as u64)?;
+        let mut files = edge.partial().count() as u64;
+        for number in begin.. {
             let Some(bundle) = Tile::of(Kind::Entries, number, size) else { break };
             let leaves = self.places.hashes(Tile { kind: Kind::Hashes(0), ..bundle })?;
             let (_, entries) = self.places.entries(bundle)?;
@@ -162,7 +166,18 @@ impl Looking<'_> {
             // Every leaf was that of its record, so it is the signed root that is of other records.
             return Err(self.first_bad(Sequence(1)));
         }
-        Ok((size, files + edge.partial().filter(|(tile, _)| tile.kind != Kind::Hashes(0)).count() as u64))
+        let entries = size - begin * WIDTH as u64;
+        Ok((entries, files + edge.partial().filter(|(tile, _)| tile.kind != Kind::Hashes(0)).count() as u64))
+    }
+
+    /// The edge that the tree had when it was of `size`, out of the tiles of now. Whether they are right shows at the root.
+    fn edge_at(&self, size: u64) -> Result<Edge, LogError> {
+        Edge::read(size, |tile| {
+            let now = Tile::of(tile.kind, tile.number, self.checkpoint.size).expect("a part of what is there");
+            let mut hashes = self.places.hashes(now)?;
+            hashes.truncate(tile.width);
+            Ok(hashes)
+        })
     }
 
     fn compare(&self, tile: Tile, hashes: &[crate::tree::Hash]) -> Result<(), LogError> {

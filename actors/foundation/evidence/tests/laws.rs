@@ -1,5 +1,6 @@
 //! What holds of every tree: proofs prove, and nothing that was changed does.
 
+use evidence::run::Run;
 use evidence::tile::Edge;
 use evidence::tree::{self, Hash, Nodes, complete, is_consistent, is_included, leaf};
 use proptest::prelude::*;
@@ -58,6 +59,29 @@ proptest! {
         for changed in tampered(&proof) {
             prop_assert!(!is_included(&changed, index, size, own, root));
         }
+    }
+
+    #[test]
+    fn a_run_is_proven_by_its_ends(size in 1_u64..300, first in 0_u64..300, last in 0_u64..300, place in 0_usize..300) {
+        let (first, last) = ((first % size).min(last % size), (first % size).max(last % size));
+        let mut all = Leaves::of(size);
+        let root = all.root(size);
+        let (Ok(of_first), Ok(of_last)) = (tree::inclusion(&mut all, first, size), tree::inclusion(&mut all, last, size));
+        let within = usize::try_from(first).unwrap()..=usize::try_from(last).unwrap();
+        let leaves = all.0[within].to_vec();
+        let run = Run::new(first, size, leaves.clone(), &of_first, &of_last).unwrap();
+        prop_assert_eq!(run.root(), root);
+        for index in first..=last {
+            let Ok(proof) = tree::inclusion(&mut all, index, size);
+            prop_assert_eq!(run.inclusion(index), proof, "of {}", index);
+        }
+        let mut other = leaves.clone();
+        let place = place % other.len();
+        other[place].0[3] ^= 1;
+        prop_assert_ne!(Run::new(first, size, other, &of_first, &of_last).unwrap().root(), root);
+        let longer = [&leaves[..], &[leaf(b"more")]].concat();
+        prop_assert!(Run::new(first, size, longer, &of_first, &of_last).is_none_or(|run| run.root() != root));
+        prop_assert!(Run::new(first, size, Vec::new(), &of_first, &of_last).is_none());
     }
 
     #[test]

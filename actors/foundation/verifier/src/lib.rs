@@ -10,7 +10,9 @@
 //!    is told, too.
 //! 3. No input makes it panic, and none makes it read more than the files it is given.
 
+pub mod attestation;
 pub mod blake3;
+pub mod export;
 pub mod log;
 pub mod note;
 pub mod proof;

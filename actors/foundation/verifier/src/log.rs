@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::note::{Checkpoint, NOTE_MAX, Trust};
-use crate::record::{Chain, marker};
+use crate::record::{Chain, Record, marker};
 use crate::tree::{Hash, empty, leaf, node, over, span};
 use crate::{Bad, blake3, hex};
 
@@ -28,6 +28,15 @@ pub enum Failure {
     Bad(Bad),
     /// A file is there, and cannot be read.
     Io(PathBuf, std::io::Error),
+}
+
+impl Failure {
+    pub(crate) fn bad(self) -> Option<Bad> {
+        match self {
+            Self::Bad(bad) => Some(bad),
+            Self::Io(..) => None,
+        }
+    }
 }
 
 impl From<Bad> for Failure {
@@ -50,6 +59,10 @@ pub struct Verified {
     pub head: Option<[u8; 32]>,
     /// The size of the checkpoint that was noted earlier.
     pub noted: Option<u64>,
+    /// How far each stream has come.
+    pub versions: BTreeMap<String, u64>,
+    /// The first record of a decision that names what was looked for.
+    pub found: Option<u64>,
 }
 
 /// What is looked at.
@@ -59,6 +72,10 @@ pub struct Wanted {
     pub from: u64,
     /// A checkpoint that was noted earlier, as a signed note.
     pub noted: Option<String>,
+    /// A tree that was known earlier, if it was said by somebody else than a checkpoint.
+    pub tree: Option<(u64, Hash)>,
+    /// What the record of a decision is to name.
+    pub named: Option<String>,
 }
 
 /// Checks the log in `directory`.
@@ -80,8 +97,9 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         ),
     };
     let size = checkpoint.size;
-    if let Some(noted) = noted.as_ref().filter(|noted| size < noted.size) {
-        let what = format!("the log ends here, and had {} records when its checkpoint was noted", noted.size);
+    let noted = noted.map(|noted| (noted.size, noted.root)).or(wanted.tree);
+    if let Some((earlier, _)) = noted.filter(|(earlier, _)| size < *earlier) {
+        let what = format!("the log ends here, and had {earlier} records when its checkpoint was noted");
         return Err(Bad::at(size + 1, what).into());
     }
     let from = (wanted.from.max(1) - 1) / WIDTH * WIDTH + 1;
@@ -89,17 +107,18 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         return Err(Bad::new(format!("there is no record {}: {size} are signed", wanted.from)).into());
     }
     let mut tiles = Tiles::open(directory, &checkpoint)?;
-    let mut looking = Looking { directory, size, chain: Chain::from(from), known: false, bundles: 0, blobs: 0 };
+    let named = wanted.named.as_deref().unwrap_or_default().as_bytes();
+    let chain = Chain::from(from);
+    let mut looking = Looking { directory, size, chain, known: false, bundles: 0, blobs: 0, named, found: None };
     for number in (from - 1) / WIDTH..size.div_ceil(WIDTH) {
         looking.bundle(number, &mut tiles)?;
     }
     if let Some(why) = tiles.unsound {
         return Err(why.into());
     }
-    if let Some(noted) = &noted
-        && tiles.root_of(noted.size)? != noted.root
+    if let Some((size, root)) = noted
+        && tiles.root_of(size)? != root
     {
-        let size = noted.size;
         let what =
             format!("one of the first {size} records is not what it was when the checkpoint of {size} was noted");
         return Err(Bad::new(what).into());
@@ -115,7 +134,9 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         bundles: looking.bundles,
         blobs: looking.blobs,
         head: looking.chain.head(),
-        noted: noted.map(|noted| noted.size),
+        noted: noted.map(|(size, _)| size),
+        versions: looking.chain.versions(),
+        found: looking.found,
         checkpoint,
     })
 }
@@ -311,6 +332,8 @@ struct Looking<'a> {
     known: bool,
     bundles: u64,
     blobs: u64,
+    named: &'a [u8],
+    found: Option<u64>,
 }
 
 impl Looking<'_> {
@@ -391,8 +414,15 @@ impl Looking<'_> {
         self.chain.take(bytes).map_err(|(before, what)| {
             let earlier = before && !self.known && 1 < at;
             let what = if earlier { "the record after it does not carry its hash".to_owned() } else { what };
-            Bad::at(if earlier { at - 1 } else { at }, what).into()
-        })
+            Bad::at(if earlier { at - 1 } else { at }, what)
+        })?;
+        if !self.named.is_empty() && self.found.is_none() {
+            let names = |record: &Record<'_>| {
+                record.stream == "decisions" && record.body.windows(self.named.len()).any(|part| part == self.named)
+            };
+            self.found = Record::read(bytes).is_ok_and(|record| names(&record)).then_some(at);
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use verifier::log::{Failure, Wanted};
 use verifier::note::{Checkpoint, Key, Trust};
-use verifier::{Bad, hex, log, proof};
+use verifier::{Bad, attestation, export, hex, log, proof};
 
 const USAGE: &str = "\
 Verifies what an authority recorded and signed. It shares no code with the authority, and needs nothing but files.
@@ -20,6 +20,11 @@ Verifies what an authority recorded and signed. It shares no code with the autho
       --noted  a checkpoint that was noted earlier: the log must be what it was then, or go on from there
   sop-verify proof FILE --key VKEY
       That one record was signed (sop audit proof); the record is printed as JSON.
+  sop-verify export DIRECTORY --key VKEY
+      Records that were given away (sop audit export): each of them, and its line in records.jsonl.
+  sop-verify attestation FILE --key VKEY [--log DIRECTORY]
+      What the authority said of itself (sop audit attest).
+      --log    a copy of the log: it must have the tree and the streams that the attestation names, and be what was signed
 
   --key VKEY      the key of the log, as `sop audit key` showed it when you noted it
   --witness VKEY  the key of a witness (cosignature/v1); may be repeated
@@ -77,6 +82,7 @@ struct Call {
     quorum: Option<usize>,
     from: Option<u64>,
     noted: Option<PathBuf>,
+    log: Option<PathBuf>,
 }
 
 fn verdict(arguments: impl Iterator<Item = String>) -> Result<Verdict, Verdict> {
@@ -94,6 +100,7 @@ fn verdict(arguments: impl Iterator<Item = String>) -> Result<Verdict, Verdict> 
             "--witness" => call.witnesses.push(value("a key")?),
             "--quorum" => call.quorum = Some(value("a number")?.parse().map_err(|_| wrong("a number"))?),
             "--from" => call.from = Some(value("a sequence")?.parse().map_err(|_| wrong("a sequence"))?),
+            "--log" => call.log = Some(value("a directory")?.into()),
             "--noted" => call.noted = Some(value("a file")?.into()),
             option if option.starts_with('-') => return Err(Verdict::Usage(format!("there is no option {option}"))),
             _ => call.words.push(argument),
@@ -102,8 +109,12 @@ fn verdict(arguments: impl Iterator<Item = String>) -> Result<Verdict, Verdict> 
     let trust = call.trust()?;
     match call.words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["log", directory] => a_log(Path::new(directory), &trust, &call),
+        ["attestation", file] => an_attestation(Path::new(file), &trust, &call),
+        ["export", directory] => an_export(Path::new(directory), &trust),
         ["proof", file] => a_proof(Path::new(file), &trust),
-        _ => Err(Verdict::Usage("say what to verify: log DIRECTORY or proof FILE".into())),
+        _ => Err(Verdict::Usage(
+            "say what to verify: log DIRECTORY, proof FILE, export DIRECTORY or attestation FILE".into(),
+        )),
     }
 }
 
@@ -166,11 +177,9 @@ impl Report {
 }
 
 fn a_log(directory: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Verdict> {
-    if let Err(error) = fs::read_dir(directory) {
-        return Err(Verdict::Io(directory.to_owned(), error));
-    }
+    readable(directory)?;
     let noted = call.noted.as_deref().map(text).transpose()?;
-    let wanted = Wanted { from: call.from.unwrap_or(1), noted };
+    let wanted = Wanted { from: call.from.unwrap_or(1), noted, ..Wanted::default() };
     let verified = log::verify(directory, trust, &wanted)?;
     let mut report = Report::on(&verified.checkpoint, trust);
     let (from, size) = (verified.from, verified.checkpoint.size);
@@ -192,6 +201,74 @@ fn a_log(directory: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Verdic
     }
     let head = format!("Intact: records {from} to {size}, {} streams.", verified.streams);
     Ok(Verdict::Good(report.text(&if size == 0 { "Intact: nothing is signed yet.".to_owned() } else { head })))
+}
+
+fn an_export(directory: &Path, trust: &Trust) -> Result<Verdict, Verdict> {
+    readable(directory)?;
+    let verified = export::verify(directory, trust)?;
+    let mut report = Report::on(&verified.checkpoint, trust);
+    let (first, last) = (verified.first, verified.last);
+    report.checked.extend([
+        "every record is under the root that was signed, in its place".to_owned(),
+        "every record decodes, and carries the blake3 of the one before".to_owned(),
+        "the versions of each stream have no gaps; epochs and times of a stream never go back".to_owned(),
+        "records.jsonl is what these records say, byte for byte".to_owned(),
+    ]);
+    if verified.proofs != 0 {
+        report.checked.push(format!("{} proofs of single records", verified.proofs));
+    }
+    report.not_checked.push("shown.jsonl: it is what the authority says of the bodies".to_owned());
+    report.not_checked.push(format!("the records before {first} and after {last}, which are not here"));
+    Ok(Verdict::Good(report.text(&format!("Proven: records {first} to {last}, {} streams.", verified.streams))))
+}
+
+fn an_attestation(file: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Verdict> {
+    let said = attestation::verify(&text(file)?, trust)?;
+    let found = [
+        format!("log            {}", said.origin),
+        format!("time           {} (milliseconds since 1970)", said.time),
+        format!("program        {} blake3 {}", said.version, said.program),
+        format!("configuration  blake3 {}", said.configuration),
+        format!("policy epoch   {} blake3 {}", said.policy_epoch, said.policies),
+        format!("checkpoint     {} {}", said.size, said.root),
+    ];
+    let states =
+        said.states.iter().map(|(name, (version, digest))| format!("state          {name} {version} {digest}"));
+    let mut report = Report {
+        found: found.into_iter().chain(states).collect(),
+        checked: vec![format!("{} has signed this", said.origin)],
+        not_checked: vec![
+            "that the key is the authority's: compare it with the one you noted".to_owned(),
+            "that program, configuration and policies are those you expect: compare their digests".to_owned(),
+            "that the states follow from the records: only the program itself can say".to_owned(),
+        ],
+    };
+    let Some(directory) = &call.log else {
+        report.not_checked.push("that the log has this tree: --log DIRECTORY does".to_owned());
+        return Ok(Verdict::Good(report.text("Signed: an attestation.")));
+    };
+    readable(directory)?;
+    let name = format!("attestation blake3:{}", said.digest);
+    let wanted = Wanted { tree: Some((said.size, said.root)), named: Some(name), ..Wanted::default() };
+    let verified = log::verify(directory, trust, &wanted)?;
+    for (name, (version, _)) in &said.states {
+        let reached = verified.versions.get(name).copied().unwrap_or_default();
+        if reached < *version {
+            let what = format!("the attestation names version {version} of {name}, and the log has {reached}");
+            return Err(Bad::new(what).into());
+        }
+    }
+    report.checked.push(format!("the log is what was signed, and its first {} records are this tree", said.size));
+    report.checked.push("the log has every version of a stream that is named".to_owned());
+    match verified.found {
+        Some(at) => report.checked.push(format!("record {at} of the log names this attestation")),
+        None => report.not_checked.push("its own record: the log does not have it, or not yet".to_owned()),
+    }
+    Ok(Verdict::Good(report.text("Signed: an attestation.")))
+}
+
+fn readable(directory: &Path) -> Result<(), Verdict> {
+    fs::read_dir(directory).map(drop).map_err(|error| Verdict::Io(directory.to_owned(), error))
 }
 
 fn a_proof(file: &Path, trust: &Trust) -> Result<Verdict, Verdict> {

@@ -68,7 +68,7 @@ impl Key {
             let Some((id, signature)) = signature.split_first_chunk::<4>() else { continue };
             if *name == self.name && *id == self.id {
                 let time = self.signed(text, signature);
-                let wrong = || Bad::new(format!("the signature of {} under the checkpoint is not right", self.name));
+                let wrong = || Bad::new(format!("the signature of {} is not right", self.name));
                 found = Some(time.ok_or_else(wrong)?);
             }
         }
@@ -144,16 +144,16 @@ fn read(note: &str) -> Option<Note<'_>> {
 }
 
 impl Trust {
-    /// The text of a note that the log's key has signed.
+    /// The text of a note that the log's key has signed; `what` it is called if it has not.
     ///
     /// # Errors
-    /// [`Bad`] if it is not signed by it, or too few witnesses have.
-    pub fn text<'a>(&self, note: &'a str) -> Result<&'a str, Bad> {
-        let Note { text, signatures } = read(note).ok_or_else(|| Bad::new("the checkpoint is no signed note"))?;
+    /// [`Bad`] if it has not.
+    pub fn text<'a>(&self, note: &'a str, what: &str) -> Result<&'a str, Bad> {
+        let Note { text, signatures } = read(note).ok_or_else(|| Bad::new(format!("the {what} is no signed note")))?;
         self.log
             .found(text, &signatures)?
             .map(|_| text)
-            .ok_or_else(|| Bad::new(format!("the checkpoint is not signed by {}", self.log.name)))
+            .ok_or_else(|| Bad::new(format!("the {what} is not signed by {}", self.log.name)))
     }
 
     /// The checkpoint in a note.
@@ -161,7 +161,7 @@ impl Trust {
     /// # Errors
     /// [`Bad`] if the log's key has not signed it, if fewer witnesses than are asked for have, or if it is of another log.
     pub fn checkpoint(&self, note: &str) -> Result<Checkpoint, Bad> {
-        let text = self.text(note)?;
+        let text = self.text(note, "checkpoint")?;
         let Note { signatures, .. } = read(note).ok_or_else(|| Bad::new("the checkpoint is no signed note"))?;
         let mut cosigned = Vec::new();
         let mut keys = BTreeSet::new();

@@ -245,6 +245,11 @@ impl Chain {
         self.streams.len()
     }
 
+    /// How far each stream has come.
+    pub fn versions(&self) -> BTreeMap<String, u64> {
+        self.streams.iter().map(|(name, reached)| (name.to_string(), reached.version)).collect()
+    }
+
     /// The BLAKE3 of the last record.
     pub fn head(&self) -> Option<[u8; 32]> {
         self.link

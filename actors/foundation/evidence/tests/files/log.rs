@@ -105,6 +105,31 @@ fn whenever_it_is_killed_the_same_log_comes_of_it() {
     }
 }
 
+#[test]
+fn a_log_is_read_from_where_it_is_asked_to() {
+    let mut world = World::new();
+    world.write(700, 10, 1);
+    world.follow();
+    let log = world.places().log;
+    for (from, entries) in [(1, 700), (256, 700), (257, 444), (512, 444), (513, 188), (700, 188), (9_999, 188)] {
+        assert_eq!(world.evidence.verify(Depth::From(Sequence(from))).unwrap().entries, entries, "{from}");
+    }
+    let flip = |name: &str| {
+        let mut bytes = fs::read(log.join(name)).unwrap();
+        bytes[40] ^= 1;
+        fs::write(log.join(name), bytes).unwrap();
+    };
+    let found = |from| world.evidence.verify(Depth::From(Sequence(from))).map_err(|error| refused(&error));
+    flip("tile/entries/000");
+    assert_eq!(found(1), Err(("evidence.damaged", Some(1))));
+    assert!(found(257).is_ok(), "what is not read is not found");
+    flip("tile/entries/001");
+    assert_eq!(found(257), Err(("evidence.damaged", Some(257))));
+    assert!(found(513).is_ok());
+    flip("tile/1/000.p/2");
+    assert!(found(513).is_err(), "all hashes lead to the root");
+}
+
 /// A journal of the first `records` of another one, the first `same` of which are the same.
 fn other(home: &Path, of: &Journal, records: u64) -> Journal {
     let path = home.join("other");

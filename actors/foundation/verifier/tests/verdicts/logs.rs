@@ -18,7 +18,7 @@ use crate::world::{Files, World, files, lay};
 
 fn verdict(place: &Path, files: &Files, trust: &Trust, noted: Option<&str>) -> Result<u64, Bad> {
     lay(place, files);
-    let wanted = Wanted { from: 1, noted: noted.map(str::to_owned) };
+    let wanted = Wanted { from: 1, noted: noted.map(str::to_owned), ..Wanted::default() };
     match verify(place, trust, &wanted) {
         Ok(verified) => Ok(verified.checkpoint.size),
         Err(Failure::Bad(bad)) => Err(bad),
@@ -87,7 +87,7 @@ fn what_was_signed_is_accepted_at_every_size() {
 fn reading_begins_where_it_is_asked_to() {
     let world = World::of(600);
     let from = |from| {
-        let wanted = Wanted { from, noted: None };
+        let wanted = Wanted { from, ..Wanted::default() };
         verify(&world.log(), &world.trust(), &wanted)
     };
     let all = from(1).unwrap();

@@ -61,6 +61,8 @@ fn a_wrong_call_is_told_from_a_bad_log() {
         assert_eq!((code, said.as_str()), (64, ""), "{call:?}: {told}");
         assert!(told.starts_with("sop-verify: "), "{call:?}: {told}");
     }
+    assert_eq!(run(&["export", "/no/such/place", "--key", &key]).0, 74);
+    assert_eq!(run(&["export", &log, "--key", &key]).0, 2);
     assert_eq!(run(&["log", "/no/such/place", "--key", &key]).0, 74);
     assert_eq!(run(&["proof", "/no/such/place", "--key", &key]).0, 74);
     for asked in ["--help", "--version"] {
