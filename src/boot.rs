@@ -252,7 +252,7 @@ impl Parts {
             group_records_max: config.journal.group_records_max,
             group_bytes_max: config.journal.group_bytes_max.as_usize(),
             reserve_bytes: config.store.reserve.0,
-            ..journal::Limits::default()
+            segment_bytes: config.journal.segment.0,
         };
         let journal = Journal::with_log(&places.journal, limits, wrap).with_past(Arc::new(places.evidence()));
         let evidence = Evidence::new(&journal, places.evidence(), evidence::Limits::default());

@@ -66,6 +66,7 @@ pub struct Journal {
     pub group_records_max: usize,
     pub group_bytes_max: Bytes,
     pub snapshot_every: u64,
+    pub segment: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +153,7 @@ impl Journal {
             group_records_max: from.count("journal.group_records_max", 1..=65_536),
             group_bytes_max: from.size("journal.group_bytes_max", Bytes(128 * KIB)..=Bytes(64 * MIB)),
             snapshot_every: from.count("journal.snapshot_every", 0..=1_000_000_000) as u64,
+            segment: from.size("journal.segment", Bytes(64 * KIB)..=Bytes(GIB)),
         }
     }
 }

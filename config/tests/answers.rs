@@ -36,6 +36,7 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.store.reserve, Bytes(64 << 20));
     assert_eq!((config.journal.group_records_max, config.journal.group_bytes_max), (4096, Bytes(1 << 20)));
     assert_eq!(config.journal.snapshot_every, 10_000);
+    assert_eq!(config.journal.segment, Bytes(16 << 20));
     assert_eq!((config.host.permits, config.host.outcomes_max), (4096, 1_000_000));
     assert_eq!(config.door.body_max, Bytes(256 << 10));
     assert_eq!(config.http.socket, Path::new("/tmp/sop-1000/sock"));

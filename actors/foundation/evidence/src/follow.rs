@@ -6,15 +6,17 @@
 //! # Invariants
 //! 1. One batch at a time: what an incarnation that was killed left running ends before the next one opens.
 //! 2. After a failure the log is read and checked anew before it grows: nothing rests on what a failed sync left.
+//! 3. What is signed is one chain, and only then does the journal's tail forget it ([`Journal::release`]).
 
 use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use journal::bundle::ENTRIES;
+use journal::envelope::{link, previous};
 use journal::store::StoreError;
 use journal::{Journal, Unwritable};
-use kernel::Sequence;
+use kernel::{Digest, Sequence};
 
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::files::{Files, LogError, Places};
@@ -61,9 +63,15 @@ struct Shared {
 
 enum State {
     Closed,
-    Open(Box<Files>),
+    Open(Box<Open>),
     /// To be opened again before it goes on.
     Failed,
+}
+
+struct Open {
+    files: Files,
+    /// What the next record must carry: the log has what was acknowledged, and nothing that was read wrongly.
+    link: Digest,
 }
 
 impl Evidence {
@@ -99,14 +107,14 @@ impl Evidence {
                 *state = State::Closed;
                 return Ok(false);
             }
-            State::Open(files) => Ok(files),
+            State::Open(open) => Ok(open),
             State::Failed => self.opened().map(Box::new),
         };
-        let followed = followed.and_then(|mut files| Ok((self.batch(&mut files)?, files)));
+        let followed = followed.and_then(|mut open| Ok((self.batch(&mut open)?, open)));
         match followed {
-            Ok((more, files)) => {
-                self.stands(&files);
-                *state = State::Open(files);
+            Ok((more, open)) => {
+                self.stands(&open.files);
+                *state = State::Open(open);
                 Ok(more)
             }
             Err(error) => {
@@ -176,15 +184,20 @@ impl Evidence {
         verify(journal, places, &self.public()?, depth)
     }
 
-    fn opened(&self) -> Result<Files, LogError> {
+    fn opened(&self) -> Result<Open, LogError> {
         let Shared { journal, places, .. } = &*self.shared;
         let files = Files::open(places)?;
         verify(journal, places, files.public(), Depth::Newest)?;
         self.stands(&files);
-        Ok(files)
+        let last = match files.size() {
+            0 => None,
+            size => journal.raw(Sequence(size), 1)?.pop(),
+        };
+        Ok(Open { files, link: last.map_or(Digest::default(), |last| link(&last)) })
     }
 
-    fn batch(&self, files: &mut Files) -> Result<bool, LogError> {
+    fn batch(&self, open: &mut Open) -> Result<bool, LogError> {
+        let Open { files, link: head } = open;
         let Shared { journal, limits, places, .. } = &*self.shared;
         // What is kept free is kept for the journal.
         if let Err(full @ Unwritable::DiskFull { .. }) = journal.writable() {
@@ -202,11 +215,17 @@ impl Evidence {
                 return Err(StoreError::Damaged { what: format!("record {next} is missing") }.into());
             }
             for record in records {
+                if previous(&record).ok() != Some(*head) {
+                    let (at, what) = (Sequence(files.size() + 1), "it does not follow from the one before".into());
+                    return Err(StoreError::DamagedFrom { at, what }.into());
+                }
                 files.append(&record)?;
+                *head = link(&record);
                 bytes += record.len();
             }
         }
         files.publish()?;
+        journal.release(Sequence(files.checkpoint().size))?;
         Ok(files.size() < durable)
     }
 

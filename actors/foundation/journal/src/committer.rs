@@ -132,6 +132,10 @@ impl Committer {
     }
 
     fn store(&mut self, group: &Group) -> Result<(), StoreError> {
+        // Of another file of the journal, perhaps: a sync that failed is everybody's.
+        if let Some(why) = self.shared.failure.borrow().clone() {
+            return Err(StoreError::Io { why });
+        }
         let started = Instant::now();
         self.log.append_group(group)?;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);

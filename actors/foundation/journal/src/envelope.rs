@@ -73,6 +73,30 @@ pub fn link(record: &[u8]) -> Digest {
     Digest(*blake3::hash(record).as_bytes())
 }
 
+/// The link that a record carries, without a look at the rest of it.
+///
+/// # Errors
+/// [`NoRecord`] if it ends before.
+pub fn previous(record: &[u8]) -> Result<Digest, NoRecord> {
+    // Magic to time, and policy epoch and generation.
+    let (fixed, authority) = (4 + 4 + 3 * 2 + 4 * 8, 2 * 8);
+    let mut cursor = Cursor { record, at: fixed };
+    cursor.skip_text()?;
+    cursor.skip_text()?;
+    cursor.take(authority)?;
+    if cursor.flag()? {
+        cursor.take(16 + 4)?;
+    }
+    for _ in 0..cursor.u16()? {
+        cursor.skip_text()?;
+    }
+    cursor.take(16 + 32)?;
+    if cursor.flag()? {
+        cursor.take(8)?;
+    }
+    cursor.array().map(Digest)
+}
+
 impl Record {
     /// # Panics
     /// If a text is over 64 KiB or there are over 65,535 policies: limits of the door and the host, far below.
@@ -204,6 +228,11 @@ impl<'a> Cursor<'a> {
         let taken = &self.record[self.at..end];
         self.at = end;
         Ok(taken)
+    }
+
+    fn skip_text(&mut self) -> Result<(), NoRecord> {
+        let length = usize::from(self.u16()?);
+        self.take(length).map(drop)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], NoRecord> {

@@ -9,7 +9,8 @@
 //! 2. Sequences have no gaps; each record carries the blake3 of the one before ([`envelope`]).
 //! 3. A stream has one writing incarnation: opening it is itself an append, and fences the older one.
 //! 4. A failed sync is never retried: the journal refuses everything until it is opened anew ([`Journal::failure`]).
-//! 5. What was acknowledged is there twice, in the tail and in fjall, and no loss of either passes unseen ([`disk`]).
+//! 5. What was acknowledged is there twice, in two of the tail, fjall and the tile log, and no loss passes unseen ([`disk`],
+//!    [`trim`]).
 //! 6. No fjall handle leaves this crate ([`store`]); bincode is known to one module ([`codec`]).
 
 pub mod archive;
@@ -25,6 +26,7 @@ pub mod segment;
 pub mod snapshots;
 pub mod store;
 pub mod tail;
+mod trim;
 mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +48,7 @@ use envelope::Record;
 pub use keeper::Keeper;
 pub use past::{Kept, Past};
 use store::{Head, Log, Store, StoreError};
+use trim::Cut;
 pub use verify::{Broken, Chain, Verified};
 
 /// The record that opens a stream for a new incarnation.
@@ -305,6 +308,22 @@ impl Journal {
         if let Some(entry) = refused {
             entry.refuse(self.failure().map_or(AppendError::Unavailable, |why| AppendError::Unknown { why }));
         }
+    }
+
+    /// Lets the tail forget what is signed and kept elsewhere up to `signed`: whole segments, once the store is synced. Blocks
+    /// while it is, and does nothing over a journal that has no [`Past`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; a sync that failed is final for this process.
+    pub fn release(&self, signed: Sequence) -> Result<(), StoreError> {
+        let Some(past) = self.shared.past.get() else { return Ok(()) };
+        if let Some(why) = self.failure() {
+            return Err(StoreError::Io { why });
+        }
+        self.with_store(|store| {
+            let cut = Cut::at(&self.shared.path.join(disk::TAIL), store, &**past, signed)?;
+            cut.map_or(Ok(()), Cut::off).inspect_err(|error| self.shared.fail(&error.to_string()))
+        })
     }
 
     /// Whether a new command may be taken: asked before deciding, so that a full disk is a refusal and not a fault.

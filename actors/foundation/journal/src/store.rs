@@ -19,12 +19,12 @@
 //! 3. Reading has no holes: a record or a version that is missing in the middle is an error.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{ErrorKind, Write as _};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kernel::{Digest, Epoch, Position, Sequence, Timestamp};
@@ -241,6 +241,7 @@ impl Group {
 
 /// The open store.
 pub struct Store {
+    path: PathBuf,
     database: Database,
     records: Keyspace,
     streams: Keyspace,
@@ -268,7 +269,7 @@ impl Store {
     fn open_any(path: &Path) -> Result<Self, StoreError> {
         let database = Database::builder(path).open()?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        Ok(Self { records: keyspace("records")?, streams: keyspace("streams")?, database })
+        Ok(Self { path: path.to_owned(), records: keyspace("records")?, streams: keyspace("streams")?, database })
     }
 
     /// Takes a group that is durable elsewhere, and shows it to readers. It gets to the disk with time, or by
@@ -292,6 +293,18 @@ impl Store {
 
     /// Makes all that was applied durable here, too.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        // fjall syncs the journal that it writes to, and not one that it has left since; and nothing is applied meanwhile,
+        // so that little should be left for it to do.
+        for entry in std::fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "jnl") {
+                match File::open(path) {
+                    // Its records are in tables by now.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    file => file?.sync_data()?,
+                }
+            }
+        }
         Ok(self.database.persist(PersistMode::SyncAll)?)
     }
 

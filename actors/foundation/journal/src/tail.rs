@@ -81,6 +81,14 @@ pub fn remove_up_to(directory: &Path, sequence: Sequence) -> Result<(), StoreErr
     Ok(())
 }
 
+/// What the records of a segment follow.
+pub(crate) fn before(segment: &SegmentFile) -> Result<Head, StoreError> {
+    let mut header = [0; HEADER_BYTES];
+    File::open(&segment.path)?.read_exact_at(&mut header, 0)?;
+    let read = Segment::new(&header).map(|segment| segment.head());
+    read.map_err(|error| StoreError::DamagedFrom { at: segment.first, what: error.to_string() })
+}
+
 /// What the segments hold.
 #[derive(Debug)]
 pub struct Scanned {
@@ -496,12 +504,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// Whether the first segment in `directory` begins as one of this format does.
 pub(crate) fn is_readable(directory: &Path) -> bool {
     let first = segments(directory).ok().and_then(|segments| segments.into_iter().next());
-    let read = |first: SegmentFile| -> std::io::Result<[u8; HEADER_BYTES]> {
-        let mut header = [0; HEADER_BYTES];
-        File::open(first.path)?.read_exact_at(&mut header, 0)?;
-        Ok(header)
-    };
-    first.and_then(|first| read(first).ok()).is_some_and(|header| Segment::new(&header).is_ok())
+    first.is_some_and(|first| before(&first).is_ok())
 }
 
 #[cfg(test)]
