@@ -22,11 +22,14 @@ const ROUNDS: usize = 25;
 /// What is scanned.
 const ROOTS: usize = 3;
 
-/// With a snapshot every few records, so that many a kill comes in the midst of one.
+/// The tail is cut many times in a run, and a snapshot is written every few records, so that many a kill comes in the midst of
+/// either.
 const CONFIGURATION: &str = r#"
 [store]
 reserve = "1MiB"
+
 [journal]
+segment = "64KiB"
 snapshot_every = 5
 "#;
 
@@ -84,6 +87,8 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
         ledgers.push(ended.unwrap_or_else(|error| panic!("SOP_SEED={seed}: {error}")));
     }
     daemon.kill();
+    let first = journal::tail::segments(&daemon.data.join("journal/tail")).unwrap().remove(0).first;
+    assert!(1 < first.0, "SOP_SEED={seed}: the tail was never cut");
 
     let authority = Authority::start(&daemon.data, CONFIGURATION).await;
     let (records, judgement) = authority.settled(&ledgers).await;

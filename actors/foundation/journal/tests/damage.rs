@@ -1,33 +1,37 @@
 //! Whatever is damaged, nothing that was acknowledged is lost in silence: the journal reads as it was, or it refuses and is
 //! repaired from its other copy.
 //!
-//! Two journals are damaged: one that was closed in order, and one that was copied while it was open, as a killed process
-//! leaves it, with a group at its end that was never acknowledged. Every file of theirs is damaged: the tail's, the marks,
-//! and fjall's, journal and tables.
+//! Journals are damaged that were closed in order, and such as were copied while they were open, as a killed process leaves
+//! them, with a group at the end that was never acknowledged. Two of them have all their records in the tail and no tile
+//! log; of the two others the tail was cut, and the older records are in store and log. Every file of theirs is damaged: the
+//! tail's, the marks, fjall's, journal and tables, and those of the log.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
+use evidence::repair::Mended;
+use evidence::verify::Depth;
+use evidence::{Evidence, Places};
 use journal::archive::{About, write};
 use journal::codec::Body;
 use journal::envelope::{Answer, Record};
-use journal::repair::{Others, RepairError, examine, repair};
+use journal::repair::{Others, RepairError, Repaired, examine, repair};
 use journal::store::StoreError;
-use journal::{Append, Entry, Journal, Limits, Opened};
+use journal::{Append, Entry, Journal, Limits, Opened, Past, tail};
 use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Sequence, Timestamp};
 use tempfile::TempDir;
 
 const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
 const STREAMS: [&str; 2] = ["notes", "others"];
 const SECTOR: usize = 512;
-/// Over both journals.
+/// Over the journals with a whole tail; over the others as many again.
 const FLIPS: usize = 2_000;
 
 fn limits() -> Limits {
@@ -36,9 +40,22 @@ fn limits() -> Limits {
 }
 
 fn open(path: &Path) -> Result<Journal, StoreError> {
-    let journal = Journal::new(path, limits());
+    let journal = Journal::new(path, limits()).with_past(Arc::new(places(path)));
     journal.open()?;
     Ok(journal)
+}
+
+/// The tile log beside a journal.
+fn places(journal: &Path) -> Places {
+    let home = journal.parent().unwrap();
+    Places { log: home.join("evidence"), key: home.join("keys/log") }
+}
+
+/// With what is kept in its tile log, if it has one.
+fn made_whole(path: &Path) -> Repaired {
+    let places = places(path);
+    let past: &dyn Past = &places;
+    repair(path, Others { past: Some(past), backup: None }, "before", false).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn opened(journal: &Journal, stream: &'static str) -> Opened {
@@ -128,27 +145,38 @@ impl Image {
         for (name, (length, bytes)) in &self.0 {
             let path = directory.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let file = File::create(path).unwrap();
+            // A key is for its owner alone.
+            let mut file = File::options();
+            let file = file.create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
             file.write_all_at(bytes, 0).unwrap();
             file.set_len(*length).unwrap();
         }
     }
 }
 
+/// A journal in `journal` of its image, and its tile log beside it if there is one.
 struct Sample {
     name: &'static str,
     image: Image,
     acknowledged: Content,
 }
 
+const NAMES: [&str; 4] = ["orderly", "killed", "trimmed", "trimmed and killed"];
+
 /// Made once; the processes that damage them are told where they lie.
-fn samples() -> [Sample; 2] {
+fn samples() -> [Sample; 4] {
     if let Ok(place) = std::env::var("DAMAGE_SAMPLES") {
-        let image = |name| Image::of(&Path::new(&place).join(name));
-        return ["orderly", "killed"].map(|name| Sample::of(name, image(name)));
+        return NAMES.map(|name| Sample::of(name, Image::of(&Path::new(&place).join(name))));
     }
-    let home = home();
-    let path = home.path().join("journal");
+    let [whole, trimmed] = [home(), home()];
+    let [orderly, killed] = made(whole.path(), false);
+    let [trimmed, trimmed_and_killed] = made(trimmed.path(), true);
+    [orderly, killed, trimmed, trimmed_and_killed]
+}
+
+/// One that was closed in order, and one that was killed.
+fn made(home: &Path, is_trimmed: bool) -> [Sample; 2] {
+    let path = home.join("journal");
     let journal = open(&path).unwrap();
     work(&journal, 12);
     journal.close();
@@ -161,8 +189,19 @@ fn samples() -> [Sample; 2] {
         }
     }
     let journal = open(&path).unwrap();
-    work(&journal, 12);
-    let mut killed = Image::of(&path);
+    if is_trimmed {
+        work(&journal, 6);
+        let evidence = Evidence::new(&journal, places(&path), evidence::Limits::default());
+        evidence.open().unwrap();
+        while evidence.follow().unwrap() {}
+        evidence.close();
+        work(&journal, 6);
+        let segments = tail::segments(&path.join("tail")).unwrap();
+        assert!(segments[0].first.0 > 1 && segments.len() > 2, "{segments:?}");
+    } else {
+        work(&journal, 12);
+    }
+    let mut killed = Image::of(home);
     let acknowledged = content(&journal).unwrap();
     journal.close();
     // Half a group at the end of the tail.
@@ -172,11 +211,13 @@ fn samples() -> [Sample; 2] {
     last.resize(end, 0);
     last.extend_from_slice(b"sopG");
     last.extend_from_slice(&[7; 100]);
-    let orderly = Image::of(&path);
-    assert!(orderly.0.contains_key(Path::new("clean")) && !killed.0.contains_key(Path::new("clean")));
-    assert!(4 < orderly.0.keys().filter(|name| name.starts_with("tail")).count());
+    let orderly = Image::of(home);
+    let clean = Path::new("journal/clean");
+    assert!(orderly.0.contains_key(clean) && !killed.0.contains_key(clean));
+    assert!(2 < orderly.0.keys().filter(|name| name.starts_with("journal/tail")).count());
     assert!(orderly.0.keys().any(|name| name.to_string_lossy().contains("tables/")), "{:?}", orderly.0.keys());
-    let samples = [Sample::of("orderly", orderly), Sample::of("killed", killed)];
+    let names = if is_trimmed { [NAMES[2], NAMES[3]] } else { [NAMES[0], NAMES[1]] };
+    let samples = [Sample::of(names[0], orderly), Sample::of(names[1], killed)];
     assert!(samples.iter().all(|sample| sample.acknowledged == acknowledged));
     samples
 }
@@ -185,7 +226,7 @@ impl Sample {
     fn of(name: &'static str, image: Image) -> Self {
         let home = home();
         image.put(home.path());
-        Self { name, acknowledged: content_of(home.path()), image }
+        Self { name, acknowledged: content_of(&home.path().join("journal")), image }
     }
 }
 
@@ -229,13 +270,43 @@ fn tried(sample: &Sample, path: &Path, row: &str) -> Came {
         }
     };
     if came != Came::Identical {
-        let repaired =
-            repair(path, Others::default(), "before", false).unwrap_or_else(|error| panic!("{row}: {error}"));
+        let repaired = made_whole(path);
         // fjall may have mended itself when it was first asked.
         assert!(repaired.findings.is_empty() || repaired.aside.is_some_and(|aside| aside.is_dir()), "{row}");
         assert!(content_of(path) == sample.acknowledged, "{row}: repaired, and something else");
     }
+    if sample.image.0.contains_key(Path::new("keys/log")) {
+        logged(path, row);
+    }
     came
+}
+
+/// Sees to the tile log of a journal that is whole: it is what was signed, or that is said; made again, or begun again.
+fn logged(path: &Path, row: &str) {
+    let places = places(path);
+    let journal = open(path).unwrap();
+    let evidence = Evidence::new(&journal, places.clone(), evidence::Limits::default());
+    let checked = evidence.open().and_then(|()| evidence.verify(Depth::All));
+    evidence.close();
+    if let Err(error) = checked {
+        assert!(error.code().starts_with("evidence."), "{row}: {error}");
+        match evidence::repair::repair(&journal, &places, "before") {
+            Ok(Mended::Again { .. }) => {}
+            // The checkpoint or the key, of which there is no second one.
+            Ok(mended) => panic!("{row}: {error}, and {mended:?}"),
+            Err(error) => {
+                let only_one = ["evidence/checkpoint", "evidence missing", "keys"];
+                assert!(only_one.iter().any(|name| row.starts_with(name)), "{row}: {error}");
+                evidence::repair::put_aside(&places, "before").unwrap();
+            }
+        }
+    }
+    evidence.open().unwrap_or_else(|error| panic!("{row}: {error}"));
+    while evidence.follow().unwrap() {}
+    let last = journal.head().unwrap().sequence.0;
+    assert_eq!(evidence.verify(Depth::All).unwrap().entries, last, "{row}");
+    evidence.close();
+    journal.close();
 }
 
 /// One damage: which sample, what is done to it, and what it is then.
@@ -252,7 +323,7 @@ fn all(test: &str, samples: &[Sample], rows: &[Row]) {
             let path = home.join("journal");
             if at != from || again == 0 {
                 let _ = fs::remove_dir_all(&home);
-                image.put(&path);
+                image.put(&home);
             }
             println!("DAMAGE {at}");
             println!("DAMAGE {at} {} {:?}", samples[*sample].name, tried(&samples[*sample], &path, row));
@@ -304,6 +375,7 @@ fn all(test: &str, samples: &[Sample], rows: &[Row]) {
     println!("{} rows, {deaths} processes ended: {counts:?}", rows.len());
     assert_eq!(counts.values().sum::<usize>(), rows.len());
     assert!(counts.contains_key("orderly Identical") && counts.contains_key("killed Refused"));
+    assert!(counts.contains_key("trimmed Identical") && counts.contains_key("trimmed and killed Refused"));
 }
 
 #[test]
@@ -338,8 +410,8 @@ fn every_bit_that_flips_is_noticed_or_made_good() {
         usize::try_from(dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below
     };
     let mut rows = Vec::new();
-    while rows.len() < FLIPS {
-        let number = throw(samples.len());
+    while rows.len() < 2 * FLIPS {
+        let number = throw(2) + 2 * (rows.len() / FLIPS);
         let mut damaged = samples[number].image.clone();
         let files = damaged.0.len();
         let (name, (length, bytes)) = damaged.0.iter_mut().nth(throw(files)).unwrap();
@@ -372,7 +444,7 @@ fn every_file_that_is_missing_or_cut_is_noticed_or_made_good() {
             let mut missing = image.clone();
             missing.0.remove(name);
             // Without it the directory is not known to be a whole journal: refused, and by another code.
-            if name != Path::new("format") {
+            if name != Path::new("journal/format") {
                 rows.push((number, format!("{} missing", name.display()), missing));
             }
             for length in [0, bytes.len() / 2, bytes.len().saturating_sub(1)] {
@@ -381,10 +453,13 @@ fn every_file_that_is_missing_or_cut_is_noticed_or_made_good() {
                 rows.push((number, format!("{} cut to {length}", name.display()), cut));
             }
         }
-        for part in ["tail", "store"] {
+        for part in ["journal/tail", "journal/store", "evidence", "evidence/tile/entries", "evidence/tile/0", "keys"] {
             let mut missing = image.clone();
             missing.0.retain(|name, _| !name.starts_with(part));
-            rows.push((number, format!("{part} missing"), missing));
+            if missing.0.len() < image.0.len() {
+                // The key with all of the log: it is begun again.
+                rows.push((number, format!("{part} missing"), missing));
+            }
         }
     }
     all("every_file_that_is_missing_or_cut_is_noticed_or_made_good", &samples, &rows);
@@ -392,26 +467,34 @@ fn every_file_that_is_missing_or_cut_is_noticed_or_made_good() {
 
 #[test]
 fn a_look_says_what_is_wrong_and_changes_nothing() {
-    let [sample, killed] = samples();
+    let [sample, killed, trimmed, _] = samples();
     let home = home();
     let path = home.path().join("journal");
-    sample.image.put(&path);
+    sample.image.put(home.path());
     let whole = examine(&path, None).unwrap();
     assert_eq!((whole.findings.as_slice(), whole.orderly, whole.torn), (&[][..], true, false));
     assert_eq!(whole.head.sequence.0, sample.acknowledged.records.len() as u64);
     let nothing = repair(&path, Others::default(), "now", false).unwrap();
     assert_eq!((nothing.aside, nothing.findings.len()), (None, 0));
 
-    killed.image.put(&home.path().join("killed"));
-    let torn = examine(&home.path().join("killed"), None).unwrap();
+    let other = TempDir::new().unwrap();
+    killed.image.put(other.path());
+    let torn = examine(&other.path().join("journal"), None).unwrap();
     assert_eq!((torn.findings.as_slice(), torn.orderly, torn.torn), (&[][..], false, true));
+
+    let other = TempDir::new().unwrap();
+    trimmed.image.put(other.path());
+    let cut = other.path().join("journal");
+    let looked = examine(&cut, Some(&places(&cut))).unwrap();
+    assert_eq!((looked.findings.as_slice(), looked.orderly, looked.torn), (&[][..], true, false));
+    assert_eq!(looked.head.sequence.0, trimmed.acknowledged.records.len() as u64);
 
     // A record of the third segment.
     let (name, (_, bytes)) =
         sample.image.0.iter().filter(|(name, _)| name.extension().is_some_and(|seg| seg == "seg")).nth(2).unwrap();
     let mut bytes = bytes.clone();
     bytes[100] ^= 1;
-    fs::write(path.join(name), &bytes).unwrap();
+    fs::write(home.path().join(name), &bytes).unwrap();
     let before = Image::of(&path);
     let damaged = examine(&path, None).unwrap();
     let first: u64 = name.file_stem().unwrap().to_str().unwrap().parse().unwrap();
@@ -420,7 +503,7 @@ fn a_look_says_what_is_wrong_and_changes_nothing() {
     assert_eq!((rehearsed.head.sequence, rehearsed.aside), (whole.head.sequence, None));
     assert!(0 < rehearsed.from_store && 0 < rehearsed.from_tail);
     assert!(Image::of(&path).0 == before.0, "neither has changed a byte");
-    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "and nothing is left beside it");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "and nothing is left beside it");
 
     let repaired = repair(&path, Others::default(), "now", false).unwrap();
     assert_eq!(repaired.aside, Some(home.path().join("journal.aside-now")));

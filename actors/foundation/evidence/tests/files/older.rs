@@ -251,3 +251,128 @@ fn what_is_kept_is_given_from_any_record_on() {
         assert_eq!(kept.records(Sequence(size + 1)).unwrap(), Vec::<Vec<u8>>::new());
     }
 }
+
+/// Several appends in groups of their own, so that they fill segments.
+fn works(world: &mut World, up_to: u64) {
+    let from = world.journal.durable().borrow().0;
+    for records in (from + 1..=up_to).filter(|records| records % 7 == 0 || *records == up_to) {
+        world.write(records, 30, 1);
+    }
+}
+
+fn segments(home: &Path) -> Vec<u64> {
+    tail::segments(&home.join("journal/tail")).unwrap().into_iter().map(|segment| segment.first.0).collect()
+}
+
+#[test]
+fn the_tail_forgets_what_is_signed_and_stored_but_for_its_last_two_segments() {
+    let mut world = World::in_segments();
+    works(&mut world, 300);
+    let home = world.home.path().to_owned();
+    let before = segments(&home);
+    assert!(8 < before.len() && before[0] == 1);
+    world.journal.release(Sequence(0)).unwrap();
+    assert_eq!(segments(&home), before, "nothing is signed");
+    world.follow();
+    assert_eq!(segments(&home), before[before.len() - 2..]);
+    works(&mut world, 320);
+    let grown = segments(&home);
+    world.journal.release(Sequence(300)).unwrap();
+    assert_eq!(segments(&home), grown, "what is not signed stays");
+    let records = world.journal.raw(Sequence(1), usize::MAX).unwrap();
+    world.evidence.close();
+    world.journal.close();
+    assert!(matches!(world.journal.release(Sequence(320)), Err(StoreError::Closed)));
+    assert!(read(&home).unwrap() == records);
+    assert_eq!(segments(&home), grown);
+    fs::remove_dir_all(store(&home)).unwrap();
+    assert!(read(&home).unwrap() == records);
+}
+
+#[test]
+fn a_journal_without_a_log_forgets_nothing() {
+    let mut world = World::alone_in_segments();
+    works(&mut world, 300);
+    world.follow();
+    assert_eq!(segments(world.home.path())[0], 1);
+}
+
+#[test]
+fn nothing_is_cut_off_that_the_log_has_not_as_it_was() {
+    let mut world = World::alone_in_segments();
+    works(&mut world, 600);
+    world.follow();
+    world.evidence.close();
+    world.journal.close();
+    let (home, log) = (world.home.path(), world.places().log);
+    let (before, intact) = (segments(home), files(&log));
+    let released = || {
+        let journal = in_segments(home);
+        journal.open().unwrap();
+        let released = journal.release(Sequence(600));
+        assert_eq!(journal.failure(), None, "the journal itself is well");
+        journal.close();
+        released
+    };
+    for damaged in ["tile/entries/002.p/88", "tile/1/000.p/2"] {
+        let path = log.join(damaged);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(released().unwrap_err().code(), "journal.damaged", "{damaged}");
+        assert_eq!(segments(home), before, "{damaged}");
+        lay(&log, &intact);
+    }
+    released().unwrap();
+    assert_eq!(segments(home), before[before.len() - 2..]);
+}
+
+/// Every state that a kill can leave between two steps: signed, compared, synced, and each segment removed.
+#[test]
+fn whenever_it_is_killed_while_the_tail_is_cut_nothing_is_lost() {
+    let mut world = World::alone_in_segments();
+    let home = world.home.path().to_owned();
+    works(&mut world, 40);
+    let early = home.join("early");
+    copied(&store(&home), &early);
+    works(&mut world, 280);
+    world.follow();
+    // What fjall had when it was synced; what came later a loss of power may take from it.
+    let synced = home.join("synced");
+    copied(&store(&home), &synced);
+    works(&mut world, 300);
+    let records = world.journal.raw(Sequence(1), usize::MAX).unwrap();
+    world.evidence.close();
+    let killed = tempfile::TempDir::new().unwrap();
+    let image = killed.path().join("image");
+    fs::create_dir(&image).unwrap();
+    for part in ["journal", "evidence", "keys"] {
+        copied(&home.join(part), &image.join(part));
+    }
+    let found = segments(&image);
+    let goes = found.windows(2).filter(|pair| pair[1] <= 281).count().min(found.len() - 2);
+    assert!(5 < goes && goes < found.len() - 1, "{found:?}");
+    for removed in 0..=goes {
+        for (row, stored) in [("as it is", None), ("as it was synced", Some(&synced)), ("older", Some(&early))] {
+            let left = killed.path().join("left");
+            copied(&image, &left);
+            for segment in &found[..removed] {
+                fs::remove_file(left.join(format!("journal/tail/{segment:020}.seg"))).unwrap();
+            }
+            if let Some(stored) = stored {
+                copied(stored, &store(&left));
+            }
+            let row = format!("{removed} removed, the store {row}");
+            assert!(read(&left).unwrap_or_else(|error| panic!("{row}: {error}")) == records, "{row}");
+            let journal = in_segments(&left);
+            journal.open().unwrap();
+            let places = crate::world::places(&left);
+            let evidence = evidence::Evidence::new(&journal, places, evidence::Limits::default());
+            evidence.open().unwrap();
+            while evidence.follow().unwrap() {}
+            assert_eq!(evidence.verify(evidence::verify::Depth::All).unwrap().entries, 300, "{row}");
+            assert!(segments(&left).len() <= 3, "{row}: what was begun is ended");
+            journal.close();
+        }
+    }
+}

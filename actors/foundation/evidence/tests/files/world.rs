@@ -34,10 +34,15 @@ pub fn journal(path: &Path) -> Journal {
     journal
 }
 
-/// A journal in `home`, closed, whose tail is many short segments, over the log beside it.
-pub fn in_segments(home: &Path) -> Journal {
+/// A journal in `home`, closed, whose tail is many short segments.
+fn alone_in_segments(home: &Path) -> Journal {
     let limits = journal::Limits { reserve_bytes: 0, segment_bytes: 4 << 10, ..journal::Limits::default() };
-    Journal::new(&home.join("journal"), limits).with_past(Arc::new(places(home)))
+    Journal::new(&home.join("journal"), limits)
+}
+
+/// The same over the log beside it.
+pub fn in_segments(home: &Path) -> Journal {
+    alone_in_segments(home).with_past(Arc::new(places(home)))
 }
 
 impl World {
@@ -58,6 +63,14 @@ impl World {
     pub fn in_segments() -> Self {
         let home = TempDir::new().unwrap();
         let journal = in_segments(home.path());
+        journal.open().unwrap();
+        Self::over(home, journal, Limits::default())
+    }
+
+    /// It keeps its tail.
+    pub fn alone_in_segments() -> Self {
+        let home = TempDir::new().unwrap();
+        let journal = alone_in_segments(home.path());
         journal.open().unwrap();
         Self::over(home, journal, Limits::default())
     }
