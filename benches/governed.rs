@@ -105,8 +105,9 @@ async fn ours(callers: usize) -> Side {
     let log = store();
     if !std::env::args().any(|argument| argument == "--unsigned") {
         let places = Places { log: log.path().join("evidence"), key: log.path().join("keys/log") };
+        let journal = journal.clone().with_past(Arc::new(places.clone()));
         let evidence = Evidence::new(&journal, places, evidence::Limits::default());
-        root = root.child(Following { evidence, journal: journal.clone() }.child());
+        root = root.child(Following { evidence, journal }.child());
     }
     let root = root.child(notes.child());
     let tree = Tree::start(root, 1).await.expect("the tree starts");

@@ -327,6 +327,7 @@ mod tests {
             Record { cause: None, decision: Decision::default(), answer: Answer::None, body: vec![], ..record() },
             Record { answer: Answer::Refusal(b"1".to_vec()), index: 0, count: 0, ..record() },
         ] {
+            assert_eq!(previous(&encoded(&record)), Ok(record.previous));
             assert_eq!(Record::decode(&encoded(&record)), Ok(record));
         }
     }
@@ -338,6 +339,7 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             if let Ok(other) = Record::decode(&flipped) {
+                assert_eq!(previous(&flipped), Ok(other.previous), "bit {bit}");
                 assert_eq!(encoded(&other), flipped, "bit {bit}: one record has one form");
                 assert_ne!(link(&flipped), link(&bytes), "bit {bit}: the chain sees it");
             }
@@ -349,6 +351,9 @@ mod tests {
         let bytes = encoded(&record());
         for length in 0..bytes.len() {
             assert!(Record::decode(&bytes[..length]).is_err(), "{length}");
+            // It is followed by the answer and the body, with a length each.
+            let after = 4 + b"{\"ok\":1}".len() + 4 + 3;
+            assert_eq!(previous(&bytes[..length]).is_ok(), bytes.len() - after <= length, "{length}");
         }
         let mut longer = bytes;
         longer.push(0);

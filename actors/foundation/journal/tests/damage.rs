@@ -12,9 +12,9 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 use evidence::repair::Mended;
 use evidence::verify::Depth;
@@ -31,7 +31,7 @@ use tempfile::TempDir;
 const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
 const STREAMS: [&str; 2] = ["notes", "others"];
 const SECTOR: usize = 512;
-/// Over the journals with a whole tail; over the others as many again.
+/// Over the journals with a whole tail; over the others half as many.
 const FLIPS: usize = 2_000;
 
 fn limits() -> Limits {
@@ -410,7 +410,7 @@ fn every_bit_that_flips_is_noticed_or_made_good() {
         usize::try_from(dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below
     };
     let mut rows = Vec::new();
-    while rows.len() < 2 * FLIPS {
+    while rows.len() < FLIPS + FLIPS / 2 {
         let number = throw(2) + 2 * (rows.len() / FLIPS);
         let mut damaged = samples[number].image.clone();
         let files = damaged.0.len();

@@ -14,7 +14,7 @@ use crate::world::{World, files, in_segments, lay};
 /// A closed journal of 700 records, one of them a blob, 650 of which are signed; its tail begins after record 256, and its
 /// records.
 fn trimmed() -> (World, Vec<Vec<u8>>) {
-    let mut world = World::in_segments();
+    let mut world = World::alone_in_segments();
     world.write(100, 20, 1);
     world.write(101, 40_000, 1);
     for records in (110..=650).step_by(10) {
@@ -275,14 +275,14 @@ fn the_tail_forgets_what_is_signed_and_stored_but_for_its_last_two_segments() {
     assert_eq!(segments(&home), before, "nothing is signed");
     world.follow();
     assert_eq!(segments(&home), before[before.len() - 2..]);
-    works(&mut world, 320);
-    let grown = segments(&home);
+    works(&mut world, 400);
     world.journal.release(Sequence(300)).unwrap();
-    assert_eq!(segments(&home), grown, "what is not signed stays");
+    let grown = segments(&home);
+    assert!(grown[0] <= 301 && 301 < grown[1] && 3 < grown.len(), "what is not signed stays: {grown:?}");
     let records = world.journal.raw(Sequence(1), usize::MAX).unwrap();
     world.evidence.close();
     world.journal.close();
-    assert!(matches!(world.journal.release(Sequence(320)), Err(StoreError::Closed)));
+    assert!(matches!(world.journal.release(Sequence(400)), Err(StoreError::Closed)));
     assert!(read(&home).unwrap() == records);
     assert_eq!(segments(&home), grown);
     fs::remove_dir_all(store(&home)).unwrap();
