@@ -96,6 +96,11 @@ impl BootError {
                      another key, which whoever holds the old one must be told"
                         .into()
                 }
+                "evidence.origin" => {
+                    "a log keeps its name: set log.origin to it, or leave that out; `sop state repair --new-log` begins another \
+                     log, by the new name and under another key, which whoever holds the old one must be told"
+                        .into()
+                }
                 "evidence.key" => "make it a file of mode 0600 with the key that was made, or put that back".into(),
                 "http.socket_path" | "http.socket_directory" => {
                     "name another place with --socket or $SOP_SOCKET".into()
@@ -115,7 +120,8 @@ impl BootError {
 
 /// The reason of a failed start is a chain of texts by the time it gets here; a test compares these with their sources.
 fn start_code(text: &str) -> &'static str {
-    const CODES: [(&str, &str); 18] = [
+    const CODES: [(&str, &str); 19] = [
+        ("and log.origin says", "evidence.origin"),
         ("another process holds the tile log", "evidence.locked"),
         ("the tile log is damaged", "evidence.damaged"),
         ("does not extend its last signed checkpoint", "evidence.not_extended"),
@@ -255,7 +261,8 @@ impl Parts {
             segment_bytes: config.journal.segment.0,
         };
         let journal = Journal::with_log(&places.journal, limits, wrap).with_past(Arc::new(places.evidence()));
-        let evidence = Evidence::new(&journal, places.evidence(), evidence::Limits::default());
+        let origin = config.log.origin.clone();
+        let evidence = Evidence::named(&journal, places.evidence(), origin, evidence::Limits::default());
         let limits = host::Limits {
             permits: config.host.permits,
             outcomes: config.host.outcomes_max,
@@ -561,6 +568,7 @@ mod tests {
             LogError::KeyLost { path: path.clone() },
             LogError::LogLost { path: path.clone() },
             LogError::Key { path: path.clone(), why: "b".into() },
+            LogError::Origin { found: "a".into(), asked: "b".into() },
             LogError::Locked,
             LogError::Io { path, why: io() },
         ] {

@@ -501,6 +501,17 @@ impl Reader<'_> {
         self.path(key, expected, PathBuf::from(text), origin)
     }
 
+    /// A name that a signed note can carry; none for an empty text.
+    pub(crate) fn name(&mut self, key: &'static str) -> Option<String> {
+        let expected = "a name of up to 128 characters, without spaces and `+`, such as \"example.org/sop\", or \"\" for none";
+        let text = self.text(key, expected)?;
+        let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+        if text.chars().count() > 128 || text.contains(wrong) {
+            return self.invalid(key, expected, &quoted(&text));
+        }
+        self.effective(key, quoted(&text), Some(text).filter(|text| !text.is_empty()))
+    }
+
     /// An address to listen on; none for an empty text.
     pub(crate) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
         let expected = "an IP address and port such as \"127.0.0.1:8443\", or \"\" for none";

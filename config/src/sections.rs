@@ -110,6 +110,8 @@ pub struct Tls {
 pub struct Log {
     /// A directive of tracing's `EnvFilter`.
     pub level: String,
+    /// The name of the tile log; `None` for one after its key.
+    pub origin: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +198,7 @@ impl Tls {
 
 impl Log {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
-        Self { level: from.level("log.level") }
+        Self { level: from.level("log.level"), origin: from.name("log.origin") }
     }
 }
 

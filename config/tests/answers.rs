@@ -42,7 +42,7 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.http.socket, Path::new("/tmp/sop-1000/sock"));
     assert_eq!((config.http.request_timeout, config.http.connections_max), (Duration::from_secs(30), 1024));
     assert_eq!((config.http.listen, &config.http.tls), (None, &None));
-    assert_eq!(config.log.level, "info");
+    assert_eq!((config.log.level.as_str(), &config.log.origin), ("info", &None));
     assert_eq!((config.supervision.restarts, config.supervision.within), (5, Duration::from_secs(30)));
     assert_eq!(config.supervision.backoff_first, Duration::from_millis(100));
     assert_eq!(config.supervision.backoff_max, Duration::from_secs(30));
@@ -175,6 +175,8 @@ fn what_is_wrong_is_named_with_its_place() {
             "size",
         ),
         ("level", "log.level = \"inof\"", "config.invalid_value", Some("log.level"), Some((1, 13)), "`info`"),
+        ("a name", "log.origin = \"our log\"", "config.invalid_value", Some("log.origin"), Some((1, 14)), "our log"),
+        ("a key's", "log.origin = \"a+b\"", "config.invalid_value", Some("log.origin"), Some((1, 14)), "a+b"),
         ("an exception", "log.level = \"info,http=loud\"", "config.invalid_value", Some("log.level"), None, "loud"),
         ("empty data", "store.data = \"\"", "config.invalid_value", Some("store.data"), Some((1, 14)), "empty"),
         (

@@ -22,9 +22,9 @@ use super::restore::{self, Source};
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum State {
-    /// Read the journal's files again, and check all of them against each other (exit code 2: they are damaged)
+    /// Read the files of journal and tile log again, and check all of them against each other (exit code 2: they are damaged)
     Verify,
-    /// Make a damaged journal whole from what its two copies have, and put the damaged one aside
+    /// Make a damaged journal whole from what its copies have, and its tile log, and put the damaged ones aside
     Repair {
         /// A backup of the same journal, for what both copies have lost
         #[arg(long, value_name = "DIR")]
@@ -58,11 +58,14 @@ fn verify(globals: &Globals, places: &Places) -> Run {
     let (journal, log) = (places.journal.as_path(), places.evidence());
     let examined = repair::examine(journal, Some(&log)).map_err(|error| refused(journal, &error))?;
     let Examined { findings, head, store, streams, orderly, torn } = &examined;
+    let looked = Looked::at(&log);
+    let findings = &[findings.as_slice(), looked.finding.as_slice()].concat();
+    let first_bad = findings.iter().filter_map(|finding| finding.at).min();
     let state = if findings.is_empty() { "whole" } else { "damaged" };
     let found = json!({
         "journal": journal,
         "state": state,
-        "first_bad": examined.first_bad(),
+        "first_bad": first_bad,
         "findings": shown(findings),
         "last": head.sequence,
         "head": head.link,
@@ -70,6 +73,8 @@ fn verify(globals: &Globals, places: &Places) -> Run {
         "store": store.map(|store| store.sequence),
         "orderly": orderly,
         "torn": torn,
+        "log": looked.state,
+        "signed": looked.signed,
     });
     answer(globals.output, &found, |found| {
         let mut lines = vec![
@@ -85,14 +90,49 @@ fn verify(globals: &Globals, places: &Places) -> Run {
         if *torn {
             lines.push(("end", "a group that was never acknowledged; the next start cuts it off".to_owned()));
         }
+        lines.push(("tile log", looked.sentence()));
         told(&mut lines, findings);
-        if let Some(first) = examined.first_bad() {
+        if let Some(first) = first_bad {
             lines.push(("first bad", format!("record {first}")));
         }
         fields(lines)
     })?;
     Ok(if findings.is_empty() { Exit::Ok } else { Exit::Findings })
 }
+
+/// What a look at the tile log found.
+struct Looked {
+    state: &'static str,
+    /// How many records are signed, if there is a log that can be believed.
+    signed: Option<u64>,
+    finding: Vec<Finding>,
+}
+
+impl Looked {
+    fn at(log: &evidence::Places) -> Self {
+        match evidence::repair::look(log) {
+            Ok(None) => Self { state: "none", signed: None, finding: Vec::new() },
+            Ok(Some(checked)) => {
+                Self { state: "whole", signed: Some(checked.checkpoint.size), finding: Vec::new() }
+            }
+            Err(error) => {
+                let at = if let LogError::Damaged { at, .. } = error { at } else { None };
+                let finding = Finding { part: "evidence", at, what: error.to_string() };
+                Self { state: "damaged", signed: None, finding: vec![finding] }
+            }
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match (self.state, self.signed) {
+            ("none", _) => NO_LOG.to_owned(),
+            (_, Some(signed)) => format!("whole; {} signed", count(signed, "record")),
+            _ => "damaged".to_owned(),
+        }
+    }
+}
+
+const NO_LOG: &str = "there is none yet; the next start begins it";
 
 /// What is done about the tile log.
 #[derive(Clone, Copy, PartialEq)]
@@ -119,7 +159,7 @@ fn told_of_log(mended: &Mended) -> (&'static str, String) {
     let shown =
         |path: &Option<PathBuf>| path.as_ref().map_or("none".to_owned(), |path| plain(&path.display().to_string()));
     let (state, sentence) = match mended {
-        Mended::None => ("none", "there is none yet; the next start begins it".to_owned()),
+        Mended::None => ("none", NO_LOG.to_owned()),
         Mended::Whole { size } => ("whole", format!("whole; {} signed", count(*size, "record"))),
         Mended::Again { size, found, aside } => {
             let aside = plain(&aside.display().to_string());
@@ -158,17 +198,19 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
         (false, Some(_)) => "repaired",
     };
     let log = match log {
-        Log::Left => None,
-        log => Some(mend_log(places, log, &now).map_err(|error| log_refused(&error))?),
+        Log::Left => {
+            let looked = Looked::at(&kept);
+            (looked.state, looked.sentence())
+        }
+        log => told_of_log(&mend_log(places, log, &now).map_err(|error| log_refused(&error))?),
     };
-    let log = log.as_ref().map(told_of_log);
     let found = json!({
         "journal": journal,
         "state": state,
         "findings": shown(findings),
         "last": head.sequence,
         "head": head.link,
-        "log": log.as_ref().map(|(state, _)| state),
+        "log": log.0,
         "from_tail": from_tail,
         "from_store": from_store,
         "from_log": from_log,
@@ -191,7 +233,7 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
             _ => {}
         }
         lines.push(("head", cell(&found["head"])));
-        lines.extend(log.map(|(_, sentence)| ("tile log", sentence)));
+        lines.push(("tile log", log.1));
         fields(lines)
     })?;
     Ok(Exit::Ok)

@@ -197,3 +197,20 @@ async fn an_older_journal_is_refused_with_the_first_record_that_is_missing() {
     assert_ne!(key(&place), first, "it is another log");
     assert_eq!(asked(&place, &["audit", "verify", "--deep"])["intact"], true);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_has_the_name_that_it_began_with() {
+    let mut place = Place::new();
+    place.daemon.configure("[log]\norigin = \"example.org/sop\"\n");
+    place.daemon.start().await;
+    assert_eq!(key(&place).name(), "example.org/sop");
+    let checkpoint = place.daemon.run(&["audit", "checkpoint"]);
+    assert!(checkpoint.stdout.starts_with("example.org/sop\n"), "{checkpoint:?}");
+    place.daemon.stop();
+    place.daemon.configure("[log]\norigin = \"example.org/other\"\n");
+    let words = ["error[evidence.origin]", "is called example.org/sop", "--new-log"];
+    failed(&place.daemon.run(&["up"]), 1, &words);
+    place.daemon.configure("");
+    place.daemon.start().await;
+    assert_eq!(key(&place).name(), "example.org/sop");
+}

@@ -61,6 +61,8 @@ pub enum LogError {
     LogLost { path: PathBuf },
     #[error("the key of the tile log cannot be used: {}: {why}", path.display())]
     Key { path: PathBuf, why: String },
+    #[error("the tile log is called {found}, and log.origin says {asked}")]
+    Origin { found: String, asked: String },
     #[error("another process holds the tile log")]
     Locked,
     #[error("the tile log cannot be used: {}: {why}", path.display())]
@@ -80,6 +82,7 @@ impl LogError {
             Self::KeyLost { .. } => "evidence.key_lost",
             Self::LogLost { .. } => "evidence.log_lost",
             Self::Key { .. } => "evidence.key",
+            Self::Origin { .. } => "evidence.origin",
             Self::Locked => "evidence.locked",
             Self::Io { .. } => "evidence.io",
             Self::NotYet { .. } => "evidence.not_yet",
@@ -249,8 +252,11 @@ impl Places {
     }
 
     /// Makes the key, and a log of nothing. The key comes last: one that is there has signed something.
-    fn begin(&self) -> Result<(), LogError> {
-        let name = |key: &[u8; 32]| format!("sop/{}", &Digest(*blake3::hash(key).as_bytes()).to_string()[..8]);
+    fn begin(&self, origin: Option<&str>) -> Result<(), LogError> {
+        let name = |key: &[u8; 32]| match origin {
+            Some(origin) => origin.to_owned(),
+            None => format!("sop/{}", &Digest(*blake3::hash(key).as_bytes()).to_string()[..8]),
+        };
         let key =
             Key::generate(name).map_err(|error| LogError::Key { path: self.key.clone(), why: error.to_string() })?;
         self.stand_for_nothing(&key)?;
@@ -286,24 +292,29 @@ struct Unsynced {
 }
 
 impl Files {
-    /// Opens the log, and checks its right edge against what was signed. Where there is neither log nor key, both begin.
+    /// Opens the log, and checks its right edge against what was signed. Where there is neither log nor key, both begin, by the
+    /// name of `origin` or one of the key's own.
     ///
     /// # Errors
-    /// [`LogError`].
-    pub fn open(places: &Places) -> Result<Self, LogError> {
+    /// [`LogError`]; [`LogError::Origin`] if it has another name.
+    pub fn open(places: &Places, origin: Option<&str>) -> Result<Self, LogError> {
         let log = &places.log;
         DirBuilder::new().recursive(true).mode(0o700).create(log).map_err(at(log))?;
         let lock = lock(log)?;
         let directory = File::open(log).map_err(at(log))?;
         match (places.key()?, places.note()?) {
             (Some(_), Some(_)) => {}
-            (None, None) if !log.join("tile").try_exists().map_err(at(log))? => places.begin()?,
+            (None, None) if !log.join("tile").try_exists().map_err(at(log))? => places.begin(origin)?,
             // It stands for nothing yet: its key was never written.
-            (None, Some(note)) if note.lines().nth(1) == Some("0") => places.begin()?,
+            (None, Some(note)) if note.lines().nth(1) == Some("0") => places.begin(origin)?,
             (None, _) => return Err(LogError::KeyLost { path: places.key.clone() }),
             (Some(_), None) => return Err(LogError::LogLost { path: log.join(CHECKPOINT) }),
         }
         let key = places.key()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
+        let found = key.public().name();
+        if let Some(asked) = origin.filter(|asked| *asked != found) {
+            return Err(LogError::Origin { found: found.to_owned(), asked: asked.to_owned() });
+        }
         let (checkpoint, note) = places.checkpoint(key.public())?;
         let edge = places.edge(&checkpoint)?;
         let bundle = places.last_bundle(&edge)?;
@@ -319,7 +330,7 @@ impl Files {
         let key = places.key()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
         DirBuilder::new().recursive(true).mode(0o700).create(&places.log).map_err(at(&places.log))?;
         places.stand_for_nothing(&key)?;
-        Self::open(places)
+        Self::open(places, None)
     }
 
     pub(crate) fn root(&self) -> Hash {

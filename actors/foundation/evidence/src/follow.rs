@@ -20,7 +20,7 @@ use kernel::{Digest, Sequence};
 
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::files::{Files, LogError, Places};
-use crate::note::PublicKey;
+use crate::note::{self, PublicKey};
 use crate::verify::{Checked, Depth, verify};
 
 /// The bounds of one batch.
@@ -56,6 +56,7 @@ pub struct Evidence {
 struct Shared {
     journal: Journal,
     places: Places,
+    origin: Option<String>,
     limits: Limits,
     state: Mutex<State>,
     standing: RwLock<Standing>,
@@ -77,8 +78,14 @@ struct Open {
 impl Evidence {
     /// The log in `places` of what is in `journal`, not opened yet.
     pub fn new(journal: &Journal, places: Places, limits: Limits) -> Self {
+        Self::named(journal, places, None, limits)
+    }
+
+    /// As [`Evidence::new`]; the log has the name `origin` ([`note::is_name`]), or is not opened.
+    pub fn named(journal: &Journal, places: Places, origin: Option<String>, limits: Limits) -> Self {
         let (journal, standing) = (journal.clone(), RwLock::default());
-        Self { shared: Arc::new(Shared { journal, places, limits, state: Mutex::new(State::Closed), standing }) }
+        let state = Mutex::new(State::Closed);
+        Self { shared: Arc::new(Shared { journal, places, origin, limits, state, standing }) }
     }
 
     /// Opens the log, and checks that the journal, which is open, extends what was signed last.
@@ -185,8 +192,8 @@ impl Evidence {
     }
 
     fn opened(&self) -> Result<Open, LogError> {
-        let Shared { journal, places, .. } = &*self.shared;
-        let files = Files::open(places)?;
+        let Shared { journal, places, origin, .. } = &*self.shared;
+        let files = Files::open(places, origin.as_deref())?;
         verify(journal, places, files.public(), Depth::Newest)?;
         self.stands(&files);
         let last = match files.size() {

@@ -44,7 +44,8 @@ pub struct Key {
     pair: Ed25519KeyPair,
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether this can be the name of a key, and so of its log.
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+' || c.is_control())
 }
 

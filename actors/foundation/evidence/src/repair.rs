@@ -15,7 +15,7 @@ use kernel::Sequence;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::files::{Files, LogError, Places, at, sync};
-use crate::verify::{Depth, verify};
+use crate::verify::{Checked, Depth, alone, verify};
 
 /// What became of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub enum Mended {
     Again { size: u64, found: String, aside: PathBuf },
     /// It was put aside with its key; the next start begins another log under another key.
     Aside { log: Option<PathBuf>, key: Option<PathBuf> },
+}
+
+/// Checks the log in `places` by itself, and changes nothing. There may be none.
+///
+/// # Errors
+/// [`LogError`].
+pub fn look(places: &Places) -> Result<Option<Checked>, LogError> {
+    if places.begun()? { alone(places, &places.public()?).map(Some) } else { Ok(None) }
 }
 
 /// Checks the log in `places` against the open journal, and makes it again if it is damaged. The damaged one is put beside

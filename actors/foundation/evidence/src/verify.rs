@@ -6,8 +6,9 @@
 
 use journal::Journal;
 use journal::bundle::{Entry, blob_name};
+use journal::envelope::{link, previous};
 use journal::store::StoreError;
-use kernel::Sequence;
+use kernel::{Digest, Sequence};
 
 use crate::checkpoint::Checkpoint;
 use crate::files::{LogError, Places, are_leaves, damaged};
@@ -43,7 +44,7 @@ pub struct Checked {
 pub fn verify(journal: &Journal, places: &Places, key: &PublicKey, depth: Depth) -> Result<Checked, LogError> {
     let (checkpoint, _) = places.checkpoint(key)?;
     let edge = places.edge(&checkpoint)?;
-    let looking = Looking { journal, places, checkpoint };
+    let looking = Looking { journal: Some(journal), places, checkpoint };
     let head = journal.head()?.sequence;
     if head.0 < looking.checkpoint.size {
         return Err(looking.not_extended(Sequence(head.0 + 1)));
@@ -56,8 +57,22 @@ pub fn verify(journal: &Journal, places: &Places, key: &PublicKey, depth: Depth)
     Ok(Checked { checkpoint: looking.checkpoint, entries, files })
 }
 
+/// Checks every file of the log in `places` against the checkpoint of `key`, and that its records are one chain: all that
+/// can be said where no journal is open.
+///
+/// # Errors
+/// [`LogError::Damaged`] if it is not what was signed.
+pub fn alone(places: &Places, key: &PublicKey) -> Result<Checked, LogError> {
+    let (checkpoint, _) = places.checkpoint(key)?;
+    places.edge(&checkpoint)?;
+    let looking = Looking { journal: None, places, checkpoint };
+    let (entries, files) = looking.from(Sequence(1))?;
+    Ok(Checked { checkpoint: looking.checkpoint, entries, files })
+}
+
 struct Looking<'a> {
-    journal: &'a Journal,
+    /// Without, the records are those of the log itself.
+    journal: Option<&'a Journal>,
     places: &'a Places,
     checkpoint: Checkpoint,
 }
@@ -70,7 +85,11 @@ impl Looking<'_> {
 
     fn records(&self, tile: Tile) -> Result<Vec<Vec<u8>>, LogError> {
         let first = first(tile);
-        match self.journal.raw(first, tile.width) {
+        let Some(journal) = self.journal else {
+            let (_, entries) = self.places.entries(tile)?;
+            return entries.into_iter().map(|entry| self.places.record(entry)).collect();
+        };
+        match journal.raw(first, tile.width) {
             Ok(records) if records.len() == tile.width => Ok(records),
             Ok(records) => Err(self.not_extended(Sequence(first.0 + records.len() as u64))),
             Err(error @ (StoreError::Closed | StoreError::Io { .. })) => Err(error.into()),
@@ -105,11 +124,14 @@ impl Looking<'_> {
 
     /// The first record that is not what was signed, of which one is at or after `known`.
     fn first_bad(&self, known: Sequence) -> LogError {
+        let Some(journal) = self.journal else {
+            return damaged("checkpoint", "the entries do not give the root that was signed".into());
+        };
         for number in 0.. {
             let Some(tile) = Tile::of(Kind::Hashes(0), number, self.checkpoint.size) else { break };
             let first = first(tile);
             let Ok(leaves) = self.places.hashes(tile) else { break };
-            let records = self.journal.raw(first, tile.width).unwrap_or_default();
+            let records = journal.raw(first, tile.width).unwrap_or_default();
             let good =
                 records.iter().zip(&leaves).take_while(|(record, hash)| leaf(Entry::of(record).bytes()) == **hash);
             let good = good.count();
@@ -124,7 +146,7 @@ impl Looking<'_> {
         let size = self.checkpoint.size;
         let begin = (from.0.max(1) - 1).min(size) / WIDTH as u64;
         let mut edge = self.edge_at(begin * WIDTH as u64)?;
-        let mut files = edge.partial().count() as u64;
+        let (mut files, mut head) = (edge.partial().count() as u64, Digest::default());
         for number in begin.. {
             let Some(bundle) = Tile::of(Kind::Entries, number, size) else { break };
             let leaves = self.places.hashes(Tile { kind: Kind::Hashes(0), ..bundle })?;
@@ -134,6 +156,10 @@ impl Looking<'_> {
                 let index = usize::try_from((at.0 - 1) % WIDTH as u64).expect("under 256");
                 let entry = Entry::of(record);
                 let broken = |file: String, what: &str| LogError::Damaged { file, what: what.into(), at: Some(at) };
+                if self.journal.is_none() && previous(record).ok() != Some(head) {
+                    return Err(broken(bundle.path(), "its record does not follow from the one before"));
+                }
+                head = link(record);
                 let hash = leaf(entry.bytes());
                 match (hash == leaves[index], entry.bytes() == entries[index]) {
                     (true, true) => {}
