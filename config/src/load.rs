@@ -503,7 +503,8 @@ impl Reader<'_> {
 
     /// A name that a signed note can carry; none for an empty text.
     pub(crate) fn name(&mut self, key: &'static str) -> Option<String> {
-        let expected = "a name of up to 128 characters, without spaces and `+`, such as \"example.org/sop\", or \"\" for none";
+        let expected =
+            "a name of up to 128 characters, without spaces and `+`, such as \"example.org/sop\", or \"\" for none";
         let text = self.text(key, expected)?;
         let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '+';
         if text.chars().count() > 128 || text.contains(wrong) {

@@ -112,9 +112,7 @@ impl Looked {
     fn at(log: &evidence::Places) -> Self {
         match evidence::repair::look(log) {
             Ok(None) => Self { state: "none", signed: None, finding: Vec::new() },
-            Ok(Some(checked)) => {
-                Self { state: "whole", signed: Some(checked.checkpoint.size), finding: Vec::new() }
-            }
+            Ok(Some(checked)) => Self { state: "whole", signed: Some(checked.checkpoint.size), finding: Vec::new() },
             Err(error) => {
                 let at = if let LogError::Damaged { at, .. } = error { at } else { None };
                 let finding = Finding { part: "evidence", at, what: error.to_string() };

@@ -100,7 +100,11 @@ async fn a_store_that_is_lost_is_made_again_from_the_tile_log_and_what_is_left_o
     place.daemon.stop();
     fs::write(place.daemon.data.join("evidence/tile/entries/000"), "this is not what was here").unwrap();
     let (code, damaged) = looked(&place);
-    assert_eq!((code, &damaged["state"], &damaged["log"]), (Some(2), &json!("damaged"), &json!("damaged")), "{damaged}");
+    assert_eq!(
+        (code, &damaged["state"], &damaged["log"]),
+        (Some(2), &json!("damaged"), &json!("damaged")),
+        "{damaged}"
+    );
     assert_eq!((&damaged["first_bad"], &damaged["findings"][0]["part"]), (&json!(1), &json!("evidence")));
     let repaired = place.daemon.run(&["state", "repair", "-o", "json"]);
     assert_eq!(repaired.code, Some(0), "{repaired:?}");

@@ -20,7 +20,7 @@ use kernel::{Digest, Sequence};
 
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::files::{Files, LogError, Places};
-use crate::note::{self, PublicKey};
+use crate::note::PublicKey;
 use crate::verify::{Checked, Depth, verify};
 
 /// The bounds of one batch.
@@ -81,7 +81,7 @@ impl Evidence {
         Self::named(journal, places, None, limits)
     }
 
-    /// As [`Evidence::new`]; the log has the name `origin` ([`note::is_name`]), or is not opened.
+    /// As [`Evidence::new`]; the log has the name `origin` ([`crate::note::is_name`]), or is not opened.
     pub fn named(journal: &Journal, places: Places, origin: Option<String>, limits: Limits) -> Self {
         let (journal, standing) = (journal.clone(), RwLock::default());
         let state = Mutex::new(State::Closed);
