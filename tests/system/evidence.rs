@@ -203,14 +203,14 @@ async fn a_log_has_the_name_that_it_began_with() {
     let mut place = Place::new();
     place.daemon.configure("[log]\norigin = \"example.org/sop\"\n");
     place.daemon.start().await;
-    assert_eq!(key(&place).name(), "example.org/sop");
-    let checkpoint = place.daemon.run(&["audit", "checkpoint"]);
-    assert!(checkpoint.stdout.starts_with("example.org/sop\n"), "{checkpoint:?}");
     place.daemon.stop();
+    let key = places(&place).public().unwrap();
+    let (_, checkpoint) = places(&place).checkpoint(&key).unwrap();
+    assert!(key.name() == "example.org/sop" && checkpoint.starts_with("example.org/sop\n"), "{checkpoint}");
     place.daemon.configure("[log]\norigin = \"example.org/other\"\n");
     let words = ["error[evidence.origin]", "is called example.org/sop", "--new-log"];
     failed(&place.daemon.run(&["up"]), 1, &words);
     place.daemon.configure("");
     place.daemon.start().await;
-    assert_eq!(key(&place).name(), "example.org/sop");
+    assert_eq!(places(&place).public().unwrap(), key, "and without the option it is the one that is there");
 }
