@@ -23,6 +23,7 @@ use health::Health;
 use host::{Clock, Handle, Hosted, Order, View};
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
 use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
+use keyring::Keyring;
 use nexus::Nexus;
 use protocols::{Bells, Runtime};
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
@@ -153,6 +154,8 @@ pub struct Places {
     pub evidence: PathBuf,
     /// The key that signs it.
     pub log_key: PathBuf,
+    /// The keys under which texts about people are sealed.
+    pub subject_keys: PathBuf,
     pub backups: PathBuf,
     pub seal: PathBuf,
     pub credential: PathBuf,
@@ -168,6 +171,7 @@ impl Places {
             journal: data.join("journal"),
             evidence: data.join("evidence"),
             log_key: data.join("keys/log"),
+            subject_keys: data.join("keys/subjects"),
             backups: data.join("backups"),
             seal: data.join("sealed"),
             credential: data.join("credentials/operator"),
@@ -226,6 +230,7 @@ pub struct Parts {
     pub clock: Clock,
     pub journal: Journal,
     pub evidence: Evidence,
+    pub keyring: Keyring,
     pub door: Arc<Door>,
     pub gaps: Handle<Gaps>,
     pub todos: Handle<Todos>,
@@ -296,6 +301,7 @@ impl Parts {
             backups: Handle::new(&journal, &clock, limits, None),
             door,
             backup_target: config.backup.target.clone().unwrap_or_else(|| places.backups.clone()),
+            keyring: Keyring::new(&places.subject_keys),
             places,
             clock,
             journal,
@@ -310,6 +316,7 @@ impl Parts {
     /// [`BootError`]; nothing is left running.
     pub async fn start(self: &Arc<Self>, config: &Config, edge: Vec<Child>) -> Result<(), BootError> {
         self.places.create()?;
+        self.read_why();
         let keeper = ChildRef::new("journal");
         let journal = self.journal.clone();
         let targets = Targets {
@@ -394,6 +401,7 @@ impl Parts {
         }
         self.tree.send_replace(Some(started));
         self.door.take_up_stop().await;
+        self.read_why();
         Ok(())
     }
 
@@ -401,6 +409,15 @@ impl Parts {
     fn hosted(&self) -> [&dyn Hosted; 9] {
         let Self { gaps, todos, allocator, backups, health, nexus, door, .. } = self;
         [door.governance(), door.tokens(), door.decisions(), allocator, health, gaps, todos, backups, nexus]
+    }
+
+    /// Has the key at hand by which the status says why everything is stopped, whatever the disk does later.
+    fn read_why(&self) {
+        if let Some(stop) = self.door.sealed()
+            && let Err(error) = self.keyring.open(&stop.reason)
+        {
+            tracing::warn!(code = error.code(), %error, "why everything is stopped cannot be shown");
+        }
     }
 
     /// Every machine, and how it stands.

@@ -58,8 +58,8 @@ pub enum SpawnError {
     Name(#[from] Malformed),
     #[error("denied: {0}")]
     Denied(Denied),
-    #[error("{name} was withdrawn ({reason}): admit it again first")]
-    Withdrawn { name: String, reason: String },
+    #[error("{name} was withdrawn: admit it again first")]
+    Withdrawn { name: String },
     #[error("{0}")]
     Start(#[from] AddError),
 }
@@ -222,8 +222,8 @@ impl System {
         let known = known.map_err(|error| Denied::from(error.denial()))?;
         let set = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>();
         match known {
-            Some(nexus::Protocol { standing: Standing::Withdrawn { reason, .. }, name, .. }) => {
-                return Err(SpawnError::Withdrawn { name, reason });
+            Some(nexus::Protocol { standing: Standing::Withdrawn { .. }, name, .. }) => {
+                return Err(SpawnError::Withdrawn { name });
             }
             Some(known) if known.depends_on == set(depends_on) && known.speaks_to == set(speaks_to) => {}
             Some(_) | None => self.admit(&spawn).await?,

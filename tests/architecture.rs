@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("policy", &["policy"]),
     ("machines", &["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"]),
     ("config", &["config"]),
-    ("foundation", &["journal", "supervisors"]),
+    ("foundation", &["journal", "keyring", "supervisors"]),
     ("evidence", &["evidence"]),
     ("vault", &["vault"]),
     ("host", &["host"]),

@@ -93,6 +93,12 @@ pub fn cell(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Object(fields) if fields.is_empty() => "-".to_owned(),
+        // A text about somebody that does not open any more.
+        Value::Object(fields)
+            if fields.len() == 2 && fields.contains_key("subject") && fields.contains_key("state") =>
+        {
+            format!("({})", cell(&fields["state"]))
+        }
         Value::Object(fields) => {
             let field = |(name, value): (&String, &Value)| format!("{}={}", plain(name), cell(value));
             fields.iter().map(field).collect::<Vec<_>>().join(" ")

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use todos::Todos;
 use tokens::Tokens;
 
-use super::{Desk, Given, Request, flag, malformed, number, optional_number, time, unknown};
+use super::{Desk, Given, Request, flag, malformed, number, optional_number, personal, time, unknown};
 
 /// Records listed at once if nothing is asked.
 const LIST_DEFAULT: u64 = 50;
@@ -102,7 +102,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Show { record } = request.arguments()?;
             desk.door().witness(&request.about(&record)).await?;
             let records = find(desk, &record).await?;
-            Ok(json!({ "records": records.iter().map(full).collect::<Vec<_>>() }))
+            personal::opened(desk, json!({ "records": records.iter().map(full).collect::<Vec<_>>() })).await
         }
         "audit.verify" => {
             let Verify { from, deep } = request.arguments()?;
@@ -324,7 +324,7 @@ async fn signed<T: Send + 'static>(
 }
 
 /// What reads much, off the threads that answer.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Denial> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Denial> {
     #[expect(clippy::disallowed_methods, reason = "reading everything blocks; it changes nothing, and ends by itself")]
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| {

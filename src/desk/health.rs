@@ -29,7 +29,7 @@ pub fn obstacles(desk: &Desk) -> Vec<Denial> {
         obstacles.push(denial.retry_after(Millis(200)));
     }
     if let Some(stop) = desk.door().sealed() {
-        let reason = format!("{} stopped everything: {}", stop.by, stop.reason);
+        let reason = format!("{} stopped everything", stop.by);
         obstacles.push(Denial::new(Layer::Seal, "door.sealed", reason, "an operator resumes with `sop resume`"));
     }
     obstacles

@@ -13,6 +13,7 @@ mod health;
 mod lease;
 mod metrics;
 mod nexus;
+mod personal;
 mod policy;
 mod system;
 mod todo;

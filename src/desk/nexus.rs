@@ -16,7 +16,7 @@ use kernel::{Denial, Layer, Machine as _, Millis, Position, Principal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, Given, Request, malformed, optional_number, parsed, time, unknown, with};
+use super::{Desk, Given, Request, malformed, optional_number, parsed, personal, time, unknown, with};
 
 /// Facts listed at once if nothing is asked.
 const LIST_DEFAULT: u64 = 50;
@@ -129,6 +129,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         "protocol.withdraw" => {
             let Withdraw { protocol, reason } = request.arguments()?;
             let ask = request.about(&protocol);
+            let reason = personal::sealed(desk, &ask, "reason", reason).await?;
             changed(desk, ask, Command::Withdraw { protocol, reason }).await
         }
         "protocol.list" => {
@@ -137,7 +138,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let look = |nexus: &Nexus| (nexus.protocols().collect::<Vec<_>>(), nexus.counters());
             let (protocols, counters) = desk.parts.nexus.inspect(look).await.map_err(|error| error.denial())?;
             let protocols: Vec<_> = protocols.iter().map(protocol_shown).collect();
-            Ok(json!({ "protocols": protocols, "messages": counted(&counters) }))
+            personal::opened(desk, json!({ "protocols": protocols, "messages": counted(&counters) })).await
         }
         "protocol.show" => {
             let ShowProtocol { protocol } = request.arguments()?;
@@ -150,7 +151,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 Some(answer)
             };
             let found = desk.parts.nexus.inspect(look).await.map_err(|error| error.denial())?;
-            found.ok_or_else(|| unknown("nexus.unknown_protocol", &what, "see `sop protocol list`"))
+            let found = found.ok_or_else(|| unknown("nexus.unknown_protocol", &what, "see `sop protocol list`"))?;
+            personal::opened(desk, found).await
         }
         "message.send" => {
             let Send { source, to, priority, kind, content_type, payload, lifetime_ms } = request.arguments()?;

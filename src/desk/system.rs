@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use supervisors::{Exit, Kind, Node, NodeState, NotFound, RestartError, Strategy};
 
-use super::{Desk, Given, Request, health, parsed, time};
+use super::{Desk, Given, Request, health, parsed, personal, time};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +68,9 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         }
         "system.stop" => {
             let Stop { reason } = request.arguments()?;
-            let stopped = desk.door().stop(&request.about("*"), &reason).await?;
+            let (ask, reason) = (request.about("*"), shortened(reason));
+            let sealed = |by| personal::sealed_for(desk, &ask, by, "reason", reason);
+            let stopped = desk.door().stop(&ask, async |by| sealed(by).await.ok()).await?;
             Ok(json!({
                 "sealed": true,
                 "recorded": stopped.recorded.is_ok(),
@@ -103,7 +105,7 @@ pub fn status(desk: &Desk) -> Value {
     };
     let figures: serde_json::Map<_, _> =
         parts.journal.figures().read().into_iter().map(|(name, figure)| (name.to_owned(), figure.into())).collect();
-    json!({
+    let answer = json!({
         "state": state,
         "reasons": reasons,
         "version": env!("CARGO_PKG_VERSION"),
@@ -122,7 +124,13 @@ pub fn status(desk: &Desk) -> Value {
         "journal": figures,
         "log": log(&parts.evidence.standing()),
         "disk_free_bytes": parts.journal.free_bytes(),
-    })
+    });
+    personal::peeked(desk, answer)
+}
+
+/// A reason that is too long must not keep anybody from stopping.
+fn shortened(reason: String) -> String {
+    reason.chars().take(governance::REASON_MAX).collect()
 }
 
 /// How far the tile log is.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use todos::{Command, Filter, Reply, State, Todo, TodoId};
 
-use super::{Desk, Given, Request, parsed, time, unknown, with};
+use super::{Desk, Given, Request, parsed, personal, time, unknown, with};
 
 /// A claim is durable before its token is: the route that issues it is awaited this long.
 const TOKEN_WITHIN: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let look =
                 move |todos: &todos::Todos| todos.list(&filter, now).map(|todo| shown(&todo)).collect::<Vec<_>>();
             let listed = desk.parts.todos.inspect(look).await.map_err(|error| error.denial())?;
-            Ok(json!({ "todos": listed }))
+            personal::opened(desk, json!({ "todos": listed })).await
         }
         "todo.show" => {
             let Show { todo } = request.arguments()?;
@@ -65,7 +65,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let now = desk.now();
             let look = move |todos: &todos::Todos| todos.show(todo, now).map(|todo| shown(&todo));
             let found = desk.parts.todos.inspect(look).await.map_err(|error| error.denial())?;
-            found.ok_or_else(|| unknown("todos.unknown", &todo, "see `sop todo list`"))
+            let found = found.ok_or_else(|| unknown("todos.unknown", &todo, "see `sop todo list`"))?;
+            personal::opened(desk, found).await
         }
         "todo.claim" => claim(desk, request).await,
         "todo.release" => {
@@ -75,8 +76,9 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         }
         "todo.submit" => {
             let Submit { todo, note } = request.arguments()?;
-            let done =
-                desk.door().perform(&request.about(todo), &desk.parts.todos, Command::Submit { todo, note }).await?;
+            let ask = request.about(todo);
+            let note = personal::sealed(desk, &ask, "note", note).await?;
+            let done = desk.door().perform(&ask, &desk.parts.todos, Command::Submit { todo, note }).await?;
             Ok(json!({ "todo": todo, "state": "submitted", "record": done.first }))
         }
         action => unreachable!("{action} is no action on todos"),

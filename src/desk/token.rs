@@ -1,12 +1,12 @@
 //! Tokens: issue, show, list, validate, consume, revoke. Secrets are hashed here and go no further.
 
-use door::Secret;
-use kernel::{Digest, Millis, Principal, Refuse as _, TokenId};
+use door::{Ask, Denied, Secret};
+use kernel::{Digest, Millis, Personal, Principal, Refuse as _, TokenId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokens::{Command, Consume, Filter, Grant, Issue, Kind, Reason, Replacement, Reply, State, Token};
 
-use super::{Desk, Given, Request, malformed, optional_number, parsed, time, unknown, with};
+use super::{Desk, Given, Request, malformed, optional_number, parsed, personal, time, unknown, with};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,14 +99,14 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let mut answer = shown(&token);
             let spent = |spent: tokens::Use| json!({ "number": spent.number, "command": spent.command, "at": time(spent.at), "state": spent.state });
             answer["spent"] = uses.into_iter().map(spent).collect();
-            Ok(answer)
+            personal::opened(desk, answer).await
         }
         "token.list" => {
             let List { kind, subject, audience, todo, state } = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
             let (filter, now) = (Filter { kind, subject, audience, todo, state }, desk.now());
             let listed = desk.door().tokens_view().read(|tokens| tokens.list(&filter, now).collect::<Vec<_>>());
-            Ok(json!({ "tokens": listed.iter().map(shown).collect::<Vec<_>>() }))
+            personal::opened(desk, json!({ "tokens": listed.iter().map(shown).collect::<Vec<_>>() })).await
         }
         "token.validate" => {
             let Validate { id, secret, audience, operation } = request.arguments()?;
@@ -115,7 +115,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let (digest, now) = (Secret::of(&secret).digest(), desk.now());
             let valid =
                 desk.door().tokens_view().read(|tokens| tokens.validate(id, digest, &audience, &operation, now));
-            Ok(match valid {
+            let answer = match valid {
                 Ok(token) => json!({ "valid": true, "token": shown(&token) }),
                 Err(refusal) => json!({
                     "valid": false,
@@ -123,7 +123,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                     "reason": refusal.to_string(),
                     "remedy": refusal.remedy(),
                 }),
-            })
+            };
+            personal::opened(desk, answer).await
         }
         "token.consume" => consume(desk, request).await,
         "token.revoke" => revoke(desk, request).await,
@@ -203,22 +204,34 @@ async fn consume(desk: &Desk, mut request: Request) -> Given {
 
 async fn revoke(desk: &Desk, mut request: Request) -> Given {
     let Revoke { id, subject, todo, reason } = request.arguments()?;
-    let reason = match reason.as_deref() {
-        None | Some("withdrawn") => Reason::Withdrawn,
-        Some("compromised") => Reason::Compromised,
-        Some(other) => Reason::Other(other.to_owned()),
-    };
-    let (resource, command) = match (id, subject, todo) {
-        (Some(id), None, None) => (id.to_string(), Command::Revoke { id, reason }),
-        (None, Some(subject), None) => (subject.to_string(), Command::RevokeSubject { subject }),
-        (None, None, Some(todo)) => (format!("todo-{todo}"), Command::RevokeTodo { todo }),
+    let (ask, command) = match (id, subject, todo) {
+        (Some(id), None, None) => {
+            let ask = request.about(id);
+            let reason = match reason {
+                None => Reason::Withdrawn,
+                Some(word) if word == "withdrawn" => Reason::Withdrawn,
+                Some(word) if word == "compromised" => Reason::Compromised,
+                Some(words) => Reason::Other(because(desk, &ask, id, words).await?),
+            };
+            (ask, Command::Revoke { id, reason })
+        }
+        (None, Some(subject), None) => (request.about(&subject), Command::RevokeSubject { subject }),
+        (None, None, Some(todo)) => (request.about(format!("todo-{todo}")), Command::RevokeTodo { todo }),
         _ => return Err(malformed(&"name one of id, subject and todo").into()),
     };
-    let done = desk.door().perform(&request.about(resource), desk.door().tokens(), command).await?;
+    let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
     match done.reply {
         Reply::Revoked { tokens } => Ok(json!({ "revoked": tokens, "record": done.first })),
         reply => unreachable!("a revocation is answered as one, not with {reply:?}"),
     }
+}
+
+/// Why a token ends is said of its subject.
+async fn because(desk: &Desk, ask: &Ask, id: TokenId, words: String) -> Result<Personal, Denied> {
+    let asker = desk.door().identify(ask).await?;
+    let now = desk.now();
+    let subject = desk.door().tokens_view().read(|tokens| tokens.show(id, now)).map(|token| token.subject);
+    personal::sealed_for(desk, ask, subject.unwrap_or(asker), "reason", words).await
 }
 
 fn replacement(old: Option<Digest>, new: Option<Digest>) -> Option<Replacement> {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
 
 use journal::codec;
-use kernel::{CommandId, Digest, Machine, Millis, Recorded, Timestamp, TokenId};
+use kernel::{CommandId, Digest, Machine, Millis, Personal, Recorded, Timestamp, TokenId};
 
 const WRITTEN: &str = include_str!("v0.1.txt");
 
@@ -53,6 +53,11 @@ fn lines(written: &str) -> BTreeMap<(u32, u16), (String, Vec<u8>)> {
         assert_eq!(earlier, None, "one line a kind: {line}");
     }
     lines
+}
+
+/// A text as it is sealed.
+fn sealed(characters: usize) -> Personal {
+    Personal::sealed(&"agent/alpha".parse().unwrap(), characters, vec![1, 0xa5, 0x3c])
 }
 
 /// The events of a concern whose kinds are all of their first version.
@@ -97,58 +102,79 @@ fn governance_reads_as_it_was_written() {
     use governance::Event;
     use governance::records::*;
     let root = || "operator/root".to_owned();
-    check(&[
-        Event::Bootstrapped(BootstrappedV1 { operator: "root".into(), credential: DIGEST, at: NOON }),
-        Event::Proposed(ProposedV1 {
-            number: 1,
-            text: "permit(principal, action, resource);".into(),
-            digest: DIGEST,
-            author: root(),
-            at: NOON,
-        }),
-        Event::Activated(ActivatedV1 { epoch: 1, replaced: 0, by: root(), at: NOON }),
-        Event::RolledBack(RolledBackV1 { epoch: 0, replaced: 1, by: root(), at: LATER }),
-        Event::Stopped(StoppedV1 { number: 1, by: root(), reason: "fire".into(), at: NOON, digest: OTHER }),
-        Event::Resumed(ResumedV1 { number: 1, by: root(), at: LATER }),
-    ]);
+    let older = [(
+        1,
+        Event::Stopped(StoppedV1 { number: 1, by: root(), reason: "fire".into(), at: NOON, digest: OTHER }.into()),
+    )];
+    check_all(
+        WRITTEN,
+        &older,
+        &[
+            Event::Bootstrapped(BootstrappedV1 { operator: "root".into(), credential: DIGEST, at: NOON }),
+            Event::Proposed(ProposedV1 {
+                number: 1,
+                text: "permit(principal, action, resource);".into(),
+                digest: DIGEST,
+                author: root(),
+                at: NOON,
+            }),
+            Event::Activated(ActivatedV1 { epoch: 1, replaced: 0, by: root(), at: NOON }),
+            Event::RolledBack(RolledBackV1 { epoch: 0, replaced: 1, by: root(), at: LATER }),
+            Event::Stopped(StoppedV2 {
+                number: 1,
+                by: root(),
+                on_behalf_of: "operator/other".into(),
+                reason: sealed(4),
+                at: NOON,
+                digest: OTHER,
+            }),
+            Event::Resumed(ResumedV1 { number: 1, by: root(), at: LATER }),
+        ],
+    );
 }
 
 #[test]
 fn tokens_read_as_they_were_written() {
     use tokens::Event;
     use tokens::records::*;
-    check(&[
-        Event::Issued(IssuedV1 {
-            id: TOKEN,
-            secret: DIGEST,
-            kind: 1,
-            subject: "agent/alpha".into(),
-            issuer: "internal/route.todos-tokens".into(),
-            audience: "sop".into(),
-            operation: "todo.work".into(),
-            todo: Some(17),
-            artefact_old: None,
-            artefact_new: None,
-            uses: 100,
-            issued_at: NOON,
-            expires_at: LATER,
-        }),
-        Event::Consumed(ConsumedV1 {
-            id: TOKEN,
-            number: 1,
-            command: COMMAND,
-            request: OTHER,
-            at: NOON,
-            settle_by: LATER,
-        }),
-        Event::Settled(SettledV1 { id: TOKEN, number: 1 }),
-        Event::Released(ReleasedV1 { id: TOKEN, number: 300 }),
-        Event::UseUnknown(UseUnknownV1 { id: TOKEN, number: 70_000 }),
-        Event::Revoked(RevokedV1 { id: TOKEN, at: NOON, reason: 5, text: "left the company".into() }),
-        Event::AllRevoked(AllRevokedV1 { before: NOON }),
-        Event::Expired(ExpiredV1 { id: TOKEN }),
-        Event::SubjectRevoked(SubjectRevokedV1 { subject: "agent/alpha".into(), at: NOON }),
-    ]);
+    let older =
+        [(1, Event::Revoked(RevokedV1 { id: TOKEN, at: NOON, reason: 5, text: "left the company".into() }.into()))];
+    check_all(
+        WRITTEN,
+        &older,
+        &[
+            Event::Issued(IssuedV1 {
+                id: TOKEN,
+                secret: DIGEST,
+                kind: 1,
+                subject: "agent/alpha".into(),
+                issuer: "internal/route.todos-tokens".into(),
+                audience: "sop".into(),
+                operation: "todo.work".into(),
+                todo: Some(17),
+                artefact_old: None,
+                artefact_new: None,
+                uses: 100,
+                issued_at: NOON,
+                expires_at: LATER,
+            }),
+            Event::Consumed(ConsumedV1 {
+                id: TOKEN,
+                number: 1,
+                command: COMMAND,
+                request: OTHER,
+                at: NOON,
+                settle_by: LATER,
+            }),
+            Event::Settled(SettledV1 { id: TOKEN, number: 1 }),
+            Event::Released(ReleasedV1 { id: TOKEN, number: 300 }),
+            Event::UseUnknown(UseUnknownV1 { id: TOKEN, number: 70_000 }),
+            Event::Revoked(RevokedV2 { id: TOKEN, at: NOON, reason: 5, text: sealed(16) }),
+            Event::AllRevoked(AllRevokedV1 { before: NOON }),
+            Event::Expired(ExpiredV1 { id: TOKEN }),
+            Event::SubjectRevoked(SubjectRevokedV1 { subject: "agent/alpha".into(), at: NOON }),
+        ],
+    );
 }
 
 #[test]
@@ -257,36 +283,52 @@ fn messages_read_as_they_were_written() {
     use nexus::Event;
     use nexus::records::*;
     let (message, destination) = (COMMAND, || "SCP".to_owned());
-    check(&[
-        Event::Admitted(AdmittedV1 {
-            protocol: "ARP".into(),
-            depends_on: vec!["SCP".into()],
-            speaks_to: vec!["ARP".into(), "SCP".into()],
-            at: NOON,
-        }),
-        Event::Withdrawn(WithdrawnV1 { protocol: "ARP".into(), reason: "done".into(), revoked: true, at: LATER }),
-        Event::ProtocolForgotten(ProtocolForgottenV1 { protocol: "ARP".into() }),
-        Event::Sent(SentV1 {
-            message,
-            source: "protocol/ARP".into(),
-            destination: destination(),
-            priority: 3,
-            kind: "route.changed".into(),
-            content_type: "application/json".into(),
-            payload: vec![0, 127, 128, 255],
-            lifetime: Millis::hours(24),
-            cause: Some(CommandId(TOKEN.0)),
-            ticket: 300,
-            at: NOON,
-            expires_at: LATER,
-        }),
-        Event::Delivered(DeliveredV1 { message, destination: destination(), at: LATER }),
-        Event::Failed(FailedV1 { message, destination: destination(), attempt: 5, why: "no".into(), at: LATER }),
-        Event::Died(DiedV1 { message, destination: destination(), death: 2, why: "gone".into(), at: LATER }),
-        Event::Requeued(RequeuedV1 { message, destination: destination(), ticket: 301, at: NOON, expires_at: LATER }),
-        Event::Discarded(DiscardedV1 { message, destination: destination(), at: LATER }),
-        Event::Forgotten(ForgottenV1 { message, destination: destination(), at: LATER }),
-    ]);
+    let older = [(
+        1,
+        Event::Withdrawn(
+            WithdrawnV1 { protocol: "ARP".into(), reason: "done".into(), revoked: true, at: LATER }.into(),
+        ),
+    )];
+    check_all(
+        WRITTEN,
+        &older,
+        &[
+            Event::Admitted(AdmittedV1 {
+                protocol: "ARP".into(),
+                depends_on: vec!["SCP".into()],
+                speaks_to: vec!["ARP".into(), "SCP".into()],
+                at: NOON,
+            }),
+            Event::Withdrawn(WithdrawnV2 { protocol: "ARP".into(), reason: sealed(4), revoked: true, at: LATER }),
+            Event::ProtocolForgotten(ProtocolForgottenV1 { protocol: "ARP".into() }),
+            Event::Sent(SentV1 {
+                message,
+                source: "protocol/ARP".into(),
+                destination: destination(),
+                priority: 3,
+                kind: "route.changed".into(),
+                content_type: "application/json".into(),
+                payload: vec![0, 127, 128, 255],
+                lifetime: Millis::hours(24),
+                cause: Some(CommandId(TOKEN.0)),
+                ticket: 300,
+                at: NOON,
+                expires_at: LATER,
+            }),
+            Event::Delivered(DeliveredV1 { message, destination: destination(), at: LATER }),
+            Event::Failed(FailedV1 { message, destination: destination(), attempt: 5, why: "no".into(), at: LATER }),
+            Event::Died(DiedV1 { message, destination: destination(), death: 2, why: "gone".into(), at: LATER }),
+            Event::Requeued(RequeuedV1 {
+                message,
+                destination: destination(),
+                ticket: 301,
+                at: NOON,
+                expires_at: LATER,
+            }),
+            Event::Discarded(DiscardedV1 { message, destination: destination(), at: LATER }),
+            Event::Forgotten(ForgottenV1 { message, destination: destination(), at: LATER }),
+        ],
+    );
 }
 
 #[test]
@@ -294,24 +336,29 @@ fn todos_read_as_they_were_written() {
     use todos::Event;
     use todos::records::*;
     let (title, place) = ("broken link".to_owned(), "/srv/project/docs/a.md".to_owned());
-    check(&[
-        Event::Opened(OpenedV1 { todo: 17, gap: DIGEST, title: title.clone(), place: place.clone(), at: NOON }),
-        Event::Reopened(ReopenedV1 { todo: 17, title, place, at: NOON }),
-        Event::Claimed(ClaimedV1 {
-            todo: 17,
-            holder: "agent/alpha".into(),
-            token: TOKEN,
-            secret: DIGEST,
-            lifetime: Millis::hours(48),
-            uses: 100,
-            at: NOON,
-            expires_at: LATER,
-        }),
-        Event::Released(ReleasedV1 { todo: 17 }),
-        Event::Submitted(SubmittedV1 { todo: 17, note: "mended".into() }),
-        Event::Closed(ClosedV1 { todo: 17, at: LATER }),
-        Event::Lapsed(LapsedV1 { todo: 17 }),
-    ]);
+    let older = [(1, Event::Submitted(SubmittedV1 { todo: 17, note: "mended".into() }.into()))];
+    check_all(
+        WRITTEN,
+        &older,
+        &[
+            Event::Opened(OpenedV1 { todo: 17, gap: DIGEST, title: title.clone(), place: place.clone(), at: NOON }),
+            Event::Reopened(ReopenedV1 { todo: 17, title, place, at: NOON }),
+            Event::Claimed(ClaimedV1 {
+                todo: 17,
+                holder: "agent/alpha".into(),
+                token: TOKEN,
+                secret: DIGEST,
+                lifetime: Millis::hours(48),
+                uses: 100,
+                at: NOON,
+                expires_at: LATER,
+            }),
+            Event::Released(ReleasedV1 { todo: 17 }),
+            Event::Submitted(SubmittedV2 { todo: 17, note: sealed(6) }),
+            Event::Closed(ClosedV1 { todo: 17, at: LATER }),
+            Event::Lapsed(LapsedV1 { todo: 17 }),
+        ],
+    );
 }
 
 #[test]

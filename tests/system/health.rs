@@ -23,7 +23,7 @@ const SCANNER: &str = "sop/operations/scanner";
 const TOKENS: &str = "sop/authority/tokens";
 
 /// The status of a page, its type, and its text. It blocks the test, and none of the workers that answer it.
-fn page(socket: &Path, path: &str) -> (u16, String, String) {
+pub fn page(socket: &Path, path: &str) -> (u16, String, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: sop\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();

@@ -11,6 +11,7 @@ mod input;
 mod leases;
 mod live;
 mod messages;
+mod personal;
 mod quarantine;
 mod samples;
 mod secrets;

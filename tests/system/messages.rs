@@ -165,7 +165,7 @@ async fn messages_from_the_command_line() {
 
     let withdrawn = done(&["protocol", "withdraw", "ARP", "--reason", "not needed"]);
     assert_eq!(withdrawn, "ARP is withdrawn; 2 messages died with it.\n");
-    assert!(done(&["message", "dead"]).contains("ARP was withdrawn: not needed"));
+    assert!(done(&["message", "dead"]).contains("ARP was withdrawn"));
     failed(&place.daemon.run(&["message", "requeue", &text]), 1, &["nexus.not_admitted"]);
     done(&["protocol", "admit", "ARP", "--depends-on", "SCP"]);
     assert!(done(&["message", "requeue", &text]).contains("waits again, at place 1"));

@@ -47,6 +47,8 @@ pub struct Principal {
 impl Principal {
     /// Longest name, in bytes.
     pub const NAME_MAX: usize = 64;
+    /// Longest text form, in bytes.
+    pub const TEXT_MAX: usize = "operator/".len() + Self::NAME_MAX;
 
     /// # Errors
     /// [`Malformed`] unless the name is 1 to 64 of the characters `a-z A-Z 0-9 . _ : -`.

@@ -6,12 +6,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Order};
-use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Principal, Refuse, Sequence, Timestamp};
+use kernel::{
+    CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Principal, Refuse, Sequence, Timestamp,
+};
 use policy::{Policies, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Asked, Decisions};
-use crate::judge::{audience, ended, under};
+use crate::judge::{audience, ended, sealed_by, under};
 use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Source, Verdict, judge};
 
 /// A request at the door.
@@ -175,6 +177,21 @@ impl Door {
         self.carry_out(pass, machine, command).await
     }
 
+    /// Who asks, for whoever must know it before a command can be made; lets nobody in.
+    ///
+    /// # Errors
+    /// The denial of a stranger.
+    pub async fn identify(&self, ask: &Ask) -> Result<Principal, Denied> {
+        self.ready()?;
+        match self.judge(ask) {
+            Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. } => Ok(bearer.principal().clone()),
+            Verdict::Deny { by: None, denial, policy_epoch, generation } => {
+                let decision = Decision { policy_epoch, generation, ..Decision::default() };
+                Err(self.deny(ask, None, denial, decision).await)
+            }
+        }
+    }
+
     fn subject_of_ended_token(&self, ask: &Ask) -> Option<Principal> {
         let (secret, now) = (ask.credential.as_ref()?.digest(), self.clock.now());
         let token = self.tokens_view.read(|tokens| tokens.by_secret(secret, now))?;
@@ -221,11 +238,16 @@ impl Door {
         }
     }
 
-    /// Stops everything: in memory first, then in a file, then, if it can, in the journal.
+    /// Stops everything: in memory first, then in a file, then, if it can, in the journal. The reason is sealed once the door
+    /// is shut, as that may wait for a disk; what cannot be sealed in time is not kept.
     ///
     /// # Errors
     /// [`Denied`] unless an operator asks by his own credential. What was not recorded is said in the answer, not an error.
-    pub async fn stop(&self, ask: &Ask, reason: &str) -> Result<Stopped, Denied> {
+    pub async fn stop<F: Future<Output = Option<Personal>>>(
+        &self,
+        ask: &Ask,
+        reason: impl FnOnce(Principal) -> F,
+    ) -> Result<Stopped, Denied> {
         fits(ask)?;
         // Not behind the usual gate: a stop must work while machines are down. But where nobody is known yet, because
         // nothing was read yet, an operator is no stranger.
@@ -239,13 +261,14 @@ impl Door {
                 return Err(self.deny(ask, by, denial, decision).await);
             }
         };
-        // A reason that is too long must not keep anybody from stopping.
-        let reason: String = reason.chars().take(governance::REASON_MAX).collect();
-        let sealed = Sealed { by: principal.to_string(), reason: reason.clone() };
-        let (mark, kept) = self.seal.shut(&sealed);
+        let (mark, kept) = self.seal.shut(&Sealed { by: principal.to_string(), reason: Personal::default() });
+        tracing::warn!(code = "door.stopped", by = %principal, "emergency stop: everything is sealed");
+        let reason = tokio::time::timeout(REASON_SEALED_WITHIN, reason(principal.clone())).await.ok().flatten();
+        let reason = reason.filter(|reason| !reason.is_longer_than(governance::REASON_MAX));
+        let reason = reason.unwrap_or_else(|| Personal::plain(UNSEALED));
+        let kept = kept.and_then(|()| self.seal.because(mark, reason.clone()));
         let kept = kept.map_err(|error| format!("the seal file could not be written: {error}"));
-        tracing::warn!(code = "door.stopped", by = %principal, reason = reason.as_str(), "emergency stop: everything is sealed");
-        let command = governance::Command::Stop { reason };
+        let command = governance::Command::Stop { reason, on_behalf_of: String::new() };
         let order = Order { command, command_id: ask.command_id, principal, decision, cause: None };
         let recorded = self.put_on_record_in_time(order).await;
         if let Ok(digest) = recorded {
@@ -289,9 +312,9 @@ impl Door {
     /// Records the stop that only the seal knows, if there is one, so that it has a digest and can be resumed.
     async fn record_stop(&self) -> Result<(), String> {
         let Some((mark, Sealed { by, reason })) = self.seal.unrecorded() else { return Ok(()) };
-        let reason = format!("{reason} (by {by}, recorded later)").chars().take(governance::REASON_MAX).collect();
+        let on_behalf_of = by.parse().map_or_else(|_| String::new(), |by: Principal| by.to_string());
         let order = Order {
-            command: governance::Command::Stop { reason },
+            command: governance::Command::Stop { reason, on_behalf_of },
             command_id: self.clock.command_id(),
             principal: Principal::internal("door"),
             decision: Decision::default(),
@@ -557,6 +580,12 @@ const STOP_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(1
 /// A stop is answered within this, recorded or not.
 const STOP_RECORDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// A stop's reason waits for a disk at most so long.
+const REASON_SEALED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What is kept instead of a reason that could not be sealed.
+const UNSEALED: &str = "(the reason could not be sealed, and is not kept)";
+
 /// How far a caller's clock may be ahead of ours: as far as the hosts let it.
 const AHEAD_MAX: Millis = Millis::seconds(60);
 
@@ -595,10 +624,6 @@ fn is_up<M: Machine>(machine: &Handle<M>) -> Result<(), Denial> {
 
 fn fits(ask: &Ask) -> Result<(), Denial> {
     Asked::check(ask.action, &ask.resource, &ask.context)
-}
-
-fn sealed_by(stop: &governance::Stop) -> Sealed {
-    Sealed { by: stop.by.to_string(), reason: stop.reason.clone() }
 }
 
 fn asked(ask: &Ask) -> Asked {

@@ -152,18 +152,26 @@ fn known(sight: &Sight<'_>) -> Result<(), Denial> {
 }
 
 fn unsealed(sight: &Sight<'_>) -> Result<(), Denial> {
-    let stop = || sight.governance.stop().map(|stop| Sealed { by: stop.by.to_string(), reason: stop.reason.clone() });
+    let stop = || sight.governance.stop().map(sealed_by);
     sight.sealed.cloned().or_else(stop).map_or(Ok(()), |sealed| under(&sealed, sight.action))
 }
 
+/// A stop as it was recorded.
+pub(crate) fn sealed_by(stop: &governance::Stop) -> Sealed {
+    let by = if stop.on_behalf_of.is_empty() { stop.by.to_string() } else { stop.on_behalf_of.clone() };
+    Sealed { by, reason: stop.reason.clone() }
+}
+
 /// Under an emergency stop nothing changes any more; what is recorded can still be read.
-pub(crate) fn under(Sealed { by, reason }: &Sealed, action: &str) -> Result<(), Denial> {
+pub(crate) fn under(Sealed { by, .. }: &Sealed, action: &str) -> Result<(), Denial> {
     let reads = policy::action(action).is_some_and(|action| action.reads_only);
     if reads || BY_CAPABILITY.contains(&action) {
         return Ok(());
     }
-    let reason = format!("{by} stopped everything: {reason}");
-    Err(Denial::new(Layer::Seal, "door.sealed", reason, "an operator resumes with `sop resume`").rule("emergency stop"))
+    // Its reason may be about somebody, and a denial is kept in the clear.
+    let reason = format!("{by} stopped everything");
+    let remedy = "see why with `sop status`; an operator resumes with `sop resume`";
+    Err(Denial::new(Layer::Seal, "door.sealed", reason, remedy).rule("emergency stop"))
 }
 
 /// The capability: may this bearer ask for this at all?

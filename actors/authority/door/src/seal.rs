@@ -13,14 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use governance::REASON_MAX;
-use kernel::Digest;
+use kernel::{Digest, Personal, Principal};
+
+/// How a sealed reason begins in the file.
+const SEALED: &str = "sealed";
 
 /// Why the door is shut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
     /// Who stopped, as a principal's text.
     pub by: String,
-    pub reason: String,
+    pub reason: Personal,
 }
 
 /// One shutting: tells a stop from the next one.
@@ -57,11 +60,11 @@ impl Seal {
                 let text = String::from_utf8_lossy(&bytes);
                 let unsaid = ("operator/unknown", "the seal file does not say why");
                 let (by, reason) = text.split_once('\n').unwrap_or(unsaid);
-                Some(Sealed { by: first(by), reason: first(reason.trim_end()) })
+                Some(Sealed { by: first(by), reason: read(reason.trim_end()) })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
-                let reason = first(&format!("the seal file cannot be read: {error}"));
+                let reason = Personal::plain(&first(&format!("the seal file cannot be read: {error}")));
                 Some(Sealed { by: "operator/unknown".to_owned(), reason })
             }
         };
@@ -90,6 +93,20 @@ impl Seal {
         };
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         (mark, write(&file, by))
+    }
+
+    /// Says why it was shut, if the shutting `mark` is still in force: in memory, and in the file.
+    pub(crate) fn because(&self, mark: Mark, reason: Personal) -> std::io::Result<()> {
+        let by = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let still = state.times == mark.0;
+            let Some(shut) = state.shut.as_mut().filter(|_| still) else { return Ok(()) };
+            shut.sealed.reason = reason;
+            shut.sealed.clone()
+        };
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // Opened meanwhile, it has no file, and must not have one again.
+        if file.try_exists()? { write(&file, &by) } else { Ok(()) }
     }
 
     /// The shutting in force, if nobody knows yet which recorded stop it belongs to.
@@ -134,9 +151,32 @@ impl Seal {
 
 fn write(file: &Path, by: &Sealed) -> std::io::Result<()> {
     let mut open = File::create(file)?;
-    write!(open, "{}\n{}\n", by.by, by.reason)?;
+    writeln!(open, "{}", by.by)?;
+    match (by.reason.subject(), by.reason.text()) {
+        (Some(subject), _) => {
+            write!(open, "{SEALED} {subject} {} ", by.reason.characters())?;
+            by.reason.bytes().iter().try_for_each(|byte| write!(open, "{byte:02x}"))?;
+            writeln!(open)?;
+        }
+        (None, text) => writeln!(open, "{}", text.unwrap_or_default())?,
+    }
     open.sync_all()?;
     sync_directory(file)
+}
+
+/// A reason as it was written: sealed, in words of our own, or in whatever words somebody wrote by hand.
+fn read(reason: &str) -> Personal {
+    let sealed = || {
+        let [SEALED, subject, characters, hex] = reason.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let subject: Principal = subject.parse().ok()?;
+        if hex.len() % 2 != 0 {
+            return None;
+        }
+        let pairs = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        let sealed = Personal::sealed(&subject, characters.parse().ok()?, pairs.collect::<Option<_>>()?);
+        (!sealed.is_longer_than(REASON_MAX)).then_some(sealed)
+    };
+    sealed().unwrap_or_else(|| Personal::plain(&first(reason)))
 }
 
 /// A file that is synced may still be missing after a power cut; its name lies in the directory.
@@ -162,7 +202,7 @@ mod tests {
     fn a_seal_outlives_the_process_and_a_disk_that_cannot_take_it() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sealed");
-        let stop = Sealed { by: "operator/root".into(), reason: "fire\nin the hall".into() };
+        let stop = Sealed { by: "operator/root".into(), reason: Personal::plain("fire\nin the hall") };
         let seal = Seal::new(&file);
         assert_eq!(seal.get(), None);
         let (mark, kept) = seal.shut(&stop);
@@ -179,6 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn the_file_holds_the_reason_as_it_is_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sealed");
+        let sealed = Personal::sealed(&"operator/root".parse().unwrap(), 4, vec![0, 0xa5, 0xff]);
+        let seal = Seal::new(&file);
+        let (mark, kept) = seal.shut(&Sealed { by: "operator/root".into(), reason: Personal::default() });
+        kept.unwrap();
+        assert!(Seal::new(&file).get().is_some_and(|stop| stop.reason.is_empty()));
+        seal.because(mark, sealed.clone()).unwrap();
+        assert_eq!(Seal::new(&file).get(), seal.get());
+        assert_eq!(seal.get().unwrap().reason, sealed);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "operator/root\nsealed operator/root 4 00a5ff\n");
+
+        let (_, kept) = seal.shut(&Sealed { by: "operator/other".into(), reason: Personal::default() });
+        kept.unwrap();
+        seal.because(mark, sealed).unwrap();
+        assert!(seal.get().unwrap().reason.is_empty(), "it comes too late: another stop is in force");
+    }
+
+    #[test]
     fn a_damaged_seal_file_is_a_seal() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sealed");
@@ -186,12 +246,15 @@ mod tests {
             (&[0xff, 0xfe][..], "the seal file does not say why"),
             (&[], "the seal file does not say why"),
             (b"operator/root\n\xff", "\u{fffd}"),
+            (b"operator/root\nsealed operator/root 4 0", "sealed operator/root 4 0"),
+            (b"operator/root\nsealed operator/root 9999 00", "sealed operator/root 9999 00"),
+            (b"operator/root\nsealed nobody 4 00", "sealed nobody 4 00"),
         ] {
             std::fs::write(&file, bytes).unwrap();
-            assert_eq!(Seal::new(&file).get().unwrap().reason, reason);
+            assert_eq!(Seal::new(&file).get().unwrap().reason.text(), Some(reason));
         }
         std::fs::write(&file, format!("operator/root\n{}", "é".repeat(100_000))).unwrap();
-        assert_eq!(Seal::new(&file).get().unwrap().reason.chars().count(), REASON_MAX);
+        assert_eq!(Seal::new(&file).get().unwrap().reason.characters(), REASON_MAX);
         // Something is there, and it cannot be read.
         assert!(Seal::new(dir.path()).get().is_some());
     }
@@ -201,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sealed");
         let seal = Seal::new(&file);
-        let stop = |reason: &str| Sealed { by: "operator/root".into(), reason: reason.into() };
+        let stop = |reason: &str| Sealed { by: "operator/root".into(), reason: Personal::plain(reason) };
         let (first, _) = seal.shut(&stop("fire"));
         assert_eq!(seal.unrecorded(), Some((first, stop("fire"))));
         assert!(!seal.open(FIRST).unwrap(), "nobody knows yet which stop it is");
@@ -225,7 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sealed");
         let seal = Seal::new(&file);
-        let (mark, _) = seal.shut(&Sealed { by: "operator/root".into(), reason: "fire".into() });
+        let (mark, _) = seal.shut(&Sealed { by: "operator/root".into(), reason: Personal::plain("fire") });
         seal.recorded(mark, FIRST);
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();

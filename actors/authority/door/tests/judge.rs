@@ -181,7 +181,7 @@ fn denials() {
             when {{ context.lifetime_ms * 1000000 > 1 }};"
     ))
     .unwrap();
-    let seal = Sealed { by: "operator/root".into(), reason: "fire".into() };
+    let seal = Sealed { by: "operator/root".into(), reason: kernel::Personal::plain("fire") };
     let operator = Some(ROOT);
     let later = NOON + Millis::minutes(15);
     let (release, own, other) = ("todo.release", "todo-7", "todo-8");
@@ -438,7 +438,7 @@ fn denials() {
 fn allows() {
     let world = World::new();
     let open = Policies::compile(OPEN).unwrap();
-    let seal = Sealed { by: "operator/root".into(), reason: "fire".into() };
+    let seal = Sealed { by: "operator/root".into(), reason: kernel::Personal::plain("fire") };
     let (operator, all, capable) = (Some(ROOT), "all", "capability:operator");
     let sealed = |asked| Asked { sealed: Some(&seal), ..asked };
     let asked = Asked::new;
@@ -506,15 +506,12 @@ fn who_may_call_a_protocol() {
 /// A stop that the switch does not know of yet, because the process has just begun.
 #[test]
 fn a_recorded_stop_is_in_force_without_the_switch() {
-    let stop = governance::Command::Stop { reason: "fire".into() };
+    let stop = governance::Command::Stop { reason: kernel::Personal::plain("fire"), on_behalf_of: String::new() };
     let world = World { governance: after(governance(), "operator/root", vec![stop]), ..World::new() };
     let open = Policies::compile(OPEN).unwrap();
     let denied = world.judge(&Asked::new(Some(ROOT), "todo.release", "todo-7"), Ok(&open));
     let Verdict::Deny { denial, .. } = denied else { panic!("it was let in") };
-    assert_eq!(
-        (denial.code.as_str(), denial.reason.as_str()),
-        ("door.sealed", "operator/root stopped everything: fire")
-    );
+    assert_eq!((denial.code.as_str(), denial.reason.as_str()), ("door.sealed", "operator/root stopped everything"));
     for action in ["todo.show", "system.stop", "system.resume"] {
         assert!(world.allows(&Asked::new(Some(ROOT), action, "todo-7"), &open), "{action}");
     }
@@ -606,7 +603,7 @@ proptest! {
     fn what_a_seal_lets_through_would_go_through_without_it(asked in asked()) {
         let world = World::new();
         let open = Policies::compile(OPEN).unwrap();
-        let seal = Sealed { by: "operator/root".into(), reason: "fire".into() };
+        let seal = Sealed { by: "operator/root".into(), reason: kernel::Personal::plain("fire") };
         let sealed = Asked { sealed: Some(&seal), ..Asked { ..asked } };
         let let_in = world.allows(&sealed, &open);
         let reads = policy::action(sealed.action).is_some_and(|action| action.reads_only);

@@ -68,7 +68,7 @@ struct Proposal {
 
 impl Machine for Governance {
     const NAME: &'static str = "governance";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     type Command = Command;
     type Event = Event;
@@ -118,17 +118,18 @@ impl Machine for Governance {
                 let body = records::RolledBackV1 { epoch, replaced: self.active, by, at };
                 Ok(Outcome::new(vec![Event::RolledBack(body)], Reply::Active { epoch }))
             }
-            Command::Stop { reason } => {
-                let length = reason.chars().count();
+            Command::Stop { reason, on_behalf_of } => {
+                let length = reason.characters();
                 if let Some(Stop { number, digest, .. }) = self.stop {
                     return Ok(Outcome::already(Reply::Stopped { number, digest }));
                 }
-                if length > REASON_MAX {
+                if reason.is_longer_than(REASON_MAX) || Principal::TEXT_MAX < on_behalf_of.len() {
                     return Err(Refusal::ReasonTooLong { length: counted(length) });
                 }
                 let number = self.stops + 1;
-                let digest = Stop::digest_of(number, &cx.principal, reason, at);
-                let body = records::StoppedV1 { number, by, reason: reason.clone(), at, digest };
+                let digest = Stop::digest_of(number, &cx.principal, on_behalf_of, reason, at);
+                let (reason, on_behalf_of) = (reason.clone(), on_behalf_of.clone());
+                let body = records::StoppedV2 { number, by, on_behalf_of, reason, at, digest };
                 Ok(Outcome::new(vec![Event::Stopped(body)], Reply::Stopped { number, digest }))
             }
             Command::Resume { digest } => match &self.stop {
@@ -161,11 +162,11 @@ impl Machine for Governance {
                 assert_eq!(self.before.pop(), Some(epoch), "a rollback leads to what was active before");
                 self.put_in_force(Activation { epoch, replaced, by: recorded(&by), at, rolled_back: true });
             }
-            Event::Stopped(records::StoppedV1 { number, by, reason, at, digest }) => {
+            Event::Stopped(records::StoppedV2 { number, by, on_behalf_of, reason, at, digest }) => {
                 assert_eq!(self.stop, None, "only what runs is stopped");
                 assert_eq!(number, self.stops + 1, "stops are numbered without a gap");
                 self.stops = number;
-                self.stop = Some(Stop { number, by: recorded(&by), reason, at, digest });
+                self.stop = Some(Stop { number, by: recorded(&by), on_behalf_of, reason, at, digest });
             }
             Event::Resumed(records::ResumedV1 { number, .. }) => {
                 let ended = self.stop.take().map(|stop| stop.number);

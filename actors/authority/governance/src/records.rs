@@ -4,7 +4,7 @@
 
 use alloc::string::String;
 
-use kernel::{Digest, Kind, Reader, Recorded, Timestamp, Writer};
+use kernel::{Digest, Kind, Personal, Reader, Recorded, Timestamp, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::Event;
@@ -14,6 +14,7 @@ const PROPOSED_V1: Kind = Kind { id: 101, version: 1, name: "governance.proposed
 const ACTIVATED_V1: Kind = Kind { id: 102, version: 1, name: "governance.activated" };
 const ROLLED_BACK_V1: Kind = Kind { id: 103, version: 1, name: "governance.rolled_back" };
 const STOPPED_V1: Kind = Kind { id: 104, version: 1, name: "governance.stopped" };
+const STOPPED_V2: Kind = Kind { id: 104, version: 2, name: "governance.stopped" };
 const RESUMED_V1: Kind = Kind { id: 105, version: 1, name: "governance.resumed" };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,24 @@ pub struct StoppedV1 {
     pub digest: Digest,
 }
 
+/// The reason is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedV2 {
+    pub number: u64,
+    pub by: String,
+    /// Who stopped, as the seal file says it, if that was recorded later by another; else empty.
+    pub on_behalf_of: String,
+    pub reason: Personal,
+    pub at: Timestamp,
+    pub digest: Digest,
+}
+
+impl From<StoppedV1> for StoppedV2 {
+    fn from(StoppedV1 { number, by, reason, at, digest }: StoppedV1) -> Self {
+        Self { number, by, on_behalf_of: String::new(), reason: Personal::plain(&reason), at, digest }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumedV1 {
     pub number: u64,
@@ -66,7 +85,7 @@ pub struct ResumedV1 {
 
 impl Recorded for Event {
     const KINDS: &'static [Kind] =
-        &[BOOTSTRAPPED_V1, PROPOSED_V1, ACTIVATED_V1, ROLLED_BACK_V1, STOPPED_V1, RESUMED_V1];
+        &[BOOTSTRAPPED_V1, PROPOSED_V1, ACTIVATED_V1, ROLLED_BACK_V1, STOPPED_V1, STOPPED_V2, RESUMED_V1];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
         match self {
@@ -74,7 +93,7 @@ impl Recorded for Event {
             Self::Proposed(body) => writer.put(PROPOSED_V1, body),
             Self::Activated(body) => writer.put(ACTIVATED_V1, body),
             Self::RolledBack(body) => writer.put(ROLLED_BACK_V1, body),
-            Self::Stopped(body) => writer.put(STOPPED_V1, body),
+            Self::Stopped(body) => writer.put(STOPPED_V2, body),
             Self::Resumed(body) => writer.put(RESUMED_V1, body),
         }
     }
@@ -85,7 +104,8 @@ impl Recorded for Event {
             (101, 1) => reader.get().map(Self::Proposed),
             (102, 1) => reader.get().map(Self::Activated),
             (103, 1) => reader.get().map(Self::RolledBack),
-            (104, 1) => reader.get().map(Self::Stopped),
+            (104, 1) => reader.get::<StoppedV1>().map(StoppedV2::from).map(Self::Stopped),
+            (104, 2) => reader.get().map(Self::Stopped),
             (105, 1) => reader.get().map(Self::Resumed),
             _ => Err(reader.unknown()),
         }

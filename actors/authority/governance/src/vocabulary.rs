@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use kernel::{Digest, Principal, Refuse, Timestamp};
+use kernel::{Digest, Personal, Principal, Refuse, Timestamp};
 use policy::Problem;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,11 @@ pub enum Command {
         expected_active: Option<u64>,
     },
     /// The emergency stop.
-    Stop { reason: String },
+    Stop {
+        reason: Personal,
+        /// Who stopped, if who asks only keeps the record of it; else empty.
+        on_behalf_of: String,
+    },
     /// End the emergency stop.
     Resume {
         /// Of the stop that is meant, so that nobody lifts one that they have not read.
@@ -61,7 +65,7 @@ pub enum Event {
     Proposed(records::ProposedV1),
     Activated(records::ActivatedV1),
     RolledBack(records::RolledBackV1),
-    Stopped(records::StoppedV1),
+    Stopped(records::StoppedV2),
     Resumed(records::ResumedV1),
 }
 
@@ -200,20 +204,24 @@ pub struct Stop {
     /// Counts from 1.
     pub number: u64,
     pub by: Principal,
-    pub reason: String,
+    /// Who stopped, as the seal file says it, if that was recorded later by another; else empty.
+    pub on_behalf_of: String,
+    pub reason: Personal,
     pub at: Timestamp,
     pub digest: Digest,
 }
 
 impl Stop {
     /// blake3 over the other fields in a fixed form: a marker with the form's version, the numbers as eight bytes, least
-    /// first, and each text behind its length in bytes as four.
-    pub fn digest_of(number: u64, by: &Principal, reason: &str, at: Timestamp) -> Digest {
+    /// first, and each text behind its length in bytes as four. The reason is taken as it is sealed, so that the digest
+    /// stays right when nobody can open it any more. (In form 1, of records of version 1, it was the reason's own text.)
+    pub fn digest_of(number: u64, by: &Principal, on_behalf_of: &str, reason: &Personal, at: Timestamp) -> Digest {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"sop governance stop 1\n").update(&number.to_le_bytes()).update(&at.0.to_le_bytes());
-        for text in [format!("{by}").as_str(), reason] {
-            let length = u32::try_from(text.len()).expect("names and reasons are bounded");
-            hasher.update(&length.to_le_bytes()).update(text.as_bytes());
+        hasher.update(b"sop governance stop 2\n").update(&number.to_le_bytes()).update(&at.0.to_le_bytes());
+        let (by, subject) = (by.to_string(), reason.subject().unwrap_or_default());
+        for part in [by.as_bytes(), on_behalf_of.as_bytes(), subject.as_bytes(), reason.bytes()] {
+            let length = u32::try_from(part.len()).expect("names and reasons are bounded");
+            hasher.update(&length.to_le_bytes()).update(part);
         }
         Digest(*hasher.finalize().as_bytes())
     }

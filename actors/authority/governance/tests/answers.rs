@@ -2,11 +2,14 @@
 
 mod common;
 
-use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, activate, after, at, bootstrap, propose, stop, told};
+use common::{
+    ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, activate, after, at, bootstrap, propose, stop, stop_because,
+    told,
+};
 use governance::{
     BUILT_IN, Command, Governance, MESSAGE_MAX, PROBLEMS_MAX, PROPOSALS_MAX, REASON_MAX, Refusal, Reply, Stop,
 };
-use kernel::{Digest, Kin, Machine, Principal, Refuse, Timestamp};
+use kernel::{Digest, Kin, Machine, Personal, Principal, Refuse, Timestamp};
 use policy::Policies;
 
 #[test]
@@ -19,7 +22,7 @@ fn decide() {
     let stopped = after(&[bootstrap(), stop()]);
 
     let text_digest = |text: &str| Digest(*blake3::hash(text.as_bytes()).as_bytes());
-    let digest = Stop::digest_of(1, &ROOT.parse().unwrap(), "smoke", NOON);
+    let digest = Stop::digest_of(1, &ROOT.parse().unwrap(), "", &Personal::plain("smoke"), NOON);
     let root: Principal = ROOT.parse().unwrap();
     let named = |name: &str| Command::Bootstrap { operator: name.to_owned(), credential: SECRET };
     let rollback = Command::Rollback { expected_active: None };
@@ -78,14 +81,8 @@ fn decide() {
         ),
         ("stop", &begun, ROOT, stop(), Ok((1, Reply::Stopped { number: 1, digest }))),
         ("stop before there is an operator", &fresh, ROOT, stop(), Ok((1, Reply::Stopped { number: 1, digest }))),
-        (
-            "stop what is stopped",
-            &stopped,
-            ALPHA,
-            Command::Stop { reason: "fire".to_owned() },
-            Ok((0, Reply::Stopped { number: 1, digest })),
-        ),
-        ("stop at length", &begun, ROOT, Command::Stop { reason: long }, Err(Refusal::ReasonTooLong { length: 301 })),
+        ("stop what is stopped", &stopped, ALPHA, stop_because("fire"), Ok((0, Reply::Stopped { number: 1, digest }))),
+        ("stop at length", &begun, ROOT, stop_because(&long), Err(Refusal::ReasonTooLong { length: 301 })),
         ("resume", &stopped, ROOT, Command::Resume { digest }, Ok((1, Reply::Running))),
         ("resume what runs", &begun, ROOT, Command::Resume { digest }, Ok((0, Reply::Running))),
         ("resume as an agent", &stopped, ALPHA, Command::Resume { digest }, Err(Refusal::OperatorsOnly)),
@@ -243,10 +240,10 @@ fn what_can_be_looked_up() {
     assert_eq!((governance.active_epoch(), governance.active_text()), (1, OPEN));
 
     let stop = governance.stop().unwrap();
-    assert_eq!(stop.digest, Stop::digest_of(stop.number, &stop.by, &stop.reason, stop.at));
+    assert_eq!(stop.digest, Stop::digest_of(stop.number, &stop.by, &stop.on_behalf_of, &stop.reason, stop.at));
     let resumed = at(governance.clone(), &Command::Resume { digest: stop.digest }, NOON);
     assert_eq!(resumed.stop(), None);
-    let again = at(resumed, &Command::Stop { reason: "smoke".to_owned() }, Timestamp(NOON.0 + 1));
+    let again = at(resumed, &stop_because("smoke"), Timestamp(NOON.0 + 1));
     assert_eq!(again.stop().map(|stop| stop.number), Some(2));
     assert_ne!(again.stop().unwrap().digest, stop.digest, "each stop has a digest of its own");
 }

@@ -3,10 +3,10 @@
 #[expect(dead_code, reason = "the table uses all of it")]
 mod common;
 
-use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, bootstrap, propose, told};
+use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, bootstrap, propose, stop_because, told};
 use governance::{Command, Event, Governance, Refusal, Reply, Stop};
 use journal::codec;
-use kernel::{Digest, Kin, Machine, Millis, Position, Principal};
+use kernel::{Digest, Kin, Machine, Millis, Personal, Position, Principal};
 use policy::{Policies, Question};
 use proptest::collection::vec;
 use proptest::option;
@@ -65,7 +65,7 @@ proptest! {
         prop_assert_eq!(live.operators().next().cloned(), live.authenticate(SECRET));
         prop_assert!(Policies::compile(live.active_text()).is_ok(), "what is active compiles");
         if let Some(stop) = live.stop() {
-            prop_assert_eq!(stop.digest, Stop::digest_of(stop.number, &stop.by, &stop.reason, stop.at));
+            prop_assert_eq!(stop.digest, Stop::digest_of(stop.number, &stop.by, &stop.on_behalf_of, &stop.reason, stop.at));
         }
         let (live_bytes, replayed_bytes) = (serde_json::to_vec(&live).unwrap(), serde_json::to_vec(&replayed).unwrap());
         prop_assert_eq!(live_bytes, replayed_bytes);
@@ -79,7 +79,7 @@ proptest! {
             (1..9_u64, "[a-c]{0,3}", 0..9_u64, select(&["operator/a", "operator/ab"][..])),
     ) {
         let digest = |number, by: &str, reason: &str, at| {
-            Stop::digest_of(number, &by.parse().unwrap(), reason, kernel::Timestamp(at))
+            Stop::digest_of(number, &by.parse().unwrap(), "", &Personal::plain(reason), kernel::Timestamp(at))
         };
         let same = (number, &reason, at, by) == (other_number, &other_reason, other_at, other_by);
         let equal = digest(number, by, &reason, at) == digest(other_number, other_by, &other_reason, other_at);
@@ -124,7 +124,7 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (0..7_u64, expected.clone())
             .prop_map(|(epoch, expected_active)| Command::Activate { epoch, expected_active }),
         2 => expected.prop_map(|expected_active| Command::Rollback { expected_active }),
-        2 => "[a-z]{0,8}".prop_map(|reason| Command::Stop { reason }),
+        2 => "[a-z]{0,8}".prop_map(|reason| stop_because(&reason)),
         2 => any::<bool>().prop_map(|aimed| Command::Resume { digest: if aimed { Digest::default() } else { SECRET } }),
     ]
 }

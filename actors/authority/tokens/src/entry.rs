@@ -1,13 +1,12 @@
 //! One token as the machine keeps it, and the way between it and its frozen record.
 
-use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kernel::{Digest, Millis, Principal, Timestamp, TokenId, TokenUse};
 use serde::{Deserialize, Serialize};
 
-use crate::records::{ConsumedV1, IssuedV1, RevokedV1, SubjectRevokedV1};
+use crate::records::{ConsumedV1, IssuedV1, RevokedV2, SubjectRevokedV1};
 use crate::{Consumption, Grant, Issue, Reason, Replacement, Reply, Revocation, State, Token, Use, UseState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,17 +239,17 @@ impl SubjectRevokedV1 {
     }
 }
 
-impl RevokedV1 {
+impl RevokedV2 {
     pub(crate) fn new(id: TokenId, at: Timestamp, reason: &Reason) -> Self {
         let (reason, text) = match reason {
-            Reason::Withdrawn => (0, ""),
-            Reason::Compromised => (1, ""),
-            Reason::SubjectRevoked => (2, ""),
-            Reason::TodoEnded => (3, ""),
-            Reason::AllRevoked => (4, ""),
-            Reason::Other(text) => (5, text.as_str()),
+            Reason::Withdrawn => (0, None),
+            Reason::Compromised => (1, None),
+            Reason::SubjectRevoked => (2, None),
+            Reason::TodoEnded => (3, None),
+            Reason::AllRevoked => (4, None),
+            Reason::Other(text) => (5, Some(text.clone())),
         };
-        Self { id, at, reason, text: text.to_owned() }
+        Self { id, at, reason, text: text.unwrap_or_default() }
     }
 
     /// # Panics

@@ -34,7 +34,7 @@ use kernel::{Context, Digest, Kin, Machine, Millis, Outcome, Position, Principal
 use serde::{Deserialize, Serialize};
 
 use records::{
-    AllRevokedV1, ConsumedV1, ExpiredV1, IssuedV1, ReleasedV1, RevokedV1, SettledV1, SubjectRevokedV1, UseUnknownV1,
+    AllRevokedV1, ConsumedV1, ExpiredV1, IssuedV1, ReleasedV1, RevokedV2, SettledV1, SubjectRevokedV1, UseUnknownV1,
 };
 pub use vocabulary::*;
 
@@ -58,7 +58,7 @@ pub struct Tokens {
 
 impl Machine for Tokens {
     const NAME: &'static str = "tokens";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     type Command = Command;
     type Event = Event;
@@ -70,7 +70,7 @@ impl Machine for Tokens {
             Command::Issue(issue) => self.issue(issue, cx),
             Command::Consume(consume) => self.consume(consume, cx),
             Command::Settle { id, number, outcome } => self.settle(*id, *number, *outcome, cx.now),
-            Command::Revoke { reason: Reason::Other(text), .. } if REASON_MAX < text.chars().count() => {
+            Command::Revoke { reason: Reason::Other(text), .. } if text.is_longer_than(REASON_MAX) => {
                 Err(Refusal::ReasonTooLong)
             }
             Command::Revoke { id, reason } => match self.by_id.get(id) {
@@ -427,7 +427,7 @@ fn keep<K: Ord + Clone>(index: &mut BTreeMap<K, BTreeSet<TokenId>>, key: &K, id:
 
 fn revoked(tokens: Vec<TokenId>, reason: &Reason, now: Timestamp) -> Outcome<Tokens> {
     let reply = Reply::Revoked { tokens: tokens.len() as u64 };
-    let facts = tokens.into_iter().map(|id| Event::Revoked(RevokedV1::new(id, now, reason))).collect();
+    let facts = tokens.into_iter().map(|id| Event::Revoked(RevokedV2::new(id, now, reason))).collect();
     Outcome::new(facts, reply)
 }
 

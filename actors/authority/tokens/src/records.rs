@@ -4,7 +4,7 @@
 
 use alloc::string::String;
 
-use kernel::{CommandId, Digest, Kind, Reader, Recorded, Timestamp, TokenId, Writer};
+use kernel::{CommandId, Digest, Kind, Personal, Reader, Recorded, Timestamp, TokenId, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::Event;
@@ -15,6 +15,7 @@ const SETTLED_V1: Kind = Kind { id: 202, version: 1, name: "tokens.settled" };
 const RELEASED_V1: Kind = Kind { id: 203, version: 1, name: "tokens.released" };
 const USE_UNKNOWN_V1: Kind = Kind { id: 204, version: 1, name: "tokens.use_unknown" };
 const REVOKED_V1: Kind = Kind { id: 205, version: 1, name: "tokens.revoked" };
+const REVOKED_V2: Kind = Kind { id: 205, version: 2, name: "tokens.revoked" };
 const ALL_REVOKED_V1: Kind = Kind { id: 206, version: 1, name: "tokens.all_revoked" };
 const EXPIRED_V1: Kind = Kind { id: 207, version: 1, name: "tokens.expired" };
 const SUBJECT_REVOKED_V1: Kind = Kind { id: 208, version: 1, name: "tokens.subject_revoked" };
@@ -77,6 +78,23 @@ pub struct RevokedV1 {
     pub text: String,
 }
 
+/// The text is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedV2 {
+    pub id: TokenId,
+    pub at: Timestamp,
+    /// As in version 1.
+    pub reason: u8,
+    /// For reason 5, else empty.
+    pub text: Personal,
+}
+
+impl From<RevokedV1> for RevokedV2 {
+    fn from(RevokedV1 { id, at, reason, text }: RevokedV1) -> Self {
+        Self { id, at, reason, text: Personal::plain(&text) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllRevokedV1 {
     /// Every token that was issued earlier in this stream ended at this instant.
@@ -103,6 +121,7 @@ impl Recorded for Event {
         RELEASED_V1,
         USE_UNKNOWN_V1,
         REVOKED_V1,
+        REVOKED_V2,
         ALL_REVOKED_V1,
         EXPIRED_V1,
         SUBJECT_REVOKED_V1,
@@ -115,7 +134,7 @@ impl Recorded for Event {
             Self::Settled(body) => writer.put(SETTLED_V1, body),
             Self::Released(body) => writer.put(RELEASED_V1, body),
             Self::UseUnknown(body) => writer.put(USE_UNKNOWN_V1, body),
-            Self::Revoked(body) => writer.put(REVOKED_V1, body),
+            Self::Revoked(body) => writer.put(REVOKED_V2, body),
             Self::AllRevoked(body) => writer.put(ALL_REVOKED_V1, body),
             Self::Expired(body) => writer.put(EXPIRED_V1, body),
             Self::SubjectRevoked(body) => writer.put(SUBJECT_REVOKED_V1, body),
@@ -129,7 +148,8 @@ impl Recorded for Event {
             (202, 1) => reader.get().map(Self::Settled),
             (203, 1) => reader.get().map(Self::Released),
             (204, 1) => reader.get().map(Self::UseUnknown),
-            (205, 1) => reader.get().map(Self::Revoked),
+            (205, 1) => reader.get::<RevokedV1>().map(RevokedV2::from).map(Self::Revoked),
+            (205, 2) => reader.get().map(Self::Revoked),
             (206, 1) => reader.get().map(Self::AllRevoked),
             (207, 1) => reader.get().map(Self::Expired),
             (208, 1) => reader.get().map(Self::SubjectRevoked),

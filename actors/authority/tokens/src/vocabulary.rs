@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use kernel::{CommandId, Digest, Millis, Principal, Refuse, Timestamp, TokenId, TokenUse};
+use kernel::{CommandId, Digest, Millis, Personal, Principal, Refuse, Timestamp, TokenId, TokenUse};
 use serde::{Deserialize, Serialize};
 
 use crate::records;
@@ -199,7 +199,7 @@ pub enum Reason {
     /// All tokens were revoked.
     AllRevoked,
     /// In the caller's words, up to [`REASON_MAX`] characters.
-    Other(String),
+    Other(Personal),
 }
 
 /// What has happened. Persisted.
@@ -214,7 +214,7 @@ pub enum Event {
     Released(records::ReleasedV1),
     /// No outcome came in time: the use stays spent.
     UseUnknown(records::UseUnknownV1),
-    Revoked(records::RevokedV1),
+    Revoked(records::RevokedV2),
     /// Every token that was still alive ended, in one record because they were too many for one each.
     AllRevoked(records::AllRevokedV1),
     Expired(records::ExpiredV1),

@@ -1,8 +1,8 @@
 //! One row per answer that the token authority can give.
 
 use kernel::{
-    CommandId, Context, Decision, Digest, Kind as Record, Machine, Millis, Position, Principal, Recorded, Refuse,
-    Timestamp, TokenId, TokenUse, Writer,
+    CommandId, Context, Decision, Digest, Kind as Record, Machine, Millis, Personal, Position, Principal, Recorded,
+    Refuse, Timestamp, TokenId, TokenUse, Writer,
 };
 use serde::Serialize;
 use tokens::{
@@ -332,7 +332,8 @@ fn revoke_answers() {
     let revoked = &after(&[issue(1), revoke(1)]);
     let pending = &after(&[issue(1), consume(1, 1)]);
     let done = &after(&[issue(1), consume(1, 1), settle(1, 1, Settlement::Succeeded)]);
-    let because = |length| Command::Revoke { id: TokenId(1), reason: Reason::Other("é".repeat(length)) };
+    let because =
+        |length| Command::Revoke { id: TokenId(1), reason: Reason::Other(Personal::plain(&"é".repeat(length))) };
     let (fact, already) = (|| Ok(vec!["tokens.revoked"]), || Ok(vec![]));
     check(&[
         ("alive", alive, noon(), revoke(1), fact()),
@@ -541,7 +542,7 @@ fn what_is_listed_and_shown() {
 
 #[test]
 fn a_fact_is_no_larger_than_a_body_may_be() {
-    let reason = Reason::Other("\u{10ffff}".repeat(200));
+    let reason = Reason::Other(Personal::plain(&"\u{10ffff}".repeat(200)));
     let tokens = after(&[issue(1)]);
     let outcome = tokens.decide(&Command::Revoke { id: TokenId(1), reason }, &noon()).unwrap();
     let [Event::Revoked(body)] = &outcome.events[..] else { panic!("{outcome:?}") };

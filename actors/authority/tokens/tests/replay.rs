@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{Digest, Machine, Position, Recorded, Timestamp, TokenId, json};
+use kernel::{Digest, Machine, Personal, Position, Recorded, Timestamp, TokenId, json};
 use serde_json::{Value, json};
 use tokens::{Event, Grant, Reason, Replacement, State, Tokens, UseState};
 
@@ -59,7 +59,8 @@ fn a_version_1_journal_reads_as_it_did() {
     for (kind, name, body) in journal() {
         let event = json::read((kind, 1), body.clone()).unwrap();
         let (written, again) = json::write(&event);
-        assert_eq!((written.id, written.version, written.name, again), (kind, 1, name, body));
+        assert_eq!((written.id, written.name), (kind, name));
+        assert!(written.version == 2 || again == body, "{name} is written as it was read");
         tokens.evolve(&event, Position(0));
     }
 
@@ -75,7 +76,7 @@ fn a_version_1_journal_reads_as_it_did() {
     assert_eq!(uses, [(1, UseState::Succeeded), (3, UseState::Unknown)]);
     let reason = |id| token(id).revocation.map(|revocation| revocation.reason);
     assert_eq!([reason(1), reason(4)], [Some(Reason::AllRevoked), Some(Reason::AllRevoked)]);
-    assert_eq!(reason(2), Some(Reason::Other("lost".into())));
+    assert_eq!(reason(2), Some(Reason::Other(Personal::plain("lost"))));
     assert_eq!(token(2).revocation.unwrap().at, Timestamp(NOON + 2));
     assert_eq!(token(4).state, State::Revoked);
     assert_eq!(tokens.by_secret(Digest([0x33; 32]), now).unwrap().id, TokenId(3));
@@ -97,10 +98,23 @@ fn every_reason_reads_as_it_did() {
     }
 }
 
+/// Version 2 seals the text; one of version 1 is lifted, and stays what it was.
+#[test]
+fn a_text_of_version_1_is_lifted() {
+    let old: Event =
+        json::read((205, 1), json!({ "id": id("2"), "at": NOON + 2, "reason": 5, "text": "lost" })).unwrap();
+    let (kind, body) = json::write(&old);
+    assert_eq!((kind.id, kind.version), (205, 2));
+    let plain = json!({ "subject": "", "characters": 4, "sealed": b"lost" });
+    assert_eq!(body["text"], plain);
+    assert_eq!(json::read((205, 2), body), Ok(old));
+}
+
 #[test]
 fn kinds_are_registered_once_and_others_are_refused() {
     let ids: BTreeSet<_> = Event::KINDS.iter().map(|kind| (kind.id, kind.version)).collect();
     assert_eq!(ids.len(), Event::KINDS.len());
+    let ids: BTreeSet<_> = ids.into_iter().filter(|(_, version)| *version == 1).collect();
     assert!(Event::KINDS.iter().all(|kind| (200..300).contains(&kind.id) && kind.name.starts_with("tokens.")));
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
     assert_eq!(written, ids, "one record of each kind is replayed");

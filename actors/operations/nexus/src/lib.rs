@@ -34,12 +34,12 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use kernel::{CommandId, Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp};
+use kernel::{CommandId, Context, Digest, Kin, Machine, Outcome, Personal, Position, Principal, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use records::{
     AdmittedV1, DeliveredV1, DiedV1, DiscardedV1, FailedV1, ForgottenV1, ProtocolForgottenV1, RequeuedV1, SentV1,
-    WithdrawnV1,
+    WithdrawnV2,
 };
 pub use vocabulary::*;
 
@@ -84,7 +84,7 @@ struct Entry {
 
 impl Machine for Nexus {
     const NAME: &'static str = "nexus";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     type Command = Command;
     type Event = Event;
@@ -126,7 +126,7 @@ impl Machine for Nexus {
                 (entry.standing, entry.admitted_at) = (Standing::Admitted, admitted.at);
             }
             Event::Withdrawn(withdrawn) => {
-                let WithdrawnV1 { protocol, reason, revoked, at } = withdrawn;
+                let WithdrawnV2 { protocol, reason, revoked, at } = withdrawn;
                 let entry = self.protocols.get_mut(protocol).expect("only a known protocol is withdrawn");
                 assert_eq!(entry.standing, Standing::Admitted, "{protocol} was withdrawn twice");
                 assert_eq!(entry.depth(), [0; 4], "messages wait for {protocol}, which is withdrawn");
@@ -240,8 +240,8 @@ impl Nexus {
         Ok(Outcome::new(facts, Reply::Admitted))
     }
 
-    fn withdraw(&self, protocol: &str, reason: &str, now: Timestamp) -> Result<Outcome<Self>, Refusal> {
-        if !(1..=REASON_MAX).contains(&reason.chars().count()) {
+    fn withdraw(&self, protocol: &str, reason: &Personal, now: Timestamp) -> Result<Outcome<Self>, Refusal> {
+        if reason.is_empty() || reason.is_longer_than(REASON_MAX) {
             return Err(Refusal::BadReason);
         }
         match self.protocols.get(protocol) {
@@ -261,20 +261,24 @@ impl Nexus {
 
     fn revoked(&self, protocol: &str, now: Timestamp) -> Outcome<Self> {
         match self.admitted(protocol) {
-            Some(_) => self.end(protocol, "all its tokens were revoked", true, now),
+            Some(_) => self.end(protocol, &Personal::plain("all its tokens were revoked"), true, now),
             None => Outcome::already(Reply::Withdrawn { messages: 0 }),
         }
     }
 
     /// Withdraws an admitted protocol; what waits for it dies.
-    fn end(&self, protocol: &str, reason: &str, revoked: bool, now: Timestamp) -> Outcome<Self> {
+    fn end(&self, protocol: &str, reason: &Personal, revoked: bool, now: Timestamp) -> Outcome<Self> {
         let waiting: Vec<_> = self.protocols[protocol].waiting().map(|id| &self.waiting[id]).collect();
         let messages = waiting.len() as u64;
-        let why = |_: &Waiting| format!("{protocol} was withdrawn: {reason}");
+        // A sealed reason is told by the withdrawal alone.
+        let why = |_: &Waiting| match reason.text() {
+            Some(reason) => format!("{protocol} was withdrawn: {reason}"),
+            None => format!("{protocol} was withdrawn"),
+        };
         let mut facts = self.bury(&waiting, Death::Withdrawn, why, now);
-        facts.push(Event::Withdrawn(WithdrawnV1 {
+        facts.push(Event::Withdrawn(WithdrawnV2 {
             protocol: protocol.to_owned(),
-            reason: reason.to_owned(),
+            reason: reason.clone(),
             revoked,
             at: now,
         }));

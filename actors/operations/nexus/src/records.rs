@@ -6,13 +6,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kernel::{CommandId, Kind, Millis, Reader, Recorded, Timestamp, Writer};
+use kernel::{CommandId, Kind, Millis, Personal, Reader, Recorded, Timestamp, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::Event;
 
 const ADMITTED_V1: Kind = Kind { id: 950, version: 1, name: "nexus.admitted" };
 const WITHDRAWN_V1: Kind = Kind { id: 951, version: 1, name: "nexus.withdrawn" };
+const WITHDRAWN_V2: Kind = Kind { id: 951, version: 2, name: "nexus.withdrawn" };
 const PROTOCOL_FORGOTTEN_V1: Kind = Kind { id: 952, version: 1, name: "nexus.protocol_forgotten" };
 const SENT_V1: Kind = Kind { id: 953, version: 1, name: "nexus.sent" };
 const DELIVERED_V1: Kind = Kind { id: 954, version: 1, name: "nexus.delivered" };
@@ -38,6 +39,22 @@ pub struct WithdrawnV1 {
     /// By the revocation of its tokens.
     pub revoked: bool,
     pub at: Timestamp,
+}
+
+/// The reason is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnV2 {
+    pub protocol: String,
+    pub reason: Personal,
+    /// By the revocation of its tokens.
+    pub revoked: bool,
+    pub at: Timestamp,
+}
+
+impl From<WithdrawnV1> for WithdrawnV2 {
+    fn from(WithdrawnV1 { protocol, reason, revoked, at }: WithdrawnV1) -> Self {
+        Self { protocol, reason: Personal::plain(&reason), revoked, at }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +135,7 @@ impl Recorded for Event {
     const KINDS: &'static [Kind] = &[
         ADMITTED_V1,
         WITHDRAWN_V1,
+        WITHDRAWN_V2,
         PROTOCOL_FORGOTTEN_V1,
         SENT_V1,
         DELIVERED_V1,
@@ -131,7 +149,7 @@ impl Recorded for Event {
     fn write<W: Writer>(&self, writer: W) -> W::Done {
         match self {
             Self::Admitted(body) => writer.put(ADMITTED_V1, body),
-            Self::Withdrawn(body) => writer.put(WITHDRAWN_V1, body),
+            Self::Withdrawn(body) => writer.put(WITHDRAWN_V2, body),
             Self::ProtocolForgotten(body) => writer.put(PROTOCOL_FORGOTTEN_V1, body),
             Self::Sent(body) => writer.put(SENT_V1, body),
             Self::Delivered(body) => writer.put(DELIVERED_V1, body),
@@ -146,7 +164,8 @@ impl Recorded for Event {
     fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error> {
         match kind {
             (950, 1) => reader.get().map(Self::Admitted),
-            (951, 1) => reader.get().map(Self::Withdrawn),
+            (951, 1) => reader.get::<WithdrawnV1>().map(WithdrawnV2::from).map(Self::Withdrawn),
+            (951, 2) => reader.get().map(Self::Withdrawn),
             (952, 1) => reader.get().map(Self::ProtocolForgotten),
             (953, 1) => reader.get().map(Self::Sent),
             (954, 1) => reader.get().map(Self::Delivered),

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use kernel::{CommandId, Denial, Layer, Malformed, Millis, Principal, Refuse, Timestamp};
+use kernel::{CommandId, Denial, Layer, Malformed, Millis, Personal, Principal, Refuse, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::records;
@@ -170,7 +170,7 @@ pub enum Command {
     /// those that it speaks to.
     Admit { protocol: String, depends_on: Vec<String>, speaks_to: Vec<String> },
     /// Let it take part no more.
-    Withdraw { protocol: String, reason: String },
+    Withdraw { protocol: String, reason: Personal },
     /// The same, whoever depends on it: all its tokens were revoked. For the authority's own route only.
     Revoked { protocol: String },
     /// Put a message into its lane.
@@ -209,7 +209,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Admitted(records::AdmittedV1),
-    Withdrawn(records::WithdrawnV1),
+    Withdrawn(records::WithdrawnV2),
     /// A withdrawn protocol made room for a new one.
     ProtocolForgotten(records::ProtocolForgottenV1),
     Sent(records::SentV1),
@@ -419,7 +419,7 @@ pub enum Standing {
     Admitted,
     Withdrawn {
         at: Timestamp,
-        reason: String,
+        reason: Personal,
         /// By a revocation of its tokens, and not by somebody's request.
         revoked: bool,
     },

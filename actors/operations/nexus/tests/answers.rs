@@ -1,7 +1,8 @@
 //! One row per answer that the nexus can give.
 
 use kernel::{
-    CommandId, Context, Decision, Kind, Machine, Millis, Position, Principal, Recorded, Refuse, Timestamp, Writer,
+    CommandId, Context, Decision, Kind, Machine, Millis, Personal, Position, Principal, Recorded, Refuse, Timestamp,
+    Writer,
 };
 use nexus::{
     ATTEMPTS_MAX, CONTENT_TYPE_MAX, Command, DEAD_MAX, DESTINATION_BYTES_MAX, Death, FOLLOW_UPS_MAX, Filter, LANE_MAX,
@@ -42,7 +43,7 @@ fn admit(protocol: &str, depends_on: &[&str], speaks_to: &[&str]) -> Command {
 }
 
 fn withdraw(protocol: &str) -> Command {
-    Command::Withdraw { protocol: protocol.into(), reason: "not needed".into() }
+    Command::Withdraw { protocol: protocol.into(), reason: Personal::plain("not needed") }
 }
 
 fn revoked(protocol: &str) -> Command {
@@ -134,7 +135,8 @@ fn protocols_are_admitted_and_withdrawn() {
     for (number, minutes) in [(7, 2), (5, 1), (3, 3)] {
         carry_out(room, &withdraw(&format!("p{number}")), &at(ROOT, 1, Millis::minutes(minutes)));
     }
-    let reason = |characters| Command::Withdraw { protocol: "ARP".into(), reason: "é".repeat(characters) };
+    let reason =
+        |characters| Command::Withdraw { protocol: "ARP".into(), reason: Personal::plain(&"é".repeat(characters)) };
     check(&[
         ("admit", fresh, by(ROOT, 9), admit("ARP", &[], &["later"]), Ok(vec!["admitted"])),
         ("admit again", three, by(ROOT, 9), admit("ARP", &[], &["ARP", "SCP", "ARP"]), Ok(vec![])),
@@ -172,7 +174,7 @@ fn protocols_are_admitted_and_withdrawn() {
     carry_out(room, &admit("x", &[], &[]), &by(ROOT, 9));
     assert!(room.protocol("p5").is_none() && room.protocol("p7").is_some(), "the one withdrawn first made room");
     let standing = gone.protocol("ARP").unwrap().standing;
-    assert_eq!(standing, Standing::Withdrawn { at: NOON, reason: "not needed".into(), revoked: false });
+    assert_eq!(standing, Standing::Withdrawn { at: NOON, reason: Personal::plain("not needed"), revoked: false });
     let standing = revoked_scp.protocol("SCP").unwrap().standing;
     assert!(matches!(standing, Standing::Withdrawn { revoked: true, .. }));
     assert!(revoked_scp.is_admitted("UIP"), "who depends on it is told apart from it");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::codec;
-use kernel::{CommandId, Context, Decision, Kin, Machine, Millis, Position, Principal, Timestamp, json};
+use kernel::{CommandId, Context, Decision, Kin, Machine, Millis, Personal, Position, Principal, Timestamp, json};
 use nexus::{
     ATTEMPTS_MAX, Command, Counters, Death, Event, Filter, LANE_MAX, LIFETIME_MAX, Message, MessageId, Nexus, Priority,
     Reply,
@@ -90,7 +90,7 @@ fn asked(step: &Step, nexus: &Nexus, counted: &Counted) -> (Principal, Command) 
             (operator(), Command::Admit { protocol: NAMES[*protocol].into(), depends_on, speaks_to })
         }
         Step::Withdraw { protocol } => {
-            (operator(), Command::Withdraw { protocol: NAMES[*protocol].into(), reason: "law".into() })
+            (operator(), Command::Withdraw { protocol: NAMES[*protocol].into(), reason: Personal::plain("law") })
         }
         Step::Revoked { protocol } => {
             (Principal::internal("route"), Command::Revoked { protocol: NAMES[*protocol].into() })

@@ -27,7 +27,7 @@ use alloc::vec::Vec;
 use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 
-use records::{ClaimedV1, ClosedV1, LapsedV1, OpenedV1, ReleasedV1, ReopenedV1, SubmittedV1};
+use records::{ClaimedV1, ClosedV1, LapsedV1, OpenedV1, ReleasedV1, ReopenedV1, SubmittedV2};
 pub use vocabulary::*;
 
 /// Most facts of one [`Command::LapseClaims`]: the clock asks again while something is due.
@@ -60,7 +60,7 @@ struct Entry {
 
 impl Machine for Todos {
     const NAME: &'static str = "todos";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     type Command = Command;
     type Event = Event;
@@ -133,7 +133,7 @@ impl Machine for Todos {
                     None => Ok(Outcome::already(reply)),
                 }
             }
-            Command::Submit { note, .. } if NOTE_MAX < note.chars().count() => Err(Refusal::NoteTooLong),
+            Command::Submit { note, .. } if note.is_longer_than(NOTE_MAX) => Err(Refusal::NoteTooLong),
             Command::Submit { todo, note } => {
                 let entry = self.find(*todo)?;
                 let reply = Reply::Submitted { todo: *todo };
@@ -143,7 +143,7 @@ impl Machine for Todos {
                     None => Err(Refusal::NotHolder { todo: *todo }),
                     Some(claim) if claim.note.as_ref() == Some(note) => Ok(Outcome::already(reply)),
                     Some(_) => {
-                        let submitted = SubmittedV1 { todo: todo.0, note: note.clone() };
+                        let submitted = SubmittedV2 { todo: todo.0, note: note.clone() };
                         Ok(Outcome::new(vec![Event::Submitted(submitted)], reply))
                     }
                 }
@@ -198,7 +198,7 @@ impl Machine for Todos {
                 assert!(self.secrets.insert(claimed.secret), "the secret of {} was to serve two claims", claimed.token);
                 self.lapsing.insert((claimed.expires_at, TodoId(claimed.todo)));
             }
-            Event::Submitted(SubmittedV1 { todo, note }) => {
+            Event::Submitted(SubmittedV2 { todo, note }) => {
                 let claim = self.known(*todo).claim.as_mut().expect("only a claimed todo is submitted");
                 claim.note = Some(note.clone());
             }

@@ -4,7 +4,7 @@
 
 use alloc::string::String;
 
-use kernel::{Digest, Kind, Millis, Reader, Recorded, Timestamp, TokenId, Writer};
+use kernel::{Digest, Kind, Millis, Personal, Reader, Recorded, Timestamp, TokenId, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::Event;
@@ -14,6 +14,7 @@ const REOPENED_V1: Kind = Kind { id: 401, version: 1, name: "todos.reopened" };
 const CLAIMED_V1: Kind = Kind { id: 402, version: 1, name: "todos.claimed" };
 const RELEASED_V1: Kind = Kind { id: 403, version: 1, name: "todos.released" };
 const SUBMITTED_V1: Kind = Kind { id: 404, version: 1, name: "todos.submitted" };
+const SUBMITTED_V2: Kind = Kind { id: 404, version: 2, name: "todos.submitted" };
 const CLOSED_V1: Kind = Kind { id: 405, version: 1, name: "todos.closed" };
 const LAPSED_V1: Kind = Kind { id: 406, version: 1, name: "todos.lapsed" };
 
@@ -59,6 +60,19 @@ pub struct SubmittedV1 {
     pub note: String,
 }
 
+/// The note is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmittedV2 {
+    pub todo: u64,
+    pub note: Personal,
+}
+
+impl From<SubmittedV1> for SubmittedV2 {
+    fn from(SubmittedV1 { todo, note }: SubmittedV1) -> Self {
+        Self { todo, note: Personal::plain(&note) }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClosedV1 {
     pub todo: u64,
@@ -72,7 +86,7 @@ pub struct LapsedV1 {
 
 impl Recorded for Event {
     const KINDS: &'static [Kind] =
-        &[OPENED_V1, REOPENED_V1, CLAIMED_V1, RELEASED_V1, SUBMITTED_V1, CLOSED_V1, LAPSED_V1];
+        &[OPENED_V1, REOPENED_V1, CLAIMED_V1, RELEASED_V1, SUBMITTED_V1, SUBMITTED_V2, CLOSED_V1, LAPSED_V1];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
         match self {
@@ -80,7 +94,7 @@ impl Recorded for Event {
             Self::Reopened(body) => writer.put(REOPENED_V1, body),
             Self::Claimed(body) => writer.put(CLAIMED_V1, body),
             Self::Released(body) => writer.put(RELEASED_V1, body),
-            Self::Submitted(body) => writer.put(SUBMITTED_V1, body),
+            Self::Submitted(body) => writer.put(SUBMITTED_V2, body),
             Self::Closed(body) => writer.put(CLOSED_V1, body),
             Self::Lapsed(body) => writer.put(LAPSED_V1, body),
         }
@@ -92,7 +106,8 @@ impl Recorded for Event {
             (401, 1) => reader.get().map(Self::Reopened),
             (402, 1) => reader.get().map(Self::Claimed),
             (403, 1) => reader.get().map(Self::Released),
-            (404, 1) => reader.get().map(Self::Submitted),
+            (404, 1) => reader.get::<SubmittedV1>().map(SubmittedV2::from).map(Self::Submitted),
+            (404, 2) => reader.get().map(Self::Submitted),
             (405, 1) => reader.get().map(Self::Closed),
             (406, 1) => reader.get().map(Self::Lapsed),
             _ => Err(reader.unknown()),

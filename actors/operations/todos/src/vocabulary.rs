@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
 
-use kernel::{Digest, Malformed, Millis, Principal, Refuse, Timestamp, TokenId};
+use kernel::{Digest, Malformed, Millis, Personal, Principal, Refuse, Timestamp, TokenId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::records;
@@ -85,7 +85,7 @@ pub enum Command {
     /// Give a claimed todo back, undone.
     Release { todo: TodoId },
     /// "I believe it is done." Closes nothing: only the next scan does.
-    Submit { todo: TodoId, note: String },
+    Submit { todo: TodoId, note: Personal },
     /// The gap is gone. For the authority's own route only.
     Close { gap: Digest },
     /// Bookkeeping of the clock: free what is held beyond its time. Nothing waits for it.
@@ -100,7 +100,7 @@ pub enum Event {
     Reopened(records::ReopenedV1),
     Claimed(records::ClaimedV1),
     Released(records::ReleasedV1),
-    Submitted(records::SubmittedV1),
+    Submitted(records::SubmittedV2),
     Closed(records::ClosedV1),
     /// A claim was held beyond its time.
     Lapsed(records::LapsedV1),
@@ -269,7 +269,7 @@ pub struct Claim {
     /// First instant at which the claim no longer holds.
     pub expires_at: Timestamp,
     /// What the holder said when submitting.
-    pub note: Option<String>,
+    pub note: Option<Personal>,
 }
 
 /// Which todos to list; what is not given does not matter.

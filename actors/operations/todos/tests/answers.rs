@@ -1,8 +1,8 @@
 //! One row per answer that the todos can give.
 
 use kernel::{
-    CommandId, Context, Decision, Digest, Kind, Machine, Millis, Position, Principal, Recorded, Refuse, Timestamp,
-    TokenId, Writer,
+    CommandId, Context, Decision, Digest, Kind, Machine, Millis, Personal, Position, Principal, Recorded, Refuse,
+    Timestamp, TokenId, Writer,
 };
 use serde::Serialize;
 use todos::{CLAIM_LIFETIME, CLAIM_USES, Command, Event, Filter, Refusal, Reply, State, TodoId, Todos};
@@ -51,7 +51,7 @@ fn release(todo: u64) -> Command {
 }
 
 fn submit(todo: u64, note: &str) -> Command {
-    Command::Submit { todo: TodoId(todo), note: note.into() }
+    Command::Submit { todo: TodoId(todo), note: Personal::plain(note) }
 }
 
 const SCAN: &str = "internal/scan";
@@ -317,7 +317,7 @@ fn what_is_listed_and_shown() {
 
     let third = todos.by_gap(digest(3), NOON).unwrap();
     assert_eq!(third.id, TodoId(3));
-    assert_eq!(third.claim.unwrap().note.as_deref(), Some("done"));
+    assert_eq!(third.claim.unwrap().note, Some(Personal::plain("done")));
     assert_eq!(todos.by_gap(digest(5), NOON), None);
     assert_eq!(todos.show(TodoId(5), NOON), None);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use journal::codec;
 use kernel::{
-    CommandId, Context, Decision, Digest, Kin, Machine, Millis, Position, Principal, Timestamp, TokenId, json,
+    CommandId, Context, Decision, Digest, Kin, Machine, Millis, Personal, Position, Principal, Timestamp, TokenId, json,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,7 +43,8 @@ fn work() -> impl Strategy<Value = Step> {
         secret: Digest([token; 32]),
     });
     let release = todo().prop_map(|todo| Command::Release { todo });
-    let submit = (todo(), 0..2_u8).prop_map(|(todo, note)| Command::Submit { todo, note: note.to_string() });
+    let submit =
+        (todo(), 0..2_u8).prop_map(|(todo, note)| Command::Submit { todo, note: Personal::plain(&note.to_string()) });
     let operator = Principal::new(Kin::Operator, "root").unwrap();
     let who = prop_oneof![4 => (0..3_u8).prop_map(agent), 2 => Just(operator)];
     (who, prop_oneof![4 => claim, 1 => release, 2 => submit])

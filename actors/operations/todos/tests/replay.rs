@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{Digest, Machine, Position, Recorded, Timestamp, TokenId, json};
+use kernel::{Digest, Machine, Personal, Position, Recorded, Timestamp, TokenId, json};
 use serde_json::{Value, json};
 use todos::{Event, State, TodoId, Todos};
 
@@ -47,7 +47,8 @@ fn a_version_1_journal_reads_as_it_did() {
     for (kind, name, body) in journal() {
         let event = json::read((kind, 1), body.clone()).unwrap();
         let (written, again) = json::write(&event);
-        assert_eq!((written.id, written.version, written.name, again), (kind, 1, name, body));
+        assert_eq!((written.id, written.name), (kind, name));
+        assert!(written.version == 2 || again == body, "{name} is written as it was read");
         todos.evolve(&event, Position(0));
     }
 
@@ -56,7 +57,7 @@ fn a_version_1_journal_reads_as_it_did() {
     let claim = todo(1).claim.unwrap();
     assert_eq!(
         (claim.holder.to_string(), claim.token, claim.note),
-        ("agent/alpha".into(), TokenId(1), Some("done".into()))
+        ("agent/alpha".into(), TokenId(1), Some(Personal::plain("done")))
     );
     assert_eq!((claim.claimed_at, claim.expires_at), (Timestamp(NOON + 1), Timestamp(NOON + 1 + TWO_DAYS)));
     let second = todo(2);
@@ -66,10 +67,22 @@ fn a_version_1_journal_reads_as_it_did() {
     assert_eq!(todos.deadline(), Some(claim.expires_at));
 }
 
+/// Version 2 seals the text; one of version 1 is lifted, and stays what it was.
+#[test]
+fn a_text_of_version_1_is_lifted() {
+    let old: Event = json::read((404, 1), json!({ "todo": 1, "note": "done" })).unwrap();
+    let (kind, body) = json::write(&old);
+    assert_eq!((kind.id, kind.version), (404, 2));
+    let plain = json!({ "subject": "", "characters": 4, "sealed": b"done" });
+    assert_eq!(body["note"], plain);
+    assert_eq!(json::read((404, 2), body), Ok(old));
+}
+
 #[test]
 fn kinds_are_registered_once_and_others_are_refused() {
     let ids: BTreeSet<_> = Event::KINDS.iter().map(|kind| (kind.id, kind.version)).collect();
     assert_eq!(ids.len(), Event::KINDS.len());
+    let ids: BTreeSet<_> = ids.into_iter().filter(|(_, version)| *version == 1).collect();
     assert!(Event::KINDS.iter().all(|kind| (400..500).contains(&kind.id) && kind.name.starts_with("todos.")));
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
     assert_eq!(written, ids, "one record of each kind is replayed");

@@ -99,12 +99,12 @@ async fn each_end_of_authority_ends_a_line() {
     assert_eq!(told(&line, say("b")).await, "tokens.revoked");
 
     let line = peer.line(&root(), "say").await.unwrap();
-    let stopped = world.door.stop(&world.ask("system.stop"), "fire").await.unwrap();
+    let stopped = world.door.stop(&world.ask("system.stop"), |_| std::future::ready(None)).await.unwrap();
     assert_eq!(told(&line, say("c")).await, "door.sealed");
     world.door.resume(&world.ask("system.resume"), stopped.recorded.unwrap()).await.unwrap();
     assert_eq!(told(&line, say("d")).await, "2 d to operator/root");
 
-    let withdraw = nexus::Command::Withdraw { protocol: "peer".into(), reason: "for a test".into() };
+    let withdraw = nexus::Command::Withdraw { protocol: "peer".into(), reason: kernel::Personal::plain("for a test") };
     world.own(&world.nexus, withdraw).await;
     assert_eq!(told(&line, say("e")).await, "protocols.not_admitted");
 }

@@ -153,7 +153,7 @@ async fn what_a_protocol_may_not_post_is_a_failed_attempt() {
 #[tokio::test]
 async fn under_a_stop_letters_wait() {
     let (world, _, shared) = one().await;
-    let stopped = world.door.stop(&world.ask("system.stop"), "fire").await.unwrap();
+    let stopped = world.door.stop(&world.ask("system.stop"), |_| std::future::ready(None)).await.unwrap();
     world.send("peer", "note", "a", Priority::Normal).await;
     world.door.resume(&world.ask("system.resume"), stopped.recorded.unwrap()).await.unwrap();
     world.until(|nexus| nexus.counters().waiting == 0).await;

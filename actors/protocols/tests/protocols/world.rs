@@ -152,7 +152,11 @@ impl World {
     }
 
     pub async fn readmit(&self, protocol: &str, speaks_to: &[&str]) {
-        self.own(&self.nexus, Command::Withdraw { protocol: protocol.into(), reason: "for a test".into() }).await;
+        self.own(
+            &self.nexus,
+            Command::Withdraw { protocol: protocol.into(), reason: kernel::Personal::plain("for a test") },
+        )
+        .await;
         self.admit(protocol, speaks_to).await;
     }
 

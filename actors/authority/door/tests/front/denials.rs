@@ -3,7 +3,7 @@
 use door::Event;
 use kernel::{Layer, Millis};
 
-use crate::world::{OPEN, Setup, World, ask, bearing, by, told, with, word};
+use crate::world::{OPEN, Setup, World, ask, bearing, by, said, told, with, word};
 
 #[tokio::test]
 async fn the_denial_of_somebody_known_is_one_record() {
@@ -79,7 +79,7 @@ async fn a_door_without_its_parts_says_which_one_is_missing() {
 async fn before_governance_has_read_its_records_nobody_is_a_stranger() {
     let world = Setup::default().start().await;
     world.kill(&world.governance).await;
-    assert_eq!(word(world.door.stop(&ask(1, "system.stop", "*"), "fire").await), "door.not_ready");
+    assert_eq!(word(world.door.stop(&ask(1, "system.stop", "*"), said("fire")).await), "door.not_ready");
     assert_eq!(world.door.strangers(), []);
 }
 
@@ -104,7 +104,10 @@ async fn long_texts_are_refused_before_anything_else() {
     }
     // A stop is not kept from stopping, nor its denial from being recorded.
     world.issue(1, "todo.list", 1).await;
-    assert_eq!(word(world.door.stop(&bearing(1, ask(6, "system.stop", &long)), "fire").await), "request.too_long");
+    assert_eq!(
+        word(world.door.stop(&bearing(1, ask(6, "system.stop", &long)), said("fire")).await),
+        "request.too_long"
+    );
     assert_eq!(world.door.ready(), Ok(()), "nothing ended");
     // What is just short enough is kept whole.
     let longest = "r".repeat(4_096);

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use kernel::{Decision, TokenUse};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::world::{HASTY, Mode, NOON, Setup, World, ask, bearing, id_at, told, word};
+use crate::world::{HASTY, Mode, NOON, Setup, World, ask, bearing, id_at, said, told, word};
 
 #[tokio::test]
 async fn an_allow_lives_in_the_envelope_of_its_effect() {
@@ -121,8 +121,9 @@ async fn what_was_in_flight_when_everything_stopped_is_of_an_older_generation() 
     world.setup.disk.set(Mode::Hold);
     let put = ask(1, "todo.release", "todo-7");
     let stop = ask(2, "system.stop", "*");
-    let (put, stopped, ()) =
-        tokio::join!(world.put(&put, 7), world.door.stop(&stop, "fire"), async { world.setup.disk.set(Mode::Pass) });
+    let (put, stopped, ()) = tokio::join!(world.put(&put, 7), world.door.stop(&stop, said("fire")), async {
+        world.setup.disk.set(Mode::Pass);
+    });
     assert_eq!((told(put).as_str(), stopped.unwrap().recorded.is_ok()), ("7", true));
     let generation = world.records("shelf").pop().unwrap().decision.generation;
     assert!(generation < world.generation(), "{generation}");

@@ -4,7 +4,7 @@ use door::{Ask, Stopped};
 use kernel::{Digest, Timestamp};
 use tokens::Grant;
 
-use crate::world::{Mode, NOBODYS, NOON, OPEN, Setup, World, ask, bearing, id_at, secret, told, word};
+use crate::world::{Mode, NOBODYS, NOON, OPEN, Setup, World, ask, bearing, id_at, said, secret, told, word};
 
 fn stop(number: u8) -> Ask {
     ask(number, "system.stop", "*")
@@ -20,7 +20,7 @@ fn put(number: u8) -> Ask {
 
 impl World {
     async fn stopped(&self, number: u8) -> Stopped {
-        self.door.stop(&stop(number), "fire").await.unwrap()
+        self.door.stop(&stop(number), said("fire")).await.unwrap()
     }
 
     async fn resumed(&self, number: u8, digest: Digest) -> String {
@@ -67,10 +67,13 @@ async fn only_an_operator_himself_stops_and_resumes() {
     world.issue_to("agent/alpha", 3, "system.resume", 1, Grant::Operation).await;
     world.issue_to("operator/deputy", 4, "system.resume", 1, Grant::Operation).await;
     for token in [1, 2] {
-        let denied = world.door.stop(&bearing(token, stop(token)), "fire").await.unwrap_err();
+        let denied = world.door.stop(&bearing(token, stop(token)), said("fire")).await.unwrap_err();
         assert_eq!((denied.denial.code.as_str(), denied.decision.is_some()), ("door.operators_only", true), "{token}");
     }
-    assert_eq!(word(world.door.stop(&crate::world::by("a guess", stop(5)), "fire").await), "door.unknown_credential");
+    assert_eq!(
+        word(world.door.stop(&crate::world::by("a guess", stop(5)), said("fire")).await),
+        "door.unknown_credential"
+    );
     assert!(!world.is_sealed().await);
     let digest = world.stopped(6).await.recorded.unwrap();
     for token in [3, 4] {
@@ -136,7 +139,7 @@ async fn a_stop_does_not_hang_on_its_command_id() {
     for id in [id_at(Timestamp(NOON.0 + 3_600_000), 1), id_at(Timestamp(0), 1), kernel::CommandId(7)] {
         let world = World::open().await;
         let stop = Ask { command_id: id, ..stop(1) };
-        assert!(world.door.stop(&stop, "fire").await.unwrap().recorded.is_ok(), "{id}");
+        assert!(world.door.stop(&stop, said("fire")).await.unwrap().recorded.is_ok(), "{id}");
         assert!(world.stop().is_some());
     }
 }
@@ -202,7 +205,7 @@ async fn a_stop_that_meets_a_resume_stays() {
     world.setup.disk.set(Mode::Hold);
     let (resumption, stop) = (resume(2), stop(3));
     let (resumed, stopped, ()) =
-        tokio::join!(world.door.resume(&resumption, first), world.door.stop(&stop, "fire again"), async {
+        tokio::join!(world.door.resume(&resumption, first), world.door.stop(&stop, said("fire again")), async {
             world.setup.disk.set(Mode::Pass);
         });
     assert_eq!(word(resumed), "door.stopped_again");
@@ -220,7 +223,7 @@ async fn a_stop_catches_what_has_paid_and_is_not_done() {
     world.issue(1, "todo.release", 1).await;
     world.setup.disk.set(Mode::Hold);
     let (request, stop) = (bearing(1, put(1)), stop(2));
-    let (put, stopped, ()) = tokio::join!(world.put(&request, 7), world.door.stop(&stop, "fire"), async {
+    let (put, stopped, ()) = tokio::join!(world.put(&request, 7), world.door.stop(&stop, said("fire")), async {
         world.setup.disk.set(Mode::Pass);
     });
     assert_eq!(told(put), "door.sealed");
@@ -235,7 +238,7 @@ async fn a_caller_who_hangs_up_has_stopped_all_the_same() {
     let request = stop(1);
     tokio::select! {
         biased;
-        _ = world.door.stop(&request, "fire") => panic!("the disk holds it up"),
+        _ = world.door.stop(&request, said("fire")) => panic!("the disk holds it up"),
         () = tokio::task::yield_now() => {}
     }
     world.setup.disk.set(Mode::Pass);
@@ -258,8 +261,31 @@ async fn a_caller_who_hangs_up_has_stopped_all_the_same() {
 #[tokio::test]
 async fn a_reason_that_is_too_long_keeps_nobody_from_stopping() {
     let world = World::open().await;
-    assert!(world.door.stop(&stop(1), &"é".repeat(10_000)).await.unwrap().recorded.is_ok());
-    assert_eq!(world.stop().unwrap().reason.chars().count(), governance::REASON_MAX);
+    assert!(world.door.stop(&stop(1), said(&"é".repeat(10_000))).await.unwrap().recorded.is_ok());
+    assert!(world.stop().unwrap().reason.text().is_some_and(|kept| kept.contains("not kept")));
+}
+
+/// Whatever has the keys hangs, or fails: nobody who stops waits for it.
+#[tokio::test]
+async fn a_reason_that_cannot_be_sealed_keeps_nobody_from_stopping() {
+    let world = World::open().await;
+    let stopped = world.door.stop(&stop(1), |_| std::future::ready(None)).await.unwrap();
+    assert!(stopped.kept.is_ok());
+    assert_eq!(world.resumed(2, stopped.recorded.unwrap()).await, "allowed");
+    // From here on a timer ends as soon as nothing else is left to do, the one for the journal too.
+    tokio::time::pause();
+    let stopped = world.door.stop(&stop(3), |_| std::future::pending()).await.unwrap();
+    assert!(stopped.kept.is_ok() && world.door.sealed().is_some());
+}
+
+/// A denial is kept in the clear, and so is the log.
+#[tokio::test]
+async fn a_reason_is_quoted_nowhere() {
+    let world = World::open().await;
+    world.door.stop(&stop(1), said("alpha is ill")).await.unwrap();
+    let denied = world.put(&put(2), 7).await.unwrap_err();
+    assert_eq!(denied.denial.code, "door.sealed");
+    assert!(!format!("{denied:?}").contains("ill"));
 }
 
 /// The disk neither writes nor fails: nobody who stops waits for it.

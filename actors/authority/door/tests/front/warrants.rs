@@ -8,7 +8,7 @@ use kernel::{Layer, Millis, TokenUse};
 use proptest::prelude::*;
 use tokens::{Event, Grant, UseState};
 
-use crate::world::{Mode, OPEN, World, ask, bearing, by, told, with, word};
+use crate::world::{Mode, OPEN, World, ask, bearing, by, said, told, with, word};
 
 const CLOSED: &str = "permit (principal is Operator, action, resource);";
 
@@ -107,7 +107,7 @@ async fn a_stop_ends_it_in_memory_and_a_resume_gives_it_back() {
     let by_token = world.door.open(&bearing(1, call(1))).await.unwrap();
     let by_operator = world.door.open(&call(2)).await.unwrap();
     let reads = world.door.open(&ask(3, "todo.list", "*")).await.unwrap();
-    let stopped = world.door.stop(&ask(4, "system.stop", "*"), "fire").await.unwrap();
+    let stopped = world.door.stop(&ask(4, "system.stop", "*"), said("fire")).await.unwrap();
     assert_eq!([&by_token, &by_operator, &reads].map(checked), ["door.sealed", "door.sealed", "allowed"]);
     assert_eq!(by_token.check().unwrap_err().layer, Layer::Seal);
     world.door.resume(&ask(5, "system.resume", "*"), stopped.recorded.unwrap()).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_stop_that_nothing_could_record_ends_it_too() {
     let world = World::open().await;
     let warrant = world.door.open(&call(1)).await.unwrap();
     world.setup.disk.set(Mode::Fail { written: false });
-    let stopped = world.door.stop(&ask(2, "system.stop", "*"), "fire").await.unwrap();
+    let stopped = world.door.stop(&ask(2, "system.stop", "*"), said("fire")).await.unwrap();
     assert!(stopped.recorded.is_err());
     assert_eq!(checked(&warrant), "door.sealed");
 }
@@ -171,7 +171,7 @@ impl World {
             Step::Revoke => self.revoke(token).await,
             Step::RevokeSubject => self.revoke_subject("agent/alpha").await,
             Step::Activate(text) => drop(self.activate(text).await),
-            Step::Stop => drop(self.door.stop(&ask(number, "system.stop", "*"), "fire").await.unwrap()),
+            Step::Stop => drop(self.door.stop(&ask(number, "system.stop", "*"), said("fire")).await.unwrap()),
             Step::Resume => {
                 if let Some(stop) = self.stop() {
                     self.door.resume(&ask(number, "system.resume", "*"), stop.digest).await.unwrap();

@@ -12,7 +12,8 @@ use host::{Answer, Clock, Error, Handle, Limits, Order, View};
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
 use journal::{Journal, Keeper};
-use kernel::{CommandId, Decision, Digest, Machine, Millis, Position, Principal, Recorded, Timestamp, TokenId};
+use kernel::{CommandId, Decision, Digest, Machine, Millis, Personal, Position, Principal};
+use kernel::{Recorded, Timestamp, TokenId};
 use policy::{Policies, Value};
 use supervisors::{ChildRef, Exhausted, NodeState, Strategy, Supervisor, Tree};
 use tempfile::TempDir;
@@ -455,3 +456,9 @@ pub fn word<T>(answer: Result<T, Denied>) -> String {
 }
 
 pub const NOBODYS: Digest = Digest([9; 32]);
+
+/// A reason, as whoever has the keys would give it.
+pub fn said(reason: &str) -> impl FnOnce(Principal) -> std::future::Ready<Option<Personal>> {
+    let reason = Personal::plain(reason);
+    |_| std::future::ready(Some(reason))
+}

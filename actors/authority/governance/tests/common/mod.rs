@@ -1,7 +1,7 @@
 //! What the tests of governance share: a few texts, and histories made by deciding.
 
 use governance::{Command, Governance};
-use kernel::{CommandId, Context, Decision, Digest, Machine, Position, Timestamp};
+use kernel::{CommandId, Context, Decision, Digest, Machine, Personal, Position, Timestamp};
 
 pub const NOON: Timestamp = Timestamp(1_700_000_000_000);
 pub const SECRET: Digest = Digest([7; 32]);
@@ -31,7 +31,11 @@ pub fn activate(epoch: u64) -> Command {
 }
 
 pub fn stop() -> Command {
-    Command::Stop { reason: "smoke".to_owned() }
+    stop_because("smoke")
+}
+
+pub fn stop_because(reason: &str) -> Command {
+    Command::Stop { reason: Personal::plain(reason), on_behalf_of: String::new() }
 }
 
 /// Governance after these commands of the operator, all at noon.
