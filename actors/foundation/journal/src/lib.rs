@@ -31,7 +31,7 @@ mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::thread::JoinHandle;
@@ -153,6 +153,8 @@ pub(crate) struct Shared {
     space: Mutex<Option<(Instant, u64)>>,
     wrap: WrapLog,
     past: OnceLock<Arc<dyn Past>>,
+    /// The tail could not be cut when it was last to be.
+    uncut: AtomicBool,
 }
 
 /// Puts something between the committer and its log.
@@ -198,6 +200,7 @@ impl Journal {
             space: Mutex::new(None),
             wrap,
             past: OnceLock::new(),
+            uncut: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -311,7 +314,7 @@ impl Journal {
     }
 
     /// Lets the tail forget what is signed and kept elsewhere up to `signed`: whole segments, once the store is synced. Blocks
-    /// while it is, and does nothing over a journal that has no [`Past`].
+    /// while it is, and does nothing over a journal that has no [`Past`]. What that does not have as it was stays in the tail.
     ///
     /// # Errors
     /// [`StoreError`]; a sync that failed is final for this process.
@@ -321,8 +324,19 @@ impl Journal {
             return Err(StoreError::Io { why });
         }
         self.with_store(|store| {
-            let cut = Cut::at(&self.shared.path.join(disk::TAIL), store, &**past, signed)?;
-            cut.map_or(Ok(()), Cut::off).inspect_err(|error| self.shared.fail(&error.to_string()))
+            let Some(cut) = Cut::at(&self.shared.path.join(disk::TAIL), store, signed)? else { return Ok(()) };
+            let kept = cut.is_in(&**past);
+            let was_uncut = self.shared.uncut.swap(kept.is_err(), Ordering::Relaxed);
+            match kept {
+                Ok(()) => cut.off().inspect_err(|error| self.shared.fail(&error.to_string())),
+                // The journal is well, and goes on with a longer tail.
+                Err(error) => {
+                    if !was_uncut {
+                        tracing::warn!(code = "journal.not_cut", %error, "the tail grows: the tile log has not what it had");
+                    }
+                    Ok(())
+                }
+            }
         })
     }
 

@@ -25,37 +25,40 @@ use crate::tail;
 pub(crate) struct Cut<'a> {
     directory: PathBuf,
     store: &'a Store,
-    /// The last record to go.
-    last: Sequence,
+    /// The last record to go, and the link after it.
+    seam: Head,
 }
 
 impl<'a> Cut<'a> {
-    /// The segments in `directory` that hold nothing after `signed`, if `store` and `past` have what they end with.
+    /// The segments in `directory` that hold nothing after `signed`, if `store` has what they end with.
     ///
     /// # Errors
-    /// [`StoreError`]: above all if one of them has something else. Then nothing may be cut off.
-    pub fn at(
-        directory: &Path,
-        store: &'a Store,
-        past: &dyn Past,
-        signed: Sequence,
-    ) -> Result<Option<Self>, StoreError> {
+    /// [`StoreError`]: above all if it has something else.
+    pub fn at(directory: &Path, store: &'a Store, signed: Sequence) -> Result<Option<Self>, StoreError> {
         let found = tail::segments(directory)?;
         // The last two stay.
         let goes = |pair: &&[tail::SegmentFile]| pair[1].first.0 <= signed.0 + 1;
         let keep = found.len().saturating_sub(2);
         let Some(pair) = found.windows(2).take(keep).take_while(goes).last() else { return Ok(None) };
-        let Head { sequence: last, link: seam } = tail::before(&pair[1])?;
-        let same = |record: Option<&Vec<u8>>| record.is_some_and(|record| link(record) == seam);
-        if !same(store.raw(last, 1)?.first()) {
-            let what = "the store does not have what the tail has".to_owned();
-            return Err(StoreError::DamagedFrom { at: last, what });
+        let cut = Self { directory: directory.to_owned(), store, seam: tail::before(&pair[1])? };
+        cut.compared(store.raw(cut.seam.sequence, 1)?, "the store does not have what the tail has")?;
+        Ok(Some(cut))
+    }
+
+    /// Whether `past` has what is to be cut off.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it has not, or has something else: then nothing may be cut off.
+    pub fn is_in(&self, past: &dyn Past) -> Result<(), StoreError> {
+        let records = past.open()?.records(self.seam.sequence)?;
+        self.compared(records, "what was signed is not what the tail has")
+    }
+
+    fn compared(&self, records: Vec<Vec<u8>>, what: &str) -> Result<(), StoreError> {
+        if records.first().is_some_and(|record| link(record) == self.seam.link) {
+            return Ok(());
         }
-        if !same(past.open()?.records(last)?.first()) {
-            let what = "what was signed is not what the tail has".to_owned();
-            return Err(StoreError::DamagedFrom { at: last, what });
-        }
-        Ok(Some(Self { directory: directory.to_owned(), store, last }))
+        Err(StoreError::DamagedFrom { at: self.seam.sequence, what: what.to_owned() })
     }
 
     /// Syncs the store, and removes the segments.
@@ -64,6 +67,6 @@ impl<'a> Cut<'a> {
     /// [`StoreError::Io`]: what failed must not be tried again. All is still in two places.
     pub fn off(self) -> Result<(), StoreError> {
         self.store.sync()?;
-        tail::remove_up_to(&self.directory, self.last)
+        tail::remove_up_to(&self.directory, self.seam.sequence)
     }
 }

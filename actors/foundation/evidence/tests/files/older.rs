@@ -306,24 +306,23 @@ fn nothing_is_cut_off_that_the_log_has_not_as_it_was() {
     world.journal.close();
     let (home, log) = (world.home.path(), world.places().log);
     let (before, intact) = (segments(home), files(&log));
-    let released = || {
+    let release = || {
         let journal = in_segments(home);
         journal.open().unwrap();
-        let released = journal.release(Sequence(600));
+        journal.release(Sequence(600)).unwrap();
         assert_eq!(journal.failure(), None, "the journal itself is well");
         journal.close();
-        released
     };
     for damaged in ["tile/entries/002.p/88", "tile/1/000.p/2"] {
         let path = log.join(damaged);
         let mut bytes = fs::read(&path).unwrap();
         bytes[40] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert_eq!(released().unwrap_err().code(), "journal.damaged", "{damaged}");
+        release();
         assert_eq!(segments(home), before, "{damaged}");
         lay(&log, &intact);
     }
-    released().unwrap();
+    release();
     assert_eq!(segments(home), before[before.len() - 2..]);
 }
 
