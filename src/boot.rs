@@ -30,12 +30,14 @@ use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
+use workers::attestor::Attestor;
 use workers::backup::{Archivist, Shelves};
 use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
 
+use crate::attest;
 use crate::requests::Requests;
 use crate::routes::{self, Targets, Watched};
 use crate::tree::{Groups, tree};
@@ -157,6 +159,8 @@ pub struct Places {
     /// The keys under which texts about people are sealed.
     pub subject_keys: PathBuf,
     pub backups: PathBuf,
+    /// What the authority said of itself.
+    pub attestations: PathBuf,
     pub seal: PathBuf,
     pub credential: PathBuf,
     pub log: PathBuf,
@@ -173,6 +177,7 @@ impl Places {
             log_key: data.join("keys/log"),
             subject_keys: data.join("keys/subjects"),
             backups: data.join("backups"),
+            attestations: data.join("attestations"),
             seal: data.join("sealed"),
             credential: data.join("credentials/operator"),
             log: data.join("logs/sop_operations.log"),
@@ -241,6 +246,8 @@ pub struct Parts {
     pub nexus: Handle<Nexus>,
     /// What became of requests.
     pub requests: Requests,
+    /// The digest of what is configured.
+    pub configuration: Digest,
     /// When these parts were made.
     pub began: Timestamp,
     /// Makes protocols into children of the tree's last group.
@@ -294,6 +301,7 @@ impl Parts {
             health: Handle::new(&journal, &clock, limits, Some(view)),
             health_view,
             requests: Requests::default(),
+            configuration: attest::configuration(config),
             began: clock.now(),
             gaps: Handle::new(&journal, &clock, limits, None),
             todos: Handle::new(&journal, &clock, limits, None),
@@ -368,6 +376,19 @@ impl Parts {
             tree: self.tree.subscribe(),
             sources: routes::sources(&self.journal, &watched, config),
         };
+        let parts = Arc::downgrade(self);
+        let (attestations, every) = (self.places.attestations.clone(), config.attestation.every);
+        let clock = self.clock.clone();
+        let attestor = Attestor {
+            due_in: Arc::new(move || (!every.is_zero()).then(|| attest::due_in(&attestations, every, clock.now()))),
+            attest: Arc::new(move || {
+                let parts = parts.upgrade();
+                Box::pin(async move {
+                    let Some(parts) = parts else { return Ok(()) };
+                    attest::attest(&parts).await.map(drop).map_err(|error| error.to_string())
+                })
+            }),
+        };
         // First up and last to stop of its group: it tells what becomes of the others.
         let mut operations = vec![
             self.health.child(),
@@ -379,6 +400,7 @@ impl Parts {
             scanner.child(),
             archivist.child(),
             watch.child(),
+            attestor.child(),
         ];
         operations.extend(routes::children(&self.journal, &targets));
         let groups = Groups {

@@ -5,6 +5,7 @@
 //! [`tree`] says who is supervised by whom, [`routes`] who hears whom, [`boot`] how it starts and stops, and [`desk`] what
 //! the outside can ask. The parts themselves know nothing of each other.
 
+pub mod attest;
 pub mod boot;
 #[cfg(feature = "http")]
 pub mod desk;

@@ -11,7 +11,7 @@
 //! │  ├─ governance   tokens   decisions   allocator
 //! ├─ operations      one_for_one    the same
 //! │  ├─ health   nexus   gaps   todos   backup
-//! │  └─ monitor   scanner   archivist   watch   route.*
+//! │  └─ monitor   scanner   archivist   watch   attestor   route.*
 //! └─ protocols       one_for_one    the same; empty at first, its children are added while the tree runs
 //! ```
 //!

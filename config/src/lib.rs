@@ -16,7 +16,9 @@ mod template;
 
 pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
-pub use sections::{Backup, Bytes, Door, Gaps, Host, Http, Journal, Log, Pages, Scan, Store, Supervision, Tls};
+pub use sections::{
+    Attestation, Backup, Bytes, Door, Gaps, Host, Http, Journal, Log, Pages, Scan, Store, Supervision, Tls,
+};
 pub use template::template;
 
 /// The lowest layer, and the documentation of all options.

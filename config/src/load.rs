@@ -12,7 +12,8 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Backup, Bytes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Scan, Sources, Store, Supervision, place,
+    Attestation, Backup, Bytes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Scan, Sources, Store,
+    Supervision, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -33,6 +34,7 @@ pub struct Config {
     pub backup: Backup,
     pub scan: Scan,
     pub gaps: Gaps,
+    pub attestation: Attestation,
     effective: Vec<Effective>,
 }
 
@@ -160,6 +162,7 @@ impl Config {
             backup: Backup::read(&mut from),
             scan: Scan::read(&mut from),
             gaps: Gaps::read(&mut from),
+            attestation: Attestation::read(&mut from),
             effective: Vec::new(),
         };
         let mut problems = std::mem::take(&mut from.problems);

@@ -138,6 +138,12 @@ pub struct Scan {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// Zero: none is made unasked.
+    pub every: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gaps {
     pub expiry_warning: Duration,
     pub built_in_max: Duration,
@@ -230,6 +236,12 @@ impl Scan {
             files_max: from.count("scan.files_max", 1..=10_000_000),
             findings_max: from.count("scan.findings_max", 1..=1_000_000),
         }
+    }
+}
+
+impl Attestation {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self { every: from.span("attestation.every", Duration::ZERO..=YEAR) }
     }
 }
 

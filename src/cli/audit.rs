@@ -48,6 +48,12 @@ pub enum Audit {
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Let the authority say, signed and on record, how it is: its states, policies, configuration and program
+    Attest {
+        /// Write it to a new file
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Give records away: a directory that proves what is in it, and says how to check that
     Export {
         /// First sequence number
@@ -113,6 +119,20 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
                     answer(format, &found, |found| {
                         let key = cell(&found["key"]);
                         fields([("record", record.to_string()), ("proof", file.display().to_string()), ("key", key)])
+                    })?;
+                }
+            }
+        }
+        Audit::Attest { file } => {
+            let found = remote.read("audit.attest", &json!({})).await?;
+            let text = found["attestation"].as_str().unwrap_or_default();
+            match file {
+                None => answer(format, &found, |_| plain_lines(text).trim_end().to_owned())?,
+                Some(file) => {
+                    written(&file, text)?;
+                    answer(format, &found, |found| {
+                        let (name, record) = (file.display().to_string(), cell(&found["record"]));
+                        fields([("attestation", name), ("blake3", cell(&found["digest"])), ("record", record)])
                     })?;
                 }
             }

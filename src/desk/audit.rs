@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use todos::Todos;
 use tokens::Tokens;
 
+use crate::attest;
+
 use super::{Desk, Given, Request, flag, malformed, number, optional_number, personal, time, unknown};
 
 /// Records listed at once if nothing is asked.
@@ -133,6 +135,17 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Prove { record } = request.arguments()?;
             desk.door().witness(&request.about(record)).await?;
             proven(desk, Sequence(record)).await
+        }
+        "audit.attest" => {
+            let Nothing {} = request.arguments()?;
+            desk.door().witness(&request.about("*")).await?;
+            let attested = attest::attest(&desk.parts).await.map_err(|error| error.denial())?;
+            Ok(json!({
+                "attestation": attested.note,
+                "digest": attested.digest,
+                "record": attested.record,
+                "file": attested.file.display().to_string(),
+            }))
         }
         "audit.export" => {
             let Export { from, to, prove } = request.arguments()?;

@@ -1,6 +1,7 @@
 //! The tile log of a real daemon: signed while it works, one history over kills, and a start that is refused over anything
 //! else.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,7 +11,7 @@ use evidence::Places;
 use evidence::checkpoint::{Checkpoint, Proof};
 use evidence::note::PublicKey;
 use evidence::tree::is_consistent;
-use kit::{Client, adopt_starter};
+use kit::{Authority, Client, adopt_starter};
 use serde_json::{Value, json};
 
 use crate::{Place, failed};
@@ -117,6 +118,73 @@ async fn records_are_given_away_with_what_proves_them() {
     let verified = asked(&place, &["audit", "verify", "--from", "10", "--deep"]);
     assert_eq!((&verified["intact"], &verified["from"]), (&json!(true), &json!(10)));
     assert!(verified["not_checked"][0].as_str().unwrap().starts_with("the records 1 to 9"), "{verified}");
+}
+
+/// The lines of an attestation that name states: machine, version, digest.
+fn states(note: &str) -> BTreeMap<String, (u64, String)> {
+    let line = |line: &str| {
+        let words: Vec<_> = line.strip_prefix("state ")?.split(' ').map(str::to_owned).collect();
+        let [name, version, digest] = <[String; 3]>::try_from(words).ok()?;
+        Some((name, (version.parse().ok()?, digest)))
+    };
+    note.lines().filter_map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attested_follows_from_the_records() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let authority = Authority::start(&data, "").await;
+    adopt_starter(&mut Client::new("operator", Arc::new(authority.clone())), &authority.root).await;
+    let attested = sop::attest::attest(&authority.parts).await.unwrap();
+    let said = states(&attested.note);
+    let key = authority.parts.evidence.public().unwrap();
+    assert!(key.open(&attested.note).unwrap().starts_with(&format!("attestation v1 of {}\ntime ", key.name())));
+    assert!(Checkpoint::open(&attested.note, &key).is_err(), "nobody takes it for a checkpoint");
+    assert_eq!(fs::read_to_string(&attested.file).unwrap(), attested.note);
+    assert_eq!(fs::metadata(&attested.file).unwrap().permissions().mode() & 0o777, 0o600);
+    let records = authority.parts.journal.read(kernel::Sequence(1), usize::MAX).unwrap();
+    let own = records.iter().find(|record| record.sequence == attested.record).unwrap();
+    assert_eq!((own.stream.as_str(), own.principal.as_str()), ("decisions", "internal/attestor"));
+    assert!(String::from_utf8_lossy(&own.body).contains(&format!("attestation blake3:{}", attested.digest)));
+    let mut replayed = sop::states::States::default();
+    for record in &records {
+        if said.get(&record.stream).is_some_and(|(version, _)| record.version.0 <= *version) {
+            replayed.replay(record).unwrap();
+        }
+    }
+    let replayed = replayed.digests().unwrap().into_iter();
+    let replayed: BTreeMap<_, _> =
+        replayed.map(|(name, (version, digest))| (name.to_owned(), (version.0, digest.to_string()))).collect();
+    assert_eq!(replayed, said);
+    // Another configuration shows.
+    let line = |note: &str| note.lines().find(|line| line.starts_with("configuration")).unwrap().to_owned();
+    authority.stop().await;
+    let authority = Authority::start(&data, "[scan]\nfiles_max = 7\n").await;
+    let again = sop::attest::attest(&authority.parts).await.unwrap();
+    assert_ne!(line(&again.note), line(&attested.note));
+    assert_eq!(states(&again.note)["governance"].1, said["governance"].1, "the state is what it was");
+    authority.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_attested_on_schedule_is() {
+    let home = tempfile::tempdir().unwrap();
+    let authority = Authority::start(&home.path().join("data"), "[attestation]\nevery = \"1day\"\n").await;
+    let mut durable = authority.parts.journal.durable();
+    let attested = async {
+        loop {
+            let records = authority.parts.journal.read(kernel::Sequence(1), usize::MAX).unwrap();
+            if records.iter().any(|record| record.principal == "internal/attestor") {
+                return;
+            }
+            durable.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), attested).await.expect("the first one is made at once");
+    let kept = fs::read_dir(authority.parts.places.attestations.clone()).unwrap().count();
+    assert_eq!(kept, 1);
+    authority.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 //! A worker reads what is outstanding from the journal or from its machine, does the work, and reports what came of it as
 //! a command of an internal principal. Being killed costs it nothing but time.
 
+pub mod attestor;
 pub mod backup;
 pub mod evidence;
 pub mod monitor;

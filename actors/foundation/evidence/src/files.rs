@@ -351,6 +351,11 @@ impl Files {
         &self.note
     }
 
+    /// The signed note of an attestation with these lines.
+    pub(crate) fn attest(&self, lines: &str) -> String {
+        self.key.sign(&format!("attestation v1 of {}\n{lines}", self.key.public().name()))
+    }
+
     /// How many entries there are, signed or not.
     pub fn size(&self) -> u64 {
         self.edge.size()

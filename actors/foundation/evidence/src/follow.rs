@@ -182,6 +182,19 @@ impl Evidence {
         Ok((prove(first)?, prove(last)?))
     }
 
+    /// Signs what `statement` says over a checkpoint that covers all that was durable before. The first line of what is
+    /// signed cannot be the name of a log, so that nobody takes it for a checkpoint.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn attest(&self, statement: impl FnOnce(&Checkpoint) -> String) -> Result<String, LogError> {
+        while self.follow()? {}
+        match &*self.state() {
+            State::Open(open) => Ok(open.files.attest(&statement(open.files.checkpoint()))),
+            State::Closed | State::Failed => Err(StoreError::Closed.into()),
+        }
+    }
+
     /// Checks log and journal against what was signed last.
     ///
     /// # Errors

@@ -75,6 +75,7 @@ pub const ACTIONS: &[Action] = &[
     reads("audit.key", "Audit", "Show the key that signs the audit records"),
     reads("audit.checkpoint", "Audit", "Show what was signed last"),
     reads("audit.proof", "Audit", "Prove that an audit record was signed"),
+    reads("audit.attest", "Audit", "Say how the authority is, signed"),
     reads("audit.export", "Audit", "Give audit records away, with proofs"),
     reads("decision.explain", "Audit", "Explain why a request was allowed or denied"),
     reads("system.tree", "System", "Show who supervises whom"),
