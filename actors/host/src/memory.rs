@@ -29,7 +29,7 @@ use crate::outcomes::{Outcomes, Seen};
 use crate::replica::{Replica, Unreadable, said};
 use crate::shape;
 
-/// Records read at once: under a millisecond's work.
+/// Records read at once: few enough to stay in the processor's cache.
 pub const REPLAY_CHUNK: usize = 512;
 /// What a record takes in the journal, about.
 const RECORD_BYTES: u64 = 200;

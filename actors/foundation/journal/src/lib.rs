@@ -403,7 +403,7 @@ impl Journal {
         self.with_store(|store| store.read(from, limit))
     }
 
-    /// About `limit` durable records of `stream`, of the versions from `from` to `to`. Empty when there are none left.
+    /// At most `limit` durable records of `stream`, of the versions from `from` to `to`. Empty when there are none left.
     ///
     /// # Errors
     /// [`StoreError`]; `Closed` while the journal is.

@@ -514,7 +514,28 @@ impl Store {
         Ok(())
     }
 
-    /// At most about `limit` records of `stream` with versions from `from` to `to`, in order.
+    /// The records of these sequences, which go up. What lies near each other is found in passing: streams take turns, and a
+    /// bundle has records of all of them.
+    fn gathered(&self, wanted: Vec<Range<u64>>) -> Result<Vec<Record>, StoreError> {
+        let mut found = Vec::new();
+        let mut wanted = wanted.into_iter().peekable();
+        while let Some(mut run) = wanted.next() {
+            self.scan(Sequence(run.start), |sequence, bytes| {
+                if run.contains(&sequence.0) {
+                    found.push(decoded(bytes, sequence)?);
+                }
+                if sequence.0 + 1 < run.end {
+                    return Ok(true);
+                }
+                let near = run.end..=sequence.0 + BUNDLE_RECORDS_MAX as u64;
+                let next = wanted.next_if(|next| near.contains(&next.start));
+                Ok(next.map(|next| run = next).is_some())
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// At most `limit` records of `stream` with versions from `from` to `to`, in order.
     ///
     /// # Errors
     /// If index or records cannot be read, or do not agree.
@@ -525,33 +546,29 @@ impl Store {
         to: Position,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        let mut found = Vec::new();
         let start = self.streams.range(prefix(stream)..=key(stream, from)).next_back();
         let start = start.map(fjall::Guard::key).transpose()?.map_or_else(|| key(stream, from), |key| key.to_vec());
+        let (mut wanted, mut records) = (Vec::new(), 0);
         'entries: for guard in self.streams.range(start..=key(stream, to)) {
             let (entry, runs) = guard.into_inner()?;
             let mut version = number(&entry[entry.len() - 8..]);
             for (first, count) in parse_runs(&runs)? {
                 let end = version + u64::from(count);
-                if end <= from.0 {
-                    version = end;
-                    continue;
-                }
-                let before = found.len();
                 let skip = from.0.saturating_sub(version);
-                let wanted = usize::try_from(u64::from(count) - skip).expect("a run is a u32");
-                self.scan(Sequence(first + skip), |sequence, bytes| {
-                    if first + skip <= sequence.0 {
-                        found.push(decoded(bytes, sequence)?);
-                    }
-                    Ok(found.len() - before < wanted)
-                })?;
+                if version + skip < end {
+                    // A run may be as long as a group: what nobody waits for would only be in the way.
+                    let taken = (end - version - skip).min(limit as u64 - records);
+                    let first = first.saturating_add(skip);
+                    wanted.push(first..first.saturating_add(taken));
+                    records += taken;
+                }
                 version = end;
-                if limit <= found.len() || to.0 < version {
+                if limit as u64 <= records || to.0 < version {
                     break 'entries;
                 }
             }
         }
+        let mut found = self.gathered(wanted)?;
         found.retain(|record| record.version <= to);
         let expected = from.0.max(1)..;
         match expected.zip(&found).find(|(version, record)| record.stream != stream || record.version.0 != *version) {
