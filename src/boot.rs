@@ -31,7 +31,7 @@ use todos::Todos;
 use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
 use workers::attestor::Attestor;
-use workers::backup::{Archivist, Shelves};
+use workers::backup::{Archivist, Rehearsal, Schedule, Shelves};
 use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
@@ -40,6 +40,7 @@ use workers::watch::Watch;
 use crate::attest;
 use crate::requests::Requests;
 use crate::routes::{self, Targets, Watched};
+use crate::states::States;
 use crate::tree::{Groups, tree};
 
 /// Why the authority did not start. Each has a code and a remedy.
@@ -363,7 +364,34 @@ impl Parts {
             target: self.backup_target.clone(),
             old: self.places.backups.clone(),
         };
-        let archivist = Archivist::new(&self.backups, &self.journal, &self.evidence, &self.clock, shelves);
+        let retention = config.backup.retention;
+        let count = |number: usize| number as u64;
+        let schedule = Schedule {
+            every: config.backup.every,
+            verify_every: config.backup.verify_every,
+            drill_every: config.backup.drill_every,
+            keep: backup::Keep {
+                last: count(retention.last),
+                daily: count(retention.daily),
+                weekly: count(retention.weekly),
+                monthly: count(retention.monthly),
+            },
+        };
+        // Not held, as above.
+        let parts = Arc::downgrade(self);
+        let rehearsal = Rehearsal {
+            anew: || Box::new(States::default()),
+            running: Arc::new(move || {
+                let parts = parts.upgrade();
+                Box::pin(async move {
+                    let parts = parts.ok_or_else(|| "it is stopping".to_owned())?;
+                    parts.digests().await.map_err(|error| error.to_string())
+                })
+            }),
+            scratch: self.places.data.join("drill"),
+        };
+        let archivist =
+            Archivist::new(&self.backups, &self.journal, &self.evidence, &self.clock, shelves, schedule, rehearsal);
         let watched = Watched {
             backups: self.backups.clone(),
             governance: self.door.governance().clone(),

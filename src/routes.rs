@@ -19,7 +19,7 @@
 //! token is issued before the end of the claim revokes it.
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
-//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups; `internal/attestor` records what was attested; `internal/watch`
+//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/attestor` records what was attested; `internal/watch`
 //! observes the tree and the last three above; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!
@@ -192,12 +192,20 @@ fn revoked_to_allocator(event: &tokens::Event) -> Option<allocator::Command> {
 fn backup_to_health(event: &backup::Event) -> Option<health::Command> {
     match event.clone() {
         backup::Event::Completed(made) => Some(health::Command::BackupMade { backup: made.backup, at: made.at }),
-        backup::Event::Verified(good) => Some(health::Command::BackupVerified { backup: good.backup }),
+        backup::Event::Verified(backup::VerifiedV1 { backup, .. })
+        | backup::Event::Drilled(backup::DrilledV1 { backup, .. }) => Some(health::Command::BackupVerified { backup }),
         backup::Event::Failed(backup::FailedV1 { backup, why, .. })
-        | backup::Event::Broken(backup::BrokenV1 { backup, why, .. }) => {
+        | backup::Event::Broken(backup::BrokenV1 { backup, why, .. })
+        | backup::Event::DrillFailed(backup::DrillFailedV1 { backup, why, .. }) => {
             Some(health::Command::BackupBad { backup, why: health::clipped(&why, health::TEXT_MAX) })
         }
-        backup::Event::Started(_) | backup::Event::CheckStarted(_) => None,
+        backup::Event::Started(_)
+        | backup::Event::CheckStarted(_)
+        | backup::Event::DrillStarted(_)
+        | backup::Event::Held(_)
+        | backup::Event::Released(_)
+        | backup::Event::Expired(_)
+        | backup::Event::Removed(_) => None,
     }
 }
 

@@ -59,3 +59,13 @@ impl States {
         self.0.iter().map(|(name, replica)| Ok((*name, replica.digest()?))).collect()
     }
 }
+
+impl workers::backup::States for States {
+    fn replay(&mut self, record: &Record) -> Result<(), String> {
+        States::replay(self, record).map_err(|error| error.to_string())
+    }
+
+    fn digests(&self) -> Result<workers::backup::Digests, String> {
+        States::digests(self).map_err(|error| error.to_string())
+    }
+}

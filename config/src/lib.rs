@@ -17,7 +17,7 @@ mod template;
 pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
 pub use sections::{
-    Attestation, Backup, Bytes, Door, Gaps, Host, Http, Journal, Log, Pages, Scan, Store, Supervision, Tls,
+    Attestation, Backup, Bytes, Door, Gaps, Host, Http, Journal, Log, Pages, Retention, Scan, Store, Supervision, Tls,
 };
 pub use template::template;
 

@@ -19,6 +19,9 @@ use crate::{
 /// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
 
+/// A period that does not come round.
+const NEVER: &str = "never";
+
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// What is in force.
@@ -477,6 +480,14 @@ impl Reader<'_> {
             Ok(span) if range.contains(&span) => self.effective(key, quoted(&written(span)), span),
             Ok(span) => self.out_of_range(key, &expected, &written(span)),
             Err(error) => self.invalid(key, &expected, &format!("{}: {error}", quoted(&text))),
+        }
+    }
+
+    /// None for never.
+    pub(crate) fn period(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        match &self.setting(key).value {
+            Value::Text(text) if text == NEVER => self.effective(key, quoted(NEVER), None),
+            _ => Some(self.span(key, range)),
         }
     }
 

@@ -128,6 +128,20 @@ pub struct Backup {
     /// Where they are kept, if not in the data directory.
     pub target: Option<PathBuf>,
     pub overdue_after: Duration,
+    /// How often one is made, one is read again, and one is restored for practice.
+    pub every: Option<Duration>,
+    pub verify_every: Option<Duration>,
+    pub drill_every: Option<Duration>,
+    pub retention: Retention,
+}
+
+/// How many backups are kept; all of them if each is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub last: usize,
+    pub daily: usize,
+    pub weekly: usize,
+    pub monthly: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +239,15 @@ impl Backup {
         Self {
             target: from.directory("backup.target"),
             overdue_after: from.span("backup.overdue_after", SECOND..=YEAR),
+            every: from.period("backup.every", SECOND..=YEAR),
+            verify_every: from.period("backup.verify_every", SECOND..=YEAR),
+            drill_every: from.period("backup.drill_every", SECOND..=YEAR),
+            retention: Retention {
+                last: from.count("backup.retention.last", 0..=100_000),
+                daily: from.count("backup.retention.daily", 0..=100_000),
+                weekly: from.count("backup.retention.weekly", 0..=100_000),
+                monthly: from.count("backup.retention.monthly", 0..=100_000),
+            },
         }
     }
 }

@@ -48,6 +48,8 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.supervision.backoff_max, Duration::from_secs(30));
     assert_eq!(config.supervision.shutdown_deadline, Duration::from_secs(10));
     assert_eq!(config.backup.overdue_after, Duration::from_hours(24));
+    assert_eq!((config.backup.target, config.backup.every, config.backup.verify_every), (None, None, None));
+    assert_eq!((config.backup.drill_every, config.backup.retention.last), (None, 0));
     assert_eq!(
         (config.scan.file_max, config.scan.files_max, config.scan.findings_max),
         (Bytes(2 << 20), 100_000, 5_000)

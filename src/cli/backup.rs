@@ -36,6 +36,29 @@ pub enum Backup {
         #[command(flatten)]
         mutation: Mutation,
     },
+    /// Restore a backup for practice, replay it, and compare what comes of it with what runs (exit code 2: it does not fit)
+    Drill {
+        /// backup-3, or 3; else the last good one
+        backup: Option<BackupId>,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
+    /// Keep a backup, whatever else is kept
+    Hold {
+        /// backup-3, or 3
+        backup: BackupId,
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
+    /// Keep a backup no longer than others
+    Release {
+        /// backup-3, or 3
+        backup: BackupId,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
     /// Make a store from a backup in the directory --data, or compare it with what is there; needs that no daemon runs on it
     Restore(Restore),
 }
@@ -62,6 +85,22 @@ pub async fn run(globals: &Globals, command: Backup) -> Run {
             if found["state"] == "broken" {
                 return Ok(Exit::Findings);
             }
+        }
+        Backup::Drill { backup, mutation } => {
+            let found = globals.remote()?.change("backup.drill", &json!({ "backup": backup }), mutation.id()).await?;
+            answer(format, &found, shown)?;
+            if found["drill"] != "passed" {
+                return Ok(Exit::Findings);
+            }
+        }
+        Backup::Hold { backup, reason, mutation } => {
+            let arguments = json!({ "backup": backup, "reason": reason });
+            let found = globals.remote()?.change("backup.hold", &arguments, mutation.id()).await?;
+            answer(format, &found, shown)?;
+        }
+        Backup::Release { backup, mutation } => {
+            let found = globals.remote()?.change("backup.release", &json!({ "backup": backup }), mutation.id()).await?;
+            answer(format, &found, shown)?;
         }
         Backup::Restore(asked) => return restore::run(globals, &asked),
     }
@@ -148,6 +187,11 @@ fn shown(backup: &Value) -> String {
         ("head", "head"),
         ("manifest", "manifest"),
         ("directory", "directory"),
+        ("held", "held"),
+        ("drilled", "drilled_at"),
+        ("drill", "drill"),
+        ("drill why", "drill_why"),
+        ("drill state", "drill_state"),
     ] {
         if !backup[key].is_null() {
             known.push((name, cell(&backup[key])));

@@ -1,4 +1,4 @@
-//! Backups: create, list, show, verify.
+//! Backups: create, list, show, verify, drill, hold, release.
 
 use backup::{Backup, BackupId, Backups, Command, Reply, State};
 use kernel::{Denial, Layer};
@@ -30,6 +30,22 @@ fn yes() -> bool {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Drill {
+    backup: Option<String>,
+    #[serde(default = "yes")]
+    wait: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hold {
+    #[serde(deserialize_with = "parsed")]
+    backup: BackupId,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct List {}
 
 #[derive(Deserialize)]
@@ -53,11 +69,34 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let done = desk.door().perform(&request.about(backup), &desk.parts.backups, command).await?;
             if wait { ended(desk, backup).await } else { Ok(json!({ "backup": backup, "record": done.first })) }
         }
+        "backup.drill" => {
+            let Drill { backup, wait } = request.arguments()?;
+            let named = backup.map(|backup| backup.parse::<BackupId>()).transpose();
+            let backup = named.map_err(|error| super::malformed(&error))?;
+            let about = backup.map_or_else(|| "*".to_owned(), |backup| backup.to_string());
+            let command = Command::Drill { backup };
+            let done = desk.door().perform(&request.about(about), &desk.parts.backups, command).await?;
+            let Reply::Drilling { backup } = done.reply else { unreachable!("a drill is answered as one") };
+            if wait { ended(desk, backup).await } else { Ok(json!({ "backup": backup, "record": done.first })) }
+        }
+        "backup.hold" => {
+            let Hold { backup, reason } = request.arguments()?;
+            let command = Command::Hold { backup, reason };
+            desk.door().perform(&request.about(backup), &desk.parts.backups, command).await?;
+            Ok(look_up(desk, backup).await?.unwrap_or_default())
+        }
+        "backup.release" => {
+            let Show { backup } = request.arguments()?;
+            let command = Command::Release { backup };
+            desk.door().perform(&request.about(backup), &desk.parts.backups, command).await?;
+            Ok(look_up(desk, backup).await?.unwrap_or_default())
+        }
         "backup.list" => {
             let List {} = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
             let look = |backups: &Backups| {
-                let listed: Vec<_> = backups.list().cloned().collect();
+                // What is gone is still shown by its number.
+                let listed: Vec<_> = backups.list().filter(|one| one.state != State::Expired).cloned().collect();
                 (listed, backups.last_good().map(|backup| backup.id))
             };
             let (listed, last_good) = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
@@ -127,5 +166,10 @@ fn shown(desk: &Desk, backup: &Backup) -> Value {
         "manifest": contents.map(|contents| contents.manifest),
         "directory": directory,
         "why": backup.why,
+        "held": backup.held,
+        "drilled_at": backup.drill.as_ref().map(|drill| time(drill.at)),
+        "drill": backup.drill.as_ref().map(|drill| if drill.found.is_some() { "passed" } else { "failed" }),
+        "drill_why": backup.drill.as_ref().and_then(|drill| drill.why.clone()),
+        "drill_state": backup.drill.as_ref().and_then(|drill| Some(drill.found.as_ref()?.state)),
     })
 }

@@ -257,7 +257,10 @@ fn gaps_read_as_they_were_written() {
 
 #[test]
 fn backups_read_as_they_were_written() {
-    use backup::{BrokenV1, CheckStartedV1, CompletedV1, Event, FailedV1, StartedV1, VerifiedV1};
+    use backup::{
+        BrokenV1, CheckStartedV1, CompletedV1, DrillFailedV1, DrillStartedV1, DrilledV1, Event, ExpiredV1, FailedV1,
+        HeldV1, ReleasedV1, RemovedV1, StartedV1, VerifiedV1,
+    };
     let why = || "entries/000000000000.bin: it is missing".to_owned();
     check(&[
         Event::Started(StartedV1 { backup: 3, at: NOON }),
@@ -275,6 +278,20 @@ fn backups_read_as_they_were_written() {
         Event::CheckStarted(CheckStartedV1 { backup: 3, at: NOON }),
         Event::Verified(VerifiedV1 { backup: 3, manifest: OTHER, at: LATER }),
         Event::Broken(BrokenV1 { backup: 3, why: why(), at: LATER }),
+        Event::DrillStarted(DrillStartedV1 { backup: 3, at: NOON }),
+        Event::Drilled(DrilledV1 {
+            backup: 3,
+            manifest: OTHER,
+            records: 70_000,
+            machines: 9,
+            state: DIGEST,
+            at: LATER,
+        }),
+        Event::DrillFailed(DrillFailedV1 { backup: 3, why: why(), broken: true, at: LATER }),
+        Event::Held(HeldV1 { backup: 3, reason: "a case".into(), at: NOON }),
+        Event::Released(ReleasedV1 { backup: 3, at: LATER }),
+        Event::Expired(ExpiredV1 { backup: 3, at: NOON }),
+        Event::Removed(RemovedV1 { backup: 3, at: LATER }),
     ]);
 }
 

@@ -178,6 +178,80 @@ fn walked(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_restores_a_backup_and_comes_to_what_runs() {
+    let place = Place::started().await;
+    let mut setup = Client::new("setup", Arc::new(place.daemon.client()));
+    adopt_starter(&mut setup, &place.daemon.credential()).await;
+    failed(&place.daemon.run(&["backup", "drill"]), 1, &["error[backup.none_good]", "sop backup create"]);
+    assert_eq!(place.daemon.run(&["backup", "create"]).code, Some(0));
+    assert_eq!(place.daemon.run(&["todo", "list"]).code, Some(0));
+    let drilled = place.daemon.run(&["backup", "drill", "-o", "json"]);
+    assert_eq!(drilled.code, Some(0), "{drilled:?}");
+    let drilled: Value = serde_json::from_str(&drilled.stdout).unwrap();
+    assert_eq!((&drilled["drill"], &drilled["state"]), (&"passed".into(), &"verified".into()), "{drilled}");
+    assert!(!place.daemon.data.join("drill").exists(), "nothing is left of it");
+    let again = place.daemon.run(&["backup", "drill", "backup-1", "-o", "json"]);
+    let again: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(again["drill_state"], drilled["drill_state"], "the same backup comes to the same states");
+
+    // What cannot be restored is noticed before it is needed.
+    let point = Path::new(drilled["directory"].as_str().unwrap());
+    for bundle in walked(&point.parent().unwrap().parent().unwrap().join("tile/entries")) {
+        std::fs::write(bundle, "nothing").unwrap();
+    }
+    let failed = place.daemon.run(&["backup", "drill"]);
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+    for word in ["state      broken", "drill      failed", "tile/entries"] {
+        assert!(failed.stdout.contains(word), "{word}: {failed:?}");
+    }
+    let health = place.daemon.run(&["health"]);
+    assert!(health.code == Some(2) && health.stdout.contains("backup.bad"), "{health:?}");
+    assert_eq!(place.daemon.run(&["backup", "create"]).code, Some(0));
+    assert_eq!(place.daemon.run(&["backup", "drill"]).code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_done_and_what_need_not_be_kept_is_let_go_of() {
+    let mut place = Place::started().await;
+    let mut setup = Client::new("setup", Arc::new(place.daemon.client()));
+    let root = place.daemon.credential();
+    adopt_starter(&mut setup, &root).await;
+    assert_eq!(place.daemon.run(&["backup", "create"]).code, Some(0));
+    let held = place.daemon.run(&["backup", "hold", "1", "--reason", "a case"]);
+    assert!(held.code == Some(0) && held.stdout.contains("a case"), "{held:?}");
+    place.daemon.stop();
+    let target = place.home.path().join("elsewhere");
+    let configuration = format!(
+        "[backup]\ntarget = {target:?}\nevery = \"1s\"\nverify_every = \"1s\"\ndrill_every = \"1s\"\n[backup.retention]\nlast = 1\n"
+    );
+    place.daemon.configure(&configuration);
+    place.daemon.start().await;
+    let secret = root.expose().to_owned();
+    let all = async |client: &http::Client| {
+        let listed = client.call("backup.list", &serde_json::json!({}), Some(&secret), None).await.ok();
+        let listed = listed.and_then(|listed| listed["backups"].as_array().cloned()).unwrap_or_default();
+        let numbers: Vec<_> = listed.iter().map(|one| one["backup"].as_str().unwrap_or_default().to_owned()).collect();
+        let drilled = listed.iter().any(|one| one["drill"] == "passed");
+        // Some were made, drilled and let go of again; the one that is held is there still.
+        drilled && numbers.contains(&"backup-1".to_owned()) && !numbers.contains(&"backup-2".to_owned())
+    };
+    place.daemon.until("makes, verifies and lets go of backups", all).await;
+    let released = place.daemon.run(&["backup", "release", "1"]);
+    assert_eq!(released.code, Some(0), "{released:?}");
+    let gone = async |client: &http::Client| {
+        let arguments = serde_json::json!({ "backup": "backup-1" });
+        let shown = client.call("backup.show", &arguments, Some(&secret), None).await;
+        shown.is_ok_and(|shown| shown["state"] == "expired")
+    };
+    place.daemon.until("lets go of what is released", gone).await;
+    place.daemon.stop();
+    let there = walked(&target).into_iter().filter(|path| path.to_string_lossy().contains("/backups/backup-")).count();
+    assert!((1..4).contains(&there), "{there} backups are kept");
+    let whole = place.daemon.run(&["backup", "verify", target.to_str().unwrap()]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+}
+
 /// The state of a running authority, put back to an hour ago beside it, and in its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_is_compared_and_put_aside() {

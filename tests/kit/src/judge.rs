@@ -544,7 +544,13 @@ impl Judgement {
                 backup::Event::Broken(broken) => {
                     self.complain(format!("record {at}: backup-{} is broken: {}", broken.backup, broken.why));
                 }
-                backup::Event::CheckStarted(_) | backup::Event::Verified(_) => {}
+                backup::Event::DrillFailed(failed) => {
+                    self.complain(format!(
+                        "record {at}: the drill with backup-{} failed: {}",
+                        failed.backup, failed.why
+                    ));
+                }
+                _ => {}
             }
         }
     }

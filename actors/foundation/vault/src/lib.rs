@@ -22,12 +22,14 @@
 mod copy;
 mod place;
 mod point;
+mod prune;
 mod restore;
 mod target;
 
 pub use copy::{Checked, Made, Making, make, verify};
 pub use place::{Found, locate};
 pub use point::{Point, log_name, point_name, points};
+pub use prune::prune;
 pub use restore::{Restored, Upto, log_into, restore};
 pub use target::{Directory, Target};
 

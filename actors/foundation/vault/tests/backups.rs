@@ -20,7 +20,9 @@ use journal::store::{Head, StoreError};
 use journal::{Append, Entry, Journal, Limits};
 use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Sequence, Timestamp};
 use tempfile::TempDir;
-use vault::{Directory, Made, Making, Target, Upto, VaultError, locate, log_name, make, points, restore, verify};
+use vault::{
+    Directory, Made, Making, Target, Upto, VaultError, locate, log_name, make, points, prune, restore, verify,
+};
 use world::{World, files, journal, lay};
 
 const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
@@ -443,4 +445,36 @@ fn a_backup_is_found_by_what_it_is_called() {
         let located = locate(&path, backup).and_then(|found| found.point()).map(|point| point.backup).ok();
         assert_eq!(located, found, "{} {backup:?}", path.display());
     }
+}
+
+#[test]
+fn what_is_taken_away_takes_nothing_from_others() {
+    let (mut world, place) = (World::new(), TempDir::new().unwrap());
+    let target = Directory::new(place.path());
+    let mut all = Vec::new();
+    for (backup, size) in (1..).zip([10, 300, 301, 600]) {
+        world.write(size, 30, 7);
+        all.push(made(&world, &target, backup));
+    }
+    let log = place.path().join(log_name(&world.evidence.public().unwrap()));
+    let before = files(&log).len();
+    for at in [1, 0, 2] {
+        let gone = all.remove(if at == 2 { 0 } else { at });
+        prune(&target, &gone.name).unwrap();
+        prune(&target, &gone.name).unwrap();
+        assert!(verify(&target, &gone.name, &mut || Ok(()), &mut |_| Ok(())).is_err());
+        all.iter().for_each(|made| is_whole(&target, made));
+    }
+    // What is left is what the last one needs, and no more.
+    let fresh = TempDir::new().unwrap();
+    try_to(&world, &Directory::new(fresh.path()), &Making { last: all[0].point.last(), ..asked(&world, 4) }).unwrap();
+    let (left, alone) = (files(&log), files(&fresh.path().join(log.file_name().unwrap())));
+    assert!(left.keys().eq(alone.keys()), "{:?} {:?}", left.keys(), alone.keys());
+    assert!(left.len() < before);
+    world.write(700, 30, 7);
+    is_whole(&target, &made(&world, &target, 5));
+    // One that cannot be read costs nothing but itself.
+    fs::write(place.path().join(&all[0].name), "none").unwrap();
+    prune(&target, &all[0].name).unwrap();
+    assert_eq!(points(&target, log.file_name().unwrap().to_str().unwrap()).unwrap(), [5]);
 }

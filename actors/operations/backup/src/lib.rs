@@ -9,24 +9,28 @@
 //! 2. One backup is made or verified at a time.
 //! 3. A backup that was made keeps its contents; verified it is only by the manifest it was made with.
 //! 4. Only the authority's own worker reports.
+//! 5. What is held, worked on, or the newest good one is not let go of.
 
 #![no_std]
 
 extern crate alloc;
 
+mod keep;
 mod records;
 mod vocabulary;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use kernel::{Context, Kin, Machine, Outcome, Position, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use records::{
-    BROKEN, BrokenV1, CHECK_STARTED, COMPLETED, CheckStartedV1, CompletedV1, Event, FAILED, FailedV1, STARTED,
-    StartedV1, VERIFIED, VerifiedV1,
+    BROKEN, BrokenV1, CHECK_STARTED, COMPLETED, CheckStartedV1, CompletedV1, DRILL_FAILED, DRILL_STARTED, DRILLED,
+    DrillFailedV1, DrillStartedV1, DrilledV1, EXPIRED, Event, ExpiredV1, FAILED, FailedV1, HELD, HeldV1, RELEASED,
+    REMOVED, ReleasedV1, RemovedV1, STARTED, StartedV1, VERIFIED, VerifiedV1,
 };
 pub use vocabulary::*;
 
@@ -35,11 +39,16 @@ pub use vocabulary::*;
 pub struct Backups {
     by_id: BTreeMap<BackupId, Backup>,
     work: Option<Work>,
+    /// Let go of, and not taken away yet.
+    expired: BTreeSet<BackupId>,
+    /// When a verification or a drill was last begun.
+    checked_at: Option<Timestamp>,
+    drilled_at: Option<Timestamp>,
 }
 
 impl Machine for Backups {
     const NAME: &'static str = "backup";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     type Command = Command;
     type Event = Event;
@@ -59,6 +68,7 @@ impl Machine for Backups {
             }
             Command::Verify { backup } => match (self.find(*backup)?.state, self.work) {
                 (State::Failed, _) => Err(Refusal::NotMade { backup: *backup }),
+                (State::Expired, _) => Err(Refusal::Expired { backup: *backup }),
                 (_, Some(Work::Check(checked))) if checked == *backup => {
                     Ok(Outcome::already(Reply::Checking { backup: *backup }))
                 }
@@ -68,10 +78,84 @@ impl Machine for Backups {
                     Reply::Checking { backup: *backup },
                 )),
             },
-            Command::Complete { .. } | Command::Fail { .. } | Command::Confirm { .. } | Command::Reject { .. }
+            Command::Drill { backup } => {
+                let named = backup.or_else(|| self.last_good().map(|backup| backup.id));
+                let backup = named.ok_or(Refusal::NoneGood)?;
+                match (self.find(backup)?.state, self.work) {
+                    (State::Failed, _) => Err(Refusal::NotMade { backup }),
+                    (State::Expired, _) => Err(Refusal::Expired { backup }),
+                    (_, Some(Work::Drill(drilled))) if drilled == backup => {
+                        Ok(Outcome::already(Reply::Drilling { backup }))
+                    }
+                    (_, Some(work)) => Err(Refusal::Busy { backup: work.backup() }),
+                    (_, None) => {
+                        let started = Event::DrillStarted(DrillStartedV1 { backup: backup.0, at });
+                        Ok(Outcome::new(vec![started], Reply::Drilling { backup }))
+                    }
+                }
+            }
+            Command::Hold { backup, reason } => {
+                let found = self.find(*backup)?;
+                short(reason, WHY_MAX)?;
+                match (found.state, &found.held) {
+                    (State::Expired, _) => Err(Refusal::Expired { backup: *backup }),
+                    (_, Some(held)) if held == reason => Ok(Outcome::already(Reply::Held { backup: *backup })),
+                    _ => {
+                        let held = Event::Held(HeldV1 { backup: backup.0, reason: reason.clone(), at });
+                        Ok(Outcome::new(vec![held], Reply::Held { backup: *backup }))
+                    }
+                }
+            }
+            Command::Release { backup } => {
+                if self.find(*backup)?.held.is_none() {
+                    return Ok(Outcome::already(Reply::Released { backup: *backup }));
+                }
+                let released = Event::Released(ReleasedV1 { backup: backup.0, at });
+                Ok(Outcome::new(vec![released], Reply::Released { backup: *backup }))
+            }
+            Command::Complete { .. }
+            | Command::Fail { .. }
+            | Command::Confirm { .. }
+            | Command::Reject { .. }
+            | Command::Pass { .. }
+            | Command::Miss { .. }
+            | Command::Retain { .. }
+            | Command::Removed { .. }
                 if !internal =>
             {
                 Err(Refusal::NotInternal)
+            }
+            Command::Retain { keep } => {
+                let expired = self.expires(*keep);
+                let reply = Reply::Retained { expired: expired.len() as u64 };
+                let event = |backup: &BackupId| Event::Expired(ExpiredV1 { backup: backup.0, at });
+                Ok(Outcome::new(expired.iter().map(event).collect(), reply))
+            }
+            Command::Removed { backup } => {
+                if !self.expired.contains(backup) {
+                    return Err(Refusal::NotAwaited { backup: *backup });
+                }
+                let removed = Event::Removed(RemovedV1 { backup: backup.0, at });
+                Ok(Outcome::new(vec![removed], Reply::Removed { backup: *backup }))
+            }
+            Command::Pass { backup, drill } => {
+                self.awaits(Work::Drill(*backup))?;
+                let made = self.find(*backup)?.contents.as_ref().map(|contents| contents.manifest);
+                let Drilled { manifest, records, machines, state } = *drill;
+                if made == Some(manifest) {
+                    let passed = DrilledV1 { backup: backup.0, manifest, records, machines, state, at };
+                    return Ok(ended(Event::Drilled(passed), *backup, State::Verified));
+                }
+                let why = "it is whole, but its manifest is not the one it was made with".to_string();
+                let failed = DrillFailedV1 { backup: backup.0, why, broken: true, at };
+                Ok(ended(Event::DrillFailed(failed), *backup, State::Broken))
+            }
+            Command::Miss { backup, why, broken } => {
+                self.awaits(Work::Drill(*backup))?;
+                short(why, WHY_MAX)?;
+                let state = if *broken { State::Broken } else { self.find(*backup)?.state };
+                let failed = DrillFailedV1 { backup: backup.0, why: why.clone(), broken: *broken, at };
+                Ok(ended(Event::DrillFailed(failed), *backup, state))
             }
             Command::Complete { backup, contents } => {
                 self.awaits(Work::Make(*backup))?;
@@ -115,7 +199,9 @@ impl Machine for Backups {
                 assert_eq!(id, self.next(), "backups are numbered without a gap");
                 self.work = Some(Work::Make(id));
                 let (state, contents, why) = (State::Running, None, None);
-                let started = Backup { id, state, started_at: at, changed_at: at, contents, why, checking: false };
+                let (checking, drill, held) = (false, None, None);
+                let started =
+                    Backup { id, state, started_at: at, changed_at: at, contents, why, checking, drill, held };
                 self.by_id.insert(id, started);
             }
             Event::Completed(CompletedV1 { backup, last, head, entries, bytes, manifest, directory, at }) => {
@@ -125,12 +211,40 @@ impl Machine for Backups {
             Event::Failed(FailedV1 { backup, why, at }) => {
                 self.end(Work::Make(BackupId(backup)), State::Failed, at).why = Some(why);
             }
-            Event::CheckStarted(CheckStartedV1 { backup, .. }) => {
-                assert_eq!(self.work, None, "one backup is worked on at a time");
-                self.work = Some(Work::Check(BackupId(backup)));
-                let checked = self.by_id.get_mut(&BackupId(backup)).expect("only a known backup is verified");
-                assert!(checked.contents.is_some(), "only what was made is verified");
-                checked.checking = true;
+            Event::CheckStarted(CheckStartedV1 { backup, at }) => {
+                self.checked_at = Some(at);
+                self.begin(Work::Check(BackupId(backup)));
+            }
+            Event::DrillStarted(DrillStartedV1 { backup, at }) => {
+                self.drilled_at = Some(at);
+                self.begin(Work::Drill(BackupId(backup)));
+            }
+            Event::Drilled(DrilledV1 { backup, manifest, records, machines, state, at }) => {
+                let drilled = self.end(Work::Drill(BackupId(backup)), State::Verified, at);
+                drilled.why = None;
+                let found = Some(Drilled { manifest, records, machines, state });
+                drilled.drill = Some(Drill { at, found, why: None });
+            }
+            Event::DrillFailed(DrillFailedV1 { backup, why, broken, at }) => {
+                let known = self.known(backup);
+                let (state, changed_at) = if broken { (State::Broken, at) } else { (known.state, known.changed_at) };
+                let drilled = self.end(Work::Drill(BackupId(backup)), state, changed_at);
+                drilled.drill = Some(Drill { at, found: None, why: Some(why.clone()) });
+                if broken {
+                    drilled.why = Some(why);
+                }
+            }
+            Event::Held(HeldV1 { backup, reason, .. }) => self.known(backup).held = Some(reason),
+            Event::Released(ReleasedV1 { backup, .. }) => self.known(backup).held = None,
+            Event::Expired(ExpiredV1 { backup, at }) => {
+                let known = self.known(backup);
+                assert_eq!(known.held, None, "what is held is not let go of");
+                (known.state, known.changed_at, known.why) = (State::Expired, at, None);
+                self.expired.insert(BackupId(backup));
+            }
+            Event::Removed(RemovedV1 { backup, .. }) => {
+                let there = self.expired.remove(&BackupId(backup));
+                assert!(there, "only what was let go of is taken away");
             }
             Event::Verified(VerifiedV1 { backup, at, .. }) => {
                 self.end(Work::Check(BackupId(backup)), State::Verified, at).why = None;
@@ -154,7 +268,29 @@ impl Backups {
 
     /// What is to be done.
     pub fn outstanding(&self) -> Option<Work> {
-        self.work
+        self.work.or_else(|| self.expired.first().copied().map(Work::Remove))
+    }
+
+    /// When one was last asked for, when one was last begun to be verified, and when one to be restored for practice; each
+    /// of them none if it never was.
+    pub fn last_begun(&self) -> [Option<Timestamp>; 3] {
+        let asked = self.list().next_back().map(|backup| backup.started_at);
+        [asked, self.checked_at.max(self.drilled_at), self.drilled_at]
+    }
+
+    /// What need not be kept.
+    pub fn expires(&self, keep: Keep) -> BTreeSet<BackupId> {
+        let good = |backup: &&Backup| matches!(backup.state, State::Complete | State::Verified);
+        let Some(last) = self.last_good() else { return BTreeSet::new() };
+        let newest_first: Vec<_> = self.list().rev().filter(good).map(|one| (one.id, one.started_at)).collect();
+        let kept = keep::kept(&newest_first, keep);
+        let Some(kept) = kept else { return BTreeSet::new() };
+        let let_go = self.list().filter(|backup| {
+            let one = good(backup) || backup.state == State::Broken && backup.id < last.id;
+            one && backup.held.is_none() && !kept.contains(&backup.id) && backup.id != last.id
+        });
+        let worked_on = self.work.map(Work::backup);
+        let_go.map(|backup| backup.id).filter(|backup| Some(*backup) != worked_on).collect()
     }
 
     /// The newest backup of which nothing bad is known.
@@ -174,6 +310,17 @@ impl Backups {
 
     fn find(&self, backup: BackupId) -> Result<&Backup, Refusal> {
         self.by_id.get(&backup).ok_or(Refusal::Unknown { backup })
+    }
+
+    fn known(&mut self, backup: u64) -> &mut Backup {
+        self.by_id.get_mut(&BackupId(backup)).expect("only of a known backup something happens")
+    }
+
+    fn begin(&mut self, work: Work) {
+        assert_eq!(self.work.replace(work), None, "one backup is worked on at a time");
+        let known = self.known(work.backup().0);
+        assert!(known.contents.is_some(), "only what was made is read again");
+        known.checking = true;
     }
 
     fn awaits(&self, work: Work) -> Result<(), Refusal> {

@@ -72,6 +72,51 @@ pub enum Command {
     Confirm { backup: BackupId, manifest: Digest },
     /// The worker found something else, or nothing. Internal.
     Reject { backup: BackupId, why: String },
+    /// Restore a backup for practice, the last good one if none is named: replay it, and compare what comes of it.
+    Drill { backup: Option<BackupId> },
+    /// It came to the states that it should. Internal.
+    Pass { backup: BackupId, drill: Drilled },
+    /// It did not, and is `broken`; or it could not be tried. Internal.
+    Miss { backup: BackupId, why: String, broken: bool },
+    /// Keep a backup, whatever is to be kept otherwise.
+    Hold { backup: BackupId, reason: String },
+    /// Keep it no longer than others.
+    Release { backup: BackupId },
+    /// Let go of what need not be kept. Internal.
+    Retain { keep: Keep },
+    /// The worker took away what only that one needed. Internal.
+    Removed { backup: BackupId },
+}
+
+/// How much is kept: the newest ones, and the newest of each of so many days, weeks and months that have one, in UTC. All
+/// zero keeps everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    pub last: u64,
+    pub daily: u64,
+    pub weekly: u64,
+    pub monthly: u64,
+}
+
+/// What a drill found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drilled {
+    /// The blake3 of the manifest.
+    pub manifest: Digest,
+    pub records: u64,
+    pub machines: u64,
+    /// Over the digests of all states at the end of the backup.
+    pub state: Digest,
+}
+
+/// The last drill with a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drill {
+    pub at: Timestamp,
+    /// What it found, if it came to its end.
+    pub found: Option<Drilled>,
+    /// Why it did not.
+    pub why: Option<String>,
 }
 
 /// What a backup holds.
@@ -98,6 +143,22 @@ pub enum Reply {
     Checking {
         backup: BackupId,
     },
+    Drilling {
+        backup: BackupId,
+    },
+    Held {
+        backup: BackupId,
+    },
+    Released {
+        backup: BackupId,
+    },
+    /// So many need not be kept any more.
+    Retained {
+        expired: u64,
+    },
+    Removed {
+        backup: BackupId,
+    },
     /// What became of the worker's report.
     Ended {
         backup: BackupId,
@@ -116,6 +177,12 @@ pub enum Refusal {
     Unknown { backup: BackupId },
     #[error("{backup} was not made: there is nothing to verify")]
     NotMade { backup: BackupId },
+    #[error("there is no good backup to practise with")]
+    NoneGood,
+    #[error("{backup} was not to be kept any longer: it is gone")]
+    Expired { backup: BackupId },
+    #[error("nobody holds {backup}")]
+    NotHeld { backup: BackupId },
     #[error("nobody is waiting for this report on {backup}")]
     NotAwaited { backup: BackupId },
     #[error("a text of {bytes} bytes is over the limit of {max}")]
@@ -129,6 +196,9 @@ impl Refuse for Refusal {
             Self::Busy { .. } => "backup.busy",
             Self::Unknown { .. } => "backup.unknown",
             Self::NotMade { .. } => "backup.not_made",
+            Self::NoneGood => "backup.none_good",
+            Self::Expired { .. } => "backup.expired",
+            Self::NotHeld { .. } => "backup.not_held",
             Self::NotAwaited { .. } => "backup.not_awaited",
             Self::TooLong { .. } => "backup.too_long",
         }
@@ -140,6 +210,9 @@ impl Refuse for Refusal {
             Self::Busy { backup } => format!("Wait until `sop backup show {backup}` says that it is done."),
             Self::Unknown { .. } => "See `sop backup list`.".into(),
             Self::NotMade { .. } => "See `sop backup show` for the reason, and make another one.".into(),
+            Self::NoneGood => "Make one with `sop backup create`.".into(),
+            Self::Expired { .. } => "See `sop backup list` for those that are kept.".into(),
+            Self::NotHeld { .. } => "Nothing is to be done.".into(),
             Self::NotAwaited { .. } => "Nothing is to be done: it has been reported on already.".into(),
             Self::TooLong { max, .. } => format!("Shorten it to {max} bytes."),
         }
@@ -159,6 +232,8 @@ pub enum State {
     Broken,
     /// Never made.
     Failed,
+    /// It need not be kept, and is taken away.
+    Expired,
 }
 
 /// One backup.
@@ -175,6 +250,10 @@ pub struct Backup {
     pub why: Option<String>,
     /// Being read again.
     pub checking: bool,
+    /// The last time that it was restored for practice.
+    pub drill: Option<Drill>,
+    /// Why it is to be kept.
+    pub held: Option<String>,
 }
 
 /// What the worker has to do, again if need be: it may be that nobody is at it.
@@ -182,12 +261,14 @@ pub struct Backup {
 pub enum Work {
     Make(BackupId),
     Check(BackupId),
+    Drill(BackupId),
+    Remove(BackupId),
 }
 
 impl Work {
     pub const fn backup(self) -> BackupId {
         match self {
-            Self::Make(backup) | Self::Check(backup) => backup,
+            Self::Make(backup) | Self::Check(backup) | Self::Drill(backup) | Self::Remove(backup) => backup,
         }
     }
 }

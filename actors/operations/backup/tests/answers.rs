@@ -1,7 +1,8 @@
 //! One row per answer that can be given about backups.
 
 use backup::{
-    BackupId, Backups, Command, Contents, DIRECTORY_MAX, Event, Refusal, Reply, State, WHY_MAX, Work, clipped,
+    BackupId, Backups, Command, Contents, DIRECTORY_MAX, Drilled, Event, Keep, Refusal, Reply, State, WHY_MAX, Work,
+    clipped,
 };
 use kernel::{CommandId, Context, Decision, Digest, Kin, Machine, Position, Principal, Refuse, Timestamp};
 
@@ -37,6 +38,13 @@ fn name(event: &Event) -> &'static str {
         Event::CheckStarted(_) => "check started",
         Event::Verified(_) => "verified",
         Event::Broken(_) => "broken",
+        Event::DrillStarted(_) => "drill started",
+        Event::Drilled(_) => "drilled",
+        Event::DrillFailed(_) => "drill failed",
+        Event::Held(_) => "held",
+        Event::Released(_) => "released",
+        Event::Expired(_) => "expired",
+        Event::Removed(_) => "removed",
     }
 }
 
@@ -161,4 +169,97 @@ fn names_and_reasons() {
     for refusal in refusals {
         assert!(refusal.code().starts_with("backup.") && refusal.remedy().ends_with('.'), "{refusal:?}");
     }
+}
+
+fn drilled(manifest: Digest) -> Drilled {
+    Drilled { manifest, records: 9, machines: 9, state: Digest([3; 32]) }
+}
+
+fn answered(history: &[Command], command: &Command, kin: Kin) -> Result<(Reply, Vec<&'static str>), Refusal> {
+    let outcome = after(history).decide(command, &context(kin))?;
+    Ok((outcome.reply, outcome.events.iter().map(name).collect()))
+}
+
+#[test]
+fn drills() {
+    let drill = |backup| Command::Drill { backup };
+    let pass = |manifest| Command::Pass { backup: ONE, drill: drilled(manifest) };
+    let miss = |broken| Command::Miss { backup: ONE, why: "another state".into(), broken };
+    let made = [Command::Create, complete(ONE)];
+    let drilling = [&made[..], &[drill(None)]].concat();
+    let failed = [Command::Create, fail(ONE, "full")];
+    let (internal, operator) = (Kin::Internal, Kin::Operator);
+    let started = Ok((Reply::Drilling { backup: ONE }, vec!["drill started"]));
+    let ended = |state, event| Ok((Reply::Ended { backup: ONE, state }, vec![event]));
+    for (row, history, command, kin, given) in [
+        ("the last good one", &made[..], drill(None), operator, started.clone()),
+        ("a named one", &made, drill(Some(ONE)), operator, started),
+        ("there is none", &[], drill(None), operator, Err(Refusal::NoneGood)),
+        ("there is none of that name", &made, drill(Some(TWO)), operator, Err(Refusal::Unknown { backup: TWO })),
+        ("it was never made", &failed, drill(Some(ONE)), operator, Err(Refusal::NotMade { backup: ONE })),
+        ("again", &drilling, drill(None), operator, Ok((Reply::Drilling { backup: ONE }, vec![]))),
+        ("while it is read", &drilling, Command::Verify { backup: ONE }, operator, Err(Refusal::Busy { backup: ONE })),
+        ("it passes", &drilling, pass(MANIFEST), internal, ended(State::Verified, "drilled")),
+        ("it is another one", &drilling, pass(Digest([8; 32])), internal, ended(State::Broken, "drill failed")),
+        ("it is broken", &drilling, miss(true), internal, ended(State::Broken, "drill failed")),
+        ("it cannot be tried", &drilling, miss(false), internal, ended(State::Complete, "drill failed")),
+        ("nobody asked", &made, pass(MANIFEST), internal, Err(Refusal::NotAwaited { backup: ONE })),
+        ("somebody else says so", &drilling, pass(MANIFEST), operator, Err(Refusal::NotInternal)),
+    ] {
+        assert_eq!(answered(history, &command, kin), given, "{row}");
+    }
+    let passed = after(&[&drilling[..], &[pass(MANIFEST)]].concat());
+    let drill = passed.show(ONE).unwrap().drill.clone().unwrap();
+    assert_eq!((drill.found, drill.why), (Some(drilled(MANIFEST)), None));
+    assert_eq!((passed.outstanding(), passed.last_begun()), (None, [Some(Timestamp(1_000)); 3]));
+}
+
+#[test]
+fn what_is_kept() {
+    let keep = |last| Command::Retain { keep: Keep { last, ..Keep::default() } };
+    let hold = |reason: &str| Command::Hold { backup: ONE, reason: reason.into() };
+    let release = Command::Release { backup: ONE };
+    let two =
+        [Command::Create, complete(ONE), Command::Create, Command::Complete { backup: TWO, contents: contents("2") }];
+    let with = |more: &[Command]| [&two[..], more].concat();
+    let (internal, operator) = (Kin::Internal, Kin::Operator);
+    let retained = |expired, events: &[&'static str]| Ok((Reply::Retained { expired }, events.to_vec()));
+    let (held, released) = (Reply::Held { backup: ONE }, Reply::Released { backup: ONE });
+    let expired = with(&[keep(1)]);
+    let removed = Command::Removed { backup: ONE };
+    for (row, history, command, kin, given) in [
+        ("all", with(&[]), keep(0), internal, retained(0, &[])),
+        ("the newest", with(&[]), keep(1), internal, retained(1, &["expired"])),
+        ("there are no more", with(&[]), keep(2), internal, retained(0, &[])),
+        ("again", expired.clone(), keep(1), internal, retained(0, &[])),
+        ("it is held", with(&[hold("a case")]), keep(1), internal, retained(0, &[])),
+        ("it was held", with(&[hold("a case"), release.clone()]), keep(1), internal, retained(1, &["expired"])),
+        ("it is worked on", with(&[Command::Verify { backup: ONE }]), keep(1), internal, retained(0, &[])),
+        ("by somebody else", with(&[]), keep(1), operator, Err(Refusal::NotInternal)),
+        ("hold", with(&[]), hold("a case"), operator, Ok((held.clone(), vec!["held"]))),
+        ("hold again", with(&[hold("a case")]), hold("a case"), operator, Ok((held.clone(), vec![]))),
+        ("hold for another reason", with(&[hold("a case")]), hold("two"), operator, Ok((held, vec!["held"]))),
+        ("hold what is gone", expired.clone(), hold("a case"), operator, Err(Refusal::Expired { backup: ONE })),
+        ("release", with(&[hold("a case")]), release.clone(), operator, Ok((released.clone(), vec!["released"]))),
+        ("release what nobody holds", with(&[]), release, operator, Ok((released, vec![]))),
+        (
+            "verify what is gone",
+            expired.clone(),
+            Command::Verify { backup: ONE },
+            operator,
+            Err(Refusal::Expired { backup: ONE }),
+        ),
+        (
+            "it is taken away",
+            expired.clone(),
+            removed.clone(),
+            internal,
+            Ok((Reply::Removed { backup: ONE }, vec!["removed"])),
+        ),
+        ("nothing is to be", with(&[]), removed.clone(), internal, Err(Refusal::NotAwaited { backup: ONE })),
+    ] {
+        assert_eq!(answered(&history, &command, kin), given, "{row}");
+    }
+    assert_eq!(after(&expired).outstanding(), Some(Work::Remove(ONE)));
+    assert_eq!(after(&[&expired[..], &[removed]].concat()).outstanding(), None);
 }

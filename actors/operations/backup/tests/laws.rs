@@ -2,7 +2,7 @@
 
 mod written;
 
-use backup::{BackupId, Backups, Command, Contents, State};
+use backup::{BackupId, Backups, Command, Contents, Drilled, Keep, State, Work};
 use journal::codec;
 use kernel::{CommandId, Context, Decision, Digest, Machine, Position, Principal, Timestamp};
 use proptest::collection::vec;
@@ -23,6 +23,16 @@ fn command() -> impl Strategy<Value = Command> {
         3 => backup().prop_map(|backup| Command::Verify { backup }),
         2 => (backup(), digest()).prop_map(|(backup, manifest)| Command::Confirm { backup, manifest }),
         1 => backup().prop_map(|backup| Command::Reject { backup, why: "law".into() }),
+        2 => proptest::option::of(backup()).prop_map(|backup| Command::Drill { backup }),
+        2 => (backup(), digest()).prop_map(|(backup, manifest)| {
+            let drill = Drilled { manifest, records: 1, machines: 9, state: Digest([4; 32]) };
+            Command::Pass { backup, drill }
+        }),
+        1 => (backup(), any::<bool>()).prop_map(|(backup, broken)| Command::Miss { backup, why: "law".into(), broken }),
+        1 => backup().prop_map(|backup| Command::Hold { backup, reason: "law".into() }),
+        1 => backup().prop_map(|backup| Command::Release { backup }),
+        1 => (0..3_u64, 0..2_u64).prop_map(|(last, daily)| Command::Retain { keep: Keep { last, daily, ..Keep::default() } }),
+        1 => backup().prop_map(|backup| Command::Removed { backup }),
     ]
 }
 
@@ -53,7 +63,12 @@ proptest! {
             prop_assert_eq!(numbers, (1..=live.list().count() as u64).collect::<Vec<_>>(), "without gaps");
             let busy: Vec<_> =
                 live.list().filter(|one| one.checking || one.state == State::Running).map(|one| one.id).collect();
-            prop_assert_eq!(busy, live.outstanding().map(backup::Work::backup).into_iter().collect::<Vec<_>>());
+            let work = live.outstanding().filter(|work| !matches!(work, Work::Remove(_)));
+            prop_assert_eq!(busy, work.map(Work::backup).into_iter().collect::<Vec<_>>());
+            let held = before.list().filter(|one| one.held.is_some() || before.last_good().is_some_and(|good| good.id == one.id));
+            for kept in held {
+                prop_assert!(live.show(kept.id).unwrap().state != State::Expired, "what is held, and the last good one, are kept");
+            }
             for backup in live.list() {
                 let made = !matches!(backup.state, State::Running | State::Failed);
                 prop_assert_eq!(backup.contents.is_some(), made, "what was made has contents");

@@ -21,6 +21,19 @@ const V1: [(u32, &str); 8] = [
     (702, r#"{"backup":2,"why":"full","at":17}"#),
 ];
 
+/// Those that came with drills and retention, never edited, after the ones before.
+const DRILLS: [(u32, &str); 9] = [
+    (706, r#"{"backup":1,"at":18}"#),
+    (708, r#"{"backup":1,"why":"a bit","broken":true,"at":19}"#),
+    (706, r#"{"backup":1,"at":20}"#),
+    (707, r#"{"backup":1,"manifest":"F","records":7,"machines":9,"state":"F","at":21}"#),
+    (709, r#"{"backup":1,"reason":"a case","at":22}"#),
+    (710, r#"{"backup":1,"at":23}"#),
+    (700, r#"{"backup":3,"at":24}"#),
+    (711, r#"{"backup":1,"at":25}"#),
+    (712, r#"{"backup":1,"at":26}"#),
+];
+
 fn body(text: &str) -> Value {
     text.replace('F', ZERO).parse().unwrap()
 }
@@ -53,19 +66,30 @@ fn version_1_reads_as_it_did() {
 }
 
 #[test]
+fn drills_read_as_they_did() {
+    let after = |records: usize| replayed(&[&V1[..], &DRILLS[..records]].concat());
+    let one = |records: usize| after(records).show(BackupId(1)).unwrap().clone();
+    assert_eq!(one(2).drill.unwrap().why.as_deref(), Some("a bit"));
+    assert_eq!((one(4).state, one(4).drill.unwrap().found.unwrap().machines), (State::Verified, 9));
+    assert_eq!((one(5).held.as_deref(), one(6).held), (Some("a case"), None));
+    assert_eq!((one(9).state, one(9).changed_at), (State::Expired, Timestamp(25)));
+    assert_eq!(after(9).outstanding(), Some(backup::Work::Make(BackupId(3))));
+}
+
+#[test]
 fn what_is_written_is_what_was_read() {
-    for record in V1 {
+    for record in V1.into_iter().chain(DRILLS) {
         let event = event(record);
         assert_eq!(written_and_read(&event), event);
         let (kind, written) = json::write(&event);
         assert_eq!((kind.id, kind.version, written), (record.0, 1, body(record.1)));
     }
-    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), [700, 701, 702, 703, 704, 705]);
+    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (700..713).collect::<Vec<_>>());
 }
 
 #[test]
 fn an_unregistered_kind_is_not_read() {
-    for kind in [(699, 1), (706, 1), (700, 0), (700, 2)] {
+    for kind in [(699, 1), (713, 1), (700, 0), (700, 2)] {
         assert_eq!(json::read::<Event>(kind, json!({})).unwrap_err(), "a kind that was never registered");
     }
 }
