@@ -26,7 +26,7 @@ use workers::evidence::Following;
 mod commits;
 mod pairs;
 
-use commits::{CALLERS, FACT_BYTES, Fjall, Side, Syncs, peer, store};
+use commits::{CALLERS, FACT_BYTES, Fjall, Side, Syncs, kept, peer, store};
 use pairs::{MEASURED, conditions, load, median, ratio};
 
 /// The daemon's own; the peer gets it too.
@@ -40,13 +40,14 @@ fn main() {
         for _ in 0..5 {
             println!("{:.0}/s", runtime.block_on(ours(callers)).run.per_second);
         }
+        kept::remove();
         return;
     }
     let pairs = pairs::pairs();
     println!("durable commands per second of {FACT_BYTES} bytes; ours: governed, peer: fjall batch with SyncData");
     println!("{pairs} interleaved pairs of {MEASURED:?}; {}", conditions());
     println!(
-        "{:>7}  {:>21}  {:>9} {:>9}  {:>15}  {:>15}  {:>12}  {:>12}  {:>10}",
+        "{:>7}  {:>21}  {:>9} {:>9}  {:>15}  {:>15}  {:>12}  {:>13}  {:>12}  {:>10}",
         "callers",
         "ratio (min..max)",
         "ours/s",
@@ -54,6 +55,7 @@ fn main() {
         "ours p50/p99 ms",
         "peer p50/p99 ms",
         "sync ms o/p",
+        "sync p99 o/p",
         "per sync o/p",
         "cpu µs o/p"
     );
@@ -62,6 +64,7 @@ fn main() {
         println!("{}", row(callers, &pairs));
     }
     println!("after: {}", conditions());
+    kept::remove();
 }
 
 async fn measure(callers: usize, ours_first: bool) -> (Side, Side) {
@@ -81,13 +84,14 @@ fn row(callers: usize, pairs: &[(Side, Side)]) -> String {
         format!("{:.2}/{:.2}", ms(p50), ms(p99))
     };
     format!(
-        "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>12}  {:>12}  {:>10}",
+        "{callers:>7}  {:>21}  {:>9.0} {:>9.0}  {:>15}  {:>15}  {:>12}  {:>13}  {:>12}  {:>10}",
         ratio(pairs, |side| side.run.per_second),
         median(&|(ours, _)| ours.run.per_second),
         median(&|(_, peer)| peer.run.per_second),
         ms(&|(ours, _)| ours.run.p50, &|(ours, _)| ours.run.p99),
         ms(&|(_, peer)| peer.run.p50, &|(_, peer)| peer.run.p99),
         ms(&|(ours, _)| ours.sync, &|(_, peer)| peer.sync),
+        ms(&|(ours, _)| ours.sync_p99, &|(_, peer)| peer.sync_p99),
         format!("{:.0}/{:.0}", median(&|(ours, _)| ours.per_sync), median(&|(_, peer)| peer.per_sync)),
         format!("{:.1}/{:.1}", median(&|(ours, _)| ours.run.cpu_micros), median(&|(_, peer)| peer.run.cpu_micros)),
     )
@@ -102,9 +106,9 @@ async fn ours(callers: usize) -> Side {
     let (kept, keeper) = (journal.clone(), ChildRef::new("journal"));
     let mut root =
         Supervisor::new("root", Strategy::RestForOne).child(Child::actor(&keeper, move || (Keeper, kept.clone())));
-    let log = store();
+    let log = kept::store();
     if !std::env::args().any(|argument| argument == "--unsigned") {
-        let places = Places { log: log.path().join("evidence"), key: log.path().join("keys/log") };
+        let places = Places { log: log.join("evidence"), key: log.join("keys/log") };
         let journal = journal.clone().with_past(Arc::new(places.clone()));
         let evidence = Evidence::new(&journal, places, evidence::Limits::default());
         root = root.child(Following { evidence, journal }.child());

@@ -1,13 +1,16 @@
-//! What the journal costs: durable records per second, against fjall's own group commit and a bare file in the same run.
+//! What the journal costs: durable records per second, against fjall's own group commit, `SQLite` and a bare file in the same
+//! run.
 //!
 //! Ours is [`Journal::queue`] with bodies of 256 bytes: an envelope, the hash chain, the tail's frame and sync, fjall's batch
-//! behind it with an index by stream, and a fence on every append. The peers are the least that is durable: fjall's
-//! `WriteBatch` with `SyncData`, and a file whose zeros were written before, with a checksum over each group. All three have
-//! the same closed-loop callers on the same runtime, one committing thread, and a fresh directory on the same disk.
+//! behind it with an index by stream, a fence on every append, and the tile log that follows and is signed, as in the daemon;
+//! `--unsigned` leaves that out. The peers are the least that is durable: fjall's `WriteBatch` with `SyncData`, a transaction
+//! of `SQLite` with a write-ahead log and `synchronous=FULL`, and a file whose zeros were written before, with a checksum over
+//! each group. All have the same closed-loop callers on the same runtime, one committing thread, and a fresh directory on the
+//! same disk.
 //!
-//! The figures are medians over rounds, in each of which the three run back to back in turning order, so that what else the
-//! machine does falls on all. `sync` is what makes one group durable; the rest of p50 is spent in the queue. `--quick` takes
-//! fewer rounds; `--ours 256` runs our side alone, for a profiler.
+//! The figures are medians over rounds, in each of which all sides run back to back in turning order, so that what else the
+//! machine does falls on all. `sync` is what makes one group durable, its median and its p99; the rest of a wait is spent in
+//! the queue. `--quick` takes fewer rounds; `--ours 256` runs our side alone, for a profiler.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -16,23 +19,27 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use evidence::{Evidence, Places};
 use journal::codec::Body;
 use journal::envelope::Answer;
 use journal::{Append, Entry, Journal, Limits};
 use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Timestamp};
+use rusqlite::Connection;
+use supervisors::{Strategy, Supervisor, Tree};
 use tokio::sync::oneshot;
+use workers::evidence::Following;
 
 mod commits;
 mod pairs;
 
-use commits::{CALLERS, Commit, FACT_BYTES, Fjall, Side, Syncs, peer, store};
+use commits::{CALLERS, Commit, FACT_BYTES, Fjall, Side, Syncs, kept, peer, store};
 use pairs::{MEASURED, conditions, load, median, ratio};
 
 /// The daemon's own; the peers get it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SIDES: [&str; 3] = ["ours", "fjall", "bare"];
+const SIDES: [&str; 4] = ["ours", "fjall", "sqlite", "bare"];
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -40,16 +47,30 @@ fn main() {
         let callers = callers.parse().expect("--ours takes a number of callers");
         for _ in 0..5 {
             let side = runtime.block_on(ours(callers));
-            println!("{:.0}/s, p99 {:?}, sync {:?}", side.run.per_second, side.run.p99, side.sync);
+            println!(
+                "{:.0}/s, p50 {:?}, p99 {:?}, sync {:?}, its p99 {:?}",
+                side.run.per_second, side.run.p50, side.run.p99, side.sync, side.sync_p99
+            );
         }
+        kept::remove();
         return;
     }
     let rounds = pairs::pairs();
-    println!("durable records per second of {FACT_BYTES} bytes: the journal, fjall with SyncData, a file of zeros");
+    println!(
+        "durable records per second of {FACT_BYTES} bytes: the journal, fjall with SyncData, SQLite, a file of zeros"
+    );
     println!("{rounds} rounds of {MEASURED:?} a side; {}", conditions());
     println!(
-        "{:>7}  {:>5}  {:>9}  {:>15}  {:>8}  {:>8}  {:>6}  {:>20}",
-        "callers", "side", "per s", "p50/p99 ms", "sync ms", "per sync", "cpu µs", "ours to it (min..max)"
+        "{:>7}  {:>6}  {:>9}  {:>15}  {:>13}  {:>8}  {:>6}  {:>20}  {:>20}",
+        "callers",
+        "side",
+        "per s",
+        "p50/p99 ms",
+        "sync ms",
+        "per sync",
+        "cpu µs",
+        "ours to it (min..max)",
+        "p99, ours to it"
     );
     for callers in CALLERS {
         let rounds: Vec<_> = (0..rounds).map(|round| runtime.block_on(measure(callers, round))).collect();
@@ -58,34 +79,37 @@ fn main() {
         }
     }
     println!("after: {}", conditions());
+    kept::remove();
 }
 
-async fn measure(callers: usize, round: usize) -> [Side; 3] {
-    let mut sides = [None, None, None];
+async fn measure(callers: usize, round: usize) -> [Side; SIDES.len()] {
+    let mut sides = [const { None }; SIDES.len()];
     for turn in 0..SIDES.len() {
         let side = (round + turn) % SIDES.len();
         sides[side] = Some(match side {
             0 => ours(callers).await,
             1 => peer::<Fjall>(callers).await,
+            2 => peer::<Sqlite>(callers).await,
             _ => peer::<Bare>(callers).await,
         });
     }
     sides.map(|side| side.expect("each has had its turn"))
 }
 
-fn row(callers: usize, side: usize, rounds: &[[Side; 3]]) -> String {
+fn row(callers: usize, side: usize, rounds: &[[Side; SIDES.len()]]) -> String {
     let pairs: Vec<(&Side, &Side)> = rounds.iter().map(|round| (&round[0], &round[side])).collect();
     let figure = |figure: &dyn Fn(&Side) -> f64| median(&pairs, |(_, side)| figure(side));
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     format!(
-        "{callers:>7}  {:>5}  {:>9.0}  {:>15}  {:>8.2}  {:>8.0}  {:>6.1}  {:>20}",
+        "{callers:>7}  {:>6}  {:>9.0}  {:>15}  {:>13}  {:>8.0}  {:>6.1}  {:>20}  {:>20}",
         SIDES[side],
         figure(&|side| side.run.per_second),
         format!("{:.2}/{:.2}", figure(&|side| ms(side.run.p50)), figure(&|side| ms(side.run.p99))),
-        figure(&|side| ms(side.sync)),
+        format!("{:.2}/{:.2}", figure(&|side| ms(side.sync)), figure(&|side| ms(side.sync_p99))),
         figure(&|side| side.per_sync),
         figure(&|side| side.run.cpu_micros),
         if side == 0 { String::new() } else { ratio(&pairs, |side| side.run.per_second) },
+        if side == 0 { String::new() } else { ratio(&pairs, |side| side.run.p99.as_secs_f64()) },
     )
 }
 
@@ -95,6 +119,14 @@ async fn ours(callers: usize) -> Side {
     let (dir, syncs) = (store(), Syncs::default());
     let journal = Journal::with_log(dir.path(), Limits::default(), syncs.of_the_journal());
     journal.open().expect("a journal");
+    let log = kept::store();
+    let mut root = Supervisor::new("root", Strategy::OneForOne);
+    if !std::env::args().any(|argument| argument == "--unsigned") {
+        let places = Places { log: log.join("evidence"), key: log.join("keys/log") };
+        let evidence = Evidence::new(&journal, places, evidence::Limits::default());
+        root = root.child(Following { evidence, journal: journal.clone() }.child());
+    }
+    let tree = Tree::start(root, 1).await.expect("the tree starts");
     let (tell, told) = channel();
     journal.queue(Entry::Open {
         stream: "notes",
@@ -136,8 +168,36 @@ async fn ours(callers: usize) -> Side {
         }
     };
     let loaded = load(callers, ask).await;
+    tree.shutdown(Duration::from_mins(1)).await;
     journal.close();
     syncs.side(loaded)
+}
+
+/// A table of blobs under their numbers, a transaction a group.
+struct Sqlite {
+    database: Connection,
+    key: i64,
+}
+
+impl Commit for Sqlite {
+    fn open(directory: &Path) -> Self {
+        let database = Connection::open(directory.join("records")).expect("a database");
+        let made = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE records (at INTEGER PRIMARY KEY, fact BLOB)";
+        database.execute_batch(made).expect("a table");
+        Self { database, key: 0 }
+    }
+
+    fn commit(&mut self, group: &[Vec<u8>]) {
+        let transaction = self.database.transaction().expect("a transaction");
+        {
+            let mut insert = transaction.prepare_cached("INSERT INTO records VALUES (?, ?)").expect("a statement");
+            for fact in group {
+                self.key += 1;
+                insert.execute((self.key, fact)).expect("an insert");
+            }
+        }
+        transaction.commit().expect("a commit");
+    }
 }
 
 /// Zeros that were written before, written over from the beginning again at their end.

@@ -23,6 +23,7 @@ pub struct Side {
     pub per_sync: f64,
     /// What makes one group durable; the rest of a wait is spent in the queue.
     pub sync: Duration,
+    pub sync_p99: Duration,
 }
 
 /// How long each group took.
@@ -39,7 +40,8 @@ impl Syncs {
         syncs.sort_unstable();
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let per_sync = answered as f64 / syncs.len() as f64;
-        Side { run, per_sync, sync: syncs[syncs.len() / 2] }
+        let (sync, sync_p99) = (syncs[syncs.len() / 2], syncs[syncs.len() * 99 / 100]);
+        Side { run, per_sync, sync, sync_p99 }
     }
 
     /// Between the journal's committer and its log.
@@ -61,6 +63,27 @@ impl Syncs {
 /// A fresh directory on the disk that the build is on.
 pub fn store() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the build")
+}
+
+/// Directories that last as long as the bench. A tile log makes hundreds of files a second, and where so many were deleted a
+/// moment ago some file systems are slow to make new ones: a quarter of the log's processor time went into that.
+pub mod kept {
+    use std::path::PathBuf;
+    use std::sync::{Mutex, PoisonError};
+
+    static KEPT: Mutex<Vec<tempfile::TempDir>> = Mutex::new(Vec::new());
+
+    pub fn store() -> PathBuf {
+        let directory = super::store();
+        let path = directory.path().to_owned();
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(directory);
+        path
+    }
+
+    /// Removes all of them: a static is not dropped.
+    pub fn remove() {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// A record, and whom to tell.

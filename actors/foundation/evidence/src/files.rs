@@ -27,7 +27,7 @@ use journal::bundle::{self, Entry, blob_name};
 use journal::envelope::link;
 use journal::store::StoreError;
 use kernel::{Digest, Sequence};
-use rustix::fs::{FlockOperation, flock, syncfs};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::note::{Key, PublicKey};
@@ -36,8 +36,10 @@ use crate::tree::{self, Hash};
 
 const CHECKPOINT: &str = "checkpoint";
 const LOCK: &str = "lock";
-/// From so many files on, they are synced all at once.
-const ALL_AT_ONCE: usize = 8;
+/// Files that wait for their sync, at most. Each is synced by itself: to sync the whole file system at once is quicker for
+/// many, but writes what everybody has in buffers, and whoever commits meanwhile waits for that (p99 at 256 callers: 11 ms, and
+/// 4 ms so).
+const OPEN_MAX: usize = 256;
 /// What is longer is no key and no checkpoint of ours.
 const TEXT_MAX: u64 = 64 * 1024;
 /// A process that is being born or dying may hold a copy of the lock for a moment that is not its own.
@@ -283,12 +285,10 @@ pub struct Files {
 }
 
 /// What was written since the last sync.
+#[derive(Default)]
 struct Unsynced {
-    /// Open since before the first write, so that no error of the disk is told to somebody else.
-    directory: File,
     files: Vec<File>,
     directories: BTreeSet<PathBuf>,
-    too_many: bool,
 }
 
 impl Files {
@@ -301,7 +301,6 @@ impl Files {
         let log = &places.log;
         DirBuilder::new().recursive(true).mode(0o700).create(log).map_err(at(log))?;
         let lock = lock(log)?;
-        let directory = File::open(log).map_err(at(log))?;
         match (places.key()?, places.note()?) {
             (Some(_), Some(_)) => {}
             (None, None) if !log.join("tile").try_exists().map_err(at(log))? => places.begin(origin)?,
@@ -318,7 +317,7 @@ impl Files {
         let (checkpoint, note) = places.checkpoint(key.public())?;
         let edge = places.edge(&checkpoint)?;
         let bundle = places.last_bundle(&edge)?;
-        let unsynced = Unsynced { directory, files: Vec::new(), directories: BTreeSet::new(), too_many: false };
+        let unsynced = Unsynced::default();
         Ok(Self { places: places.clone(), key, edge, bundle, checkpoint, note, unsynced, _lock: lock })
     }
 
@@ -461,26 +460,20 @@ impl Unsynced {
         }
         let mut file = File::create(path)?;
         file.write_all(bytes)?;
-        self.too_many = self.too_many || self.files.len() == ALL_AT_ONCE;
-        if self.too_many {
-            self.files.clear();
-            self.directories.clear();
-        } else {
-            self.files.push(file);
-            self.directories.insert(parent.to_owned());
+        self.files.push(file);
+        self.directories.insert(parent.to_owned());
+        if self.files.len() < OPEN_MAX { Ok(()) } else { self.sync_files() }
+    }
+
+    fn sync_files(&mut self) -> io::Result<()> {
+        for file in self.files.drain(..) {
+            file.sync_all()?;
         }
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.too_many) {
-            self.files.clear();
-            self.directories.clear();
-            return Ok(syncfs(&self.directory)?);
-        }
-        for file in self.files.drain(..) {
-            file.sync_all()?;
-        }
+        self.sync_files()?;
         for directory in std::mem::take(&mut self.directories) {
             File::open(directory)?.sync_all()?;
         }

@@ -267,7 +267,9 @@ impl Store {
     }
 
     fn open_any(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::builder(path).open()?;
+        // One, for with two the first never compacts but sends what it is asked for back to the queue, again and again, while
+        // the other one does: a core was spent on that under load.
+        let database = Database::builder(path).worker_threads(1).open()?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
         Ok(Self { path: path.to_owned(), records: keyspace("records")?, streams: keyspace("streams")?, database })
     }
