@@ -23,6 +23,7 @@ pub mod repair;
 pub mod run;
 pub mod tile;
 pub mod tree;
+pub mod unsynced;
 pub mod verify;
 
 pub use files::{LogError, Places};

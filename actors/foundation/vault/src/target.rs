@@ -1,18 +1,16 @@
 //! Where backups are kept: names and bytes, on a disk or elsewhere.
 
-use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, syncfs};
+use evidence::unsynced::Unsynced;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use crate::{VaultError, io};
 
-/// From so many files on, they are synced all at once.
-const ALL_AT_ONCE: usize = 8;
 /// No file of a backup is longer: 256 entries of 65,535 bytes fit.
 const FILE_MAX: u64 = 32 << 20;
 
@@ -68,14 +66,6 @@ pub struct Directory {
     unsynced: Mutex<Unsynced>,
 }
 
-/// What was written since the last sync.
-#[derive(Default)]
-struct Unsynced {
-    files: Vec<File>,
-    directories: BTreeSet<PathBuf>,
-    too_many: bool,
-}
-
 impl Directory {
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), unsynced: Mutex::default() }
@@ -85,15 +75,15 @@ impl Directory {
         &self.path
     }
 
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, name: &str, bytes: &[u8], flags: RenameFlags) -> io::Result<()> {
         let path = self.path.join(name);
         let parent = path.parent().unwrap_or(&self.path);
-        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        if !parent.try_exists()? {
-            let missing = parent.ancestors().take_while(|path| !path.exists());
-            unsynced.directories.extend(missing.filter_map(Path::parent).map(Path::to_owned));
-            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        }
+        let mut unsynced = self.unsynced();
+        unsynced.directory(parent)?;
         let new = parent.join(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
         let mut file = File::create(&new)?;
         let put = file.write_all(bytes).and_then(|()| Ok(renameat_with(CWD, &new, CWD, &path, flags)?));
@@ -102,30 +92,7 @@ impl Directory {
             let _ = fs::remove_file(&new);
             return put;
         }
-        unsynced.too_many = unsynced.too_many || unsynced.files.len() == ALL_AT_ONCE;
-        if unsynced.too_many {
-            unsynced.files.clear();
-            unsynced.directories.clear();
-        } else {
-            unsynced.files.push(file);
-            unsynced.directories.insert(parent.to_owned());
-        }
-        Ok(())
-    }
-
-    fn synced(&self) -> io::Result<()> {
-        let Unsynced { files, directories, too_many } =
-            std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        if too_many {
-            return Ok(syncfs(File::open(&self.path)?)?);
-        }
-        for file in files {
-            file.sync_all()?;
-        }
-        for directory in directories {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(())
+        unsynced.note(file, parent)
     }
 }
 
@@ -189,19 +156,16 @@ impl Target for Directory {
             removed => removed.map_err(io(&path))?,
         }
         let parent = path.parent().unwrap_or(&self.path);
-        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of partial tiles, which have a folder each. It fails if there are others, which is what it is to do.
-        if name.contains(".p/") && fs::remove_dir(parent).is_ok() {
-            unsynced.directories.remove(parent);
-            unsynced.directories.extend(parent.parent().map(Path::to_owned));
-        } else {
-            unsynced.directories.insert(parent.to_owned());
+        if name.contains(".p/") {
+            // Partial tiles have a folder each. It fails if there are others, which is what it is to do.
+            let _ = fs::remove_dir(parent);
         }
+        self.unsynced().changed(parent);
         Ok(())
     }
 
     fn sync(&self) -> Result<(), VaultError> {
-        self.synced().map_err(io(&self.path))
+        self.unsynced().sync().map_err(io(&self.path))
     }
 
     fn hold(&self, folder: &str) -> Result<Option<Box<dyn Send>>, VaultError> {
