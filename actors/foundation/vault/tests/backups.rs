@@ -463,7 +463,9 @@ fn what_is_taken_away_takes_nothing_from_others() {
         prune(&target, &gone.name).unwrap();
         prune(&target, &gone.name).unwrap();
         assert!(verify(&target, &gone.name, &mut || Ok(()), &mut |_| Ok(())).is_err());
-        all.iter().for_each(|made| is_whole(&target, made));
+        for made in &all {
+            is_whole(&target, made);
+        }
     }
     // What is left is what the last one needs, and no more.
     let fresh = TempDir::new().unwrap();
