@@ -26,6 +26,7 @@ use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refu
 use keyring::Keyring;
 use nexus::Nexus;
 use protocols::{Bells, Runtime};
+use subscriptions::Subscriptions;
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
 use tokens::Tokens;
@@ -41,6 +42,7 @@ use crate::attest;
 use crate::requests::Requests;
 use crate::routes::{self, Targets, Watched};
 use crate::states::States;
+use crate::subscriptions::GivenOut;
 use crate::tree::{Groups, tree};
 
 /// Why the authority did not start. Each has a code and a remedy.
@@ -245,6 +247,9 @@ pub struct Parts {
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
     pub nexus: Handle<Nexus>,
+    pub subscriptions: Handle<Subscriptions>,
+    pub subscriptions_view: Arc<Follower<Subscriptions>>,
+    pub given_out: GivenOut,
     /// What became of requests.
     pub requests: Requests,
     /// The digest of what is configured.
@@ -296,7 +301,12 @@ impl Parts {
         let nexus = Handle::new(&journal, &clock, limits, Some(view));
         let health_view = Arc::new(Follower::<Health>::default());
         let view: Arc<dyn View<Health>> = health_view.clone();
+        let subscriptions_view = Arc::new(Follower::<Subscriptions>::default());
+        let shown: Arc<dyn View<Subscriptions>> = subscriptions_view.clone();
         Arc::new(Self {
+            subscriptions: Handle::new(&journal, &clock, limits, Some(shown)),
+            subscriptions_view,
+            given_out: GivenOut::default(),
             protocols: Runtime::new(&door, &nexus, &clock, &bells),
             nexus,
             health: Handle::new(&journal, &clock, limits, Some(view)),
@@ -425,6 +435,7 @@ impl Parts {
             self.gaps.child(),
             self.todos.child(),
             self.backups.child(),
+            self.subscriptions.child(),
             scanner.child(),
             archivist.child(),
             watch.child(),
@@ -456,9 +467,20 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 9] {
-        let Self { gaps, todos, allocator, backups, health, nexus, door, .. } = self;
-        [door.governance(), door.tokens(), door.decisions(), allocator, health, gaps, todos, backups, nexus]
+    fn hosted(&self) -> [&dyn Hosted; 10] {
+        let Self { gaps, todos, allocator, backups, health, nexus, subscriptions, door, .. } = self;
+        [
+            door.governance(),
+            door.tokens(),
+            door.decisions(),
+            allocator,
+            health,
+            gaps,
+            todos,
+            backups,
+            nexus,
+            subscriptions,
+        ]
     }
 
     /// Has the key at hand by which the status says why everything is stopped, whatever the disk does later.
@@ -471,7 +493,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 9] {
+    pub fn machines(&self) -> [(&'static str, Load); 10] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

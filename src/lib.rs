@@ -16,10 +16,13 @@ pub mod samples;
 #[cfg(feature = "cli")]
 pub mod service;
 pub mod states;
+pub mod subscriptions;
 mod system;
 pub mod tree;
 
 pub use door::{Denied, Secret};
-pub use kernel::{Denial, Millis, Principal, Timestamp};
+pub use journal::envelope::Record;
+pub use journal::reader::Page;
+pub use kernel::{Denial, Millis, Principal, Sequence, Timestamp};
 pub use protocols::{CallError, Cx, Draft, Fault, Letter, Line, Priority, Protocol, Reference, Rejected};
-pub use system::{Lease, OpenError, Spawn, SpawnError, System, Token};
+pub use system::{Lease, OpenError, Spawn, SpawnError, Subscription, System, Token};

@@ -14,6 +14,7 @@ use journal::codec::CodecError;
 use journal::envelope::Record;
 use kernel::{Digest, Machine, Position};
 use nexus::Nexus;
+use subscriptions::Subscriptions;
 use todos::Todos;
 use tokens::Tokens;
 
@@ -33,6 +34,7 @@ impl Default for States {
             replica::<Todos>(),
             replica::<Backups>(),
             replica::<Nexus>(),
+            replica::<Subscriptions>(),
         ];
         Self(replicas.into_iter().map(|replica| (replica.name(), replica)).collect())
     }

@@ -16,7 +16,8 @@ use allocator::LeaseId;
 use config::{Config, Problem, Sources};
 use door::{Ask, Denied, Secret, SecretKind, Source};
 use host::Clock;
-use kernel::{Denial, Malformed, Millis, Principal, Timestamp, TokenId};
+use journal::reader::{Bounds, Page};
+use kernel::{Denial, Malformed, Millis, Principal, Sequence, Timestamp, TokenId};
 use nexus::{Command, MessageId, Nexus, Reply, Standing};
 use policy::Value;
 use protocols::{Draft, Limits, Line, Protocol, Reference};
@@ -24,6 +25,7 @@ use supervisors::{AddError, RemoveError, Report};
 use tokens::Grant;
 
 use crate::boot::{BootError, Parts, Stopped};
+use crate::subscriptions::{self, BOUNDS, WAIT_MAX};
 use crate::tree::PROTOCOLS;
 
 /// The policy that is activated first, where none was.
@@ -349,6 +351,26 @@ impl System {
         }
     }
 
+    /// Follows what is recorded in `streams`, of `kinds` (none means all), under a name, from record `from` on or from now
+    /// on. The same name again goes on where it was, in a later process too.
+    ///
+    /// # Errors
+    /// [`Denied`]: there may be no such stream or kind, or the name may be taken.
+    pub async fn subscribe(
+        &self,
+        name: &str,
+        streams: &[&str],
+        kinds: &[&str],
+        from: Option<Sequence>,
+    ) -> Result<Subscription, Denied> {
+        let [streams, kinds] =
+            [streams, kinds].map(|names| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        let wanted = subscriptions::wanted(&self.parts, &streams, &kinds)?;
+        let ask = self.ask("subscription.create", name);
+        subscriptions::create(&self.parts, &ask, wanted, from.map(|from| from.0)).await?;
+        Ok(Subscription { system: self.clone(), name: name.to_owned() })
+    }
+
     /// Stops everything in order: the protocols first, the last one spawned before all others.
     pub async fn shutdown(&self) -> Report {
         self.parts.shutdown(self.deadline).await
@@ -381,6 +403,43 @@ impl System {
         let mut ask = self.ask(action, &lease.to_string());
         ask.context.insert("owner".to_owned(), self.operator().to_string().as_str().into());
         ask
+    }
+}
+
+/// Records that are followed under a name, each given at least once: what is not acknowledged is given again.
+#[derive(Clone)]
+pub struct Subscription {
+    system: System,
+    name: String,
+}
+
+impl Subscription {
+    /// What comes next: at most `limit` records, waited for if there are none. Perhaps none: then ask again.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn next(&self, limit: usize) -> Result<Page, Denied> {
+        let ask = self.system.ask("subscription.read", &self.name);
+        let bounds = Bounds { records: limit.max(1), ..BOUNDS };
+        subscriptions::read(&self.system.parts, &ask, bounds, WAIT_MAX).await
+    }
+
+    /// Says that all up to `position`, which a page gave, is done with.
+    ///
+    /// # Errors
+    /// [`Denied`], also for what was not given out since the authority started.
+    pub async fn acknowledge(&self, position: Sequence) -> Result<(), Denied> {
+        let ask = self.system.ask("subscription.ack", &self.name);
+        subscriptions::acknowledge(&self.system.parts, &ask, position).await.map(drop)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn delete(self) -> Result<(), Denied> {
+        let ask = self.system.ask("subscription.delete", &self.name);
+        subscriptions::delete(&self.system.parts, &ask).await.map(drop)
     }
 }
 

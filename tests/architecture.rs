@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("verifier", &["verifier"]),
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
-    ("machines", &["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"]),
+    ("machines", &["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health", "subscriptions"]),
     ("config", &["config"]),
     ("foundation", &["journal", "keyring", "supervisors"]),
     ("evidence", &["evidence"]),
@@ -200,7 +200,7 @@ fn nothing_is_started_but_by_supervision() {
 
 #[test]
 fn machines_meet_in_the_routes_only() {
-    let concerns = ["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health"];
+    let concerns = ["governance", "tokens", "allocator", "nexus", "gaps", "todos", "backup", "health", "subscriptions"];
     for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("actors/") && name.contains("/src/")) {
         // The door reads two of them by design; a worker serves the one it is named after.
         if name.starts_with("actors/authority/door/") {

@@ -27,6 +27,7 @@ mod restore;
 mod secret;
 mod seeds;
 mod state;
+mod subscription;
 mod system;
 mod todo;
 mod token;
@@ -123,6 +124,9 @@ enum Command {
     /// What was done, by whom, by which decision
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Read the audit records as they come, and go on where the last read ended
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     /// Why a request was allowed or denied
     Explain {
         /// The id of its command, or the sequence number of its record
@@ -201,6 +205,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Message(command) => message::run(globals, command).await,
         Command::Backup(command) => backup::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
+        Command::Subscription(command) => subscription::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,
         Command::Dev | Command::Up(_) | Command::Bootstrap | Command::Config(_) | Command::State(_) => {
             unreachable!("these do not ask")

@@ -1,5 +1,6 @@
 //! The audit: the journal's own records, listed, shown, verified, proven, and explained as decisions.
 
+use ::subscriptions::Subscriptions;
 use allocator::Allocator;
 use backup::Backups;
 use base64::Engine as _;
@@ -12,7 +13,6 @@ use governance::Governance;
 use health::Health;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
-use journal::{CONCLUDED, OPENED};
 use kernel::{CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
 use nexus::Nexus;
 use serde::Deserialize;
@@ -23,6 +23,7 @@ use tokens::Tokens;
 use crate::attest;
 
 use super::{Desk, Given, Request, flag, malformed, number, optional_number, personal, time, unknown};
+use crate::subscriptions::kinds;
 
 /// Records listed at once if nothing is asked.
 const LIST_DEFAULT: u64 = 50;
@@ -498,7 +499,7 @@ fn about(record: &Record) -> Value {
 }
 
 /// A record with everything in it.
-fn full(record: &Record) -> Value {
+pub fn full(record: &Record) -> Value {
     let mut bytes = Vec::new();
     record.encode(&mut bytes);
     let answer = match &record.answer {
@@ -529,21 +530,7 @@ fn full(record: &Record) -> Value {
 }
 
 fn kind(record: &Record) -> Option<&'static Kind> {
-    static HOST: [Kind; 2] = [OPENED, CONCLUDED];
-    let kinds = match record.stream.as_str() {
-        _ if record.kind_id < 100 => &HOST[..],
-        Governance::NAME => governance::Event::KINDS,
-        Tokens::NAME => tokens::Event::KINDS,
-        Decisions::NAME => door::Event::KINDS,
-        Gaps::NAME => gaps::Event::KINDS,
-        Todos::NAME => todos::Event::KINDS,
-        Allocator::NAME => allocator::Event::KINDS,
-        Backups::NAME => backup::Event::KINDS,
-        Health::NAME => health::Event::KINDS,
-        Nexus::NAME => nexus::Event::KINDS,
-        _ => return None,
-    };
-    kinds.iter().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
+    kinds().find(|kind| kind.id == record.kind_id && kind.version == record.schema)
 }
 
 /// The body as JSON; null for what has none, or what this release cannot read.
@@ -559,6 +546,7 @@ fn body(record: &Record) -> Value {
         Backups::NAME => shown::<backup::Event>(record),
         Health::NAME => shown::<health::Event>(record),
         Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),
+        Subscriptions::NAME => shown::<::subscriptions::Event>(record),
         _ => Ok(Value::Null),
     }
     .unwrap_or_default()

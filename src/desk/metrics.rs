@@ -45,6 +45,13 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_journal_head_sequence", "gauge", &[], "The last durable record."),
     metric("sop_log_checkpoint_size", "gauge", &[], "Records that the last signed checkpoint covers."),
     metric("sop_log_lag_records", "gauge", &[], "Durable records that no signed checkpoint covers yet."),
+    metric("sop_subscriptions", "gauge", &[], "Subscriptions."),
+    metric(
+        "sop_subscription_lag_records",
+        "gauge",
+        &[],
+        "Records that the subscription which is furthest behind has yet to acknowledge or pass over.",
+    ),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -151,6 +158,10 @@ pub fn text(desk: &Desk) -> String {
     let signed = standing.checkpoint.as_ref().map(|checkpoint| ([], float(checkpoint.size)));
     page.put("sop_log_checkpoint_size", signed);
     page.one("sop_log_lag_records", float(standing.lag));
+
+    let (subscriptions, lag) = crate::subscriptions::lag(parts);
+    page.one("sop_subscriptions", float(subscriptions as u64));
+    page.one("sop_subscription_lag_records", float(lag));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

@@ -15,6 +15,7 @@ mod metrics;
 mod nexus;
 mod personal;
 mod policy;
+mod subscription;
 mod system;
 mod todo;
 mod token;
@@ -120,6 +121,7 @@ impl Desk {
             "resource" | "lease" => lease::answer(self, request).await,
             "backup" => backup::answer(self, request).await,
             "protocol" | "message" => nexus::answer(self, request).await,
+            "subscription" => subscription::answer(self, request).await,
             "audit" | "decision" => audit::answer(self, request).await,
             "system" => system::answer(self, request).await,
             _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),

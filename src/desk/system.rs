@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use supervisors::{Exit, Kind, Node, NodeState, NotFound, RestartError, Strategy};
 
 use super::{Desk, Given, Request, health, parsed, personal, time};
+use crate::boot::Parts;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +124,7 @@ pub fn status(desk: &Desk) -> Value {
         "strangers_denied": desk.door().strangers().iter().map(|(_, _, count)| count).sum::<u64>(),
         "journal": figures,
         "log": log(&parts.evidence.standing()),
+        "subscriptions": subscribed(parts),
         "disk_free_bytes": parts.journal.free_bytes(),
     });
     personal::peeked(desk, answer)
@@ -140,6 +142,12 @@ fn log(standing: &Standing) -> Value {
         "lag": standing.lag,
         "failing": standing.failure.is_some(),
     })
+}
+
+/// How many follow the records, and how far behind the last of them is.
+fn subscribed(parts: &Parts) -> Value {
+    let (count, lag) = crate::subscriptions::lag(parts);
+    json!({ "count": count, "lag": lag })
 }
 
 fn node(of: &Node) -> Value {

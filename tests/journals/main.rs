@@ -40,6 +40,7 @@ fn each(look: &mut impl Look) {
     look.at::<todos::Todos>();
     look.at::<door::Decisions>();
     look.at::<health::Health>();
+    look.at::<subscriptions::Subscriptions>();
 }
 
 /// The lines of a fixture: (id, version) to name and bytes.
@@ -432,5 +433,24 @@ fn health_reads_as_it_was_written() {
         Event::Silence(SilenceV1 { ends: 3, missed: 300, first: NOON, last: LATER, why: "the disk is full".into() }),
         Event::BackupMade(BackupMadeV1 { backup: 3, at: NOON }),
         Event::BackupVerified(BackupVerifiedV1 { backup: 3, made: NOON, at: LATER }),
+    ]);
+}
+
+#[test]
+fn subscriptions_read_as_they_were_written() {
+    use subscriptions::Event;
+    use subscriptions::records::*;
+    let name = || "todos-to-chat".to_owned();
+    check(&[
+        Event::Created(CreatedV1 {
+            name: name(),
+            owner: "agent/alpha".into(),
+            streams: vec!["todos".into()],
+            kinds: vec![400, 70_000],
+            after: 300,
+            at: NOON,
+        }),
+        Event::Acknowledged(AcknowledgedV1 { name: name(), position: 70_000, at: LATER }),
+        Event::Deleted(DeletedV1 { name: name(), at: LATER }),
     ]);
 }

@@ -19,6 +19,7 @@ mod seeds;
 mod service;
 mod start;
 mod stops;
+mod subscriptions;
 mod syncs;
 mod tcp;
 

@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use sop::{CallError, Cx, Draft, Fault, Letter, Millis, Protocol, Rejected, Spawn, SpawnError, System, Token};
+use sop::{
+    CallError, Cx, Draft, Fault, Letter, Millis, Protocol, Rejected, Sequence, Spawn, SpawnError, System, Token,
+};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// Runs twice over the same directory: the second time everything is there already.
@@ -123,4 +125,34 @@ async fn what_was_revoked_stays_so_until_it_is_admitted_again() -> Result<(), Bo
     assert!(system.line(&echo, "echo").await?.call("d".into()).await.is_ok());
     system.shutdown().await;
     Ok(())
+}
+
+/// What a program follows under a name goes on where it was, in a later process too.
+#[tokio::test]
+async fn what_is_recorded_can_be_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let system = System::open(&data).await.unwrap();
+    let kinds = ["allocator.defined"];
+    let follow = async |system: &System| system.subscribe("pools", &["allocator"], &kinds, Some(Sequence(1))).await;
+    let pools = follow(&system).await.unwrap();
+    system.pool("gpu", 4, "card").await.unwrap();
+    system.pool("cpu", 64, "core").await.unwrap();
+    let first = pools.next(1).await.unwrap();
+    assert_eq!((first.records.len(), first.records[0].principal.as_str()), (1, "operator/root"));
+    let denied = pools.acknowledge(Sequence(1_000_000)).await.unwrap_err();
+    assert_eq!(denied.denial.code, "subscriptions.not_given");
+    pools.acknowledge(first.position).await.unwrap();
+    let second = pools.next(10).await.unwrap();
+    assert_eq!(second.records.len(), 1, "the other one");
+    system.shutdown().await;
+
+    let system = System::open(&data).await.unwrap();
+    let pools = follow(&system).await.unwrap();
+    assert_eq!(pools.next(10).await.unwrap().records, second.records, "it was not acknowledged");
+    let denied = system.subscribe("more", &["nobody"], &[], None).await.map(drop).unwrap_err();
+    assert_eq!(denied.denial.code, "request.arguments");
+    pools.clone().delete().await.unwrap();
+    assert_eq!(pools.next(10).await.unwrap_err().denial.code, "subscriptions.unknown");
+    system.shutdown().await;
 }

@@ -219,22 +219,42 @@ pub(crate) fn audience<'a>(action: &str, resource: &'a str) -> Option<&'a str> {
     if action == CALL { Some(resource).filter(|called| *called != AUDIENCE) } else { Some(AUDIENCE) }
 }
 
+/// Shows records as the audit does, so whoever may not read the audit may not do this either.
+const SHOWS_RECORDS: &str = "subscription.read";
+const AUDIT: [&str; 2] = ["audit.list", "audit.show"];
+
 /// The ids of the policies that permit.
 fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> {
-    let principal = bearer.principal();
     if BY_CAPABILITY.contains(&sight.action) {
         return Ok(vec!["capability:operator".to_owned()]);
     }
+    let mut determining = permitted(sight, bearer, (sight.action, sight.resource), sight.context.clone())?;
+    if sight.action == SHOWS_RECORDS {
+        for action in AUDIT {
+            determining.extend(permitted(sight, bearer, (action, "*"), BTreeMap::new())?);
+        }
+        determining.sort();
+        determining.dedup();
+    }
+    Ok(determining)
+}
+
+fn permitted(
+    sight: &Sight<'_>,
+    bearer: &Bearer,
+    (action, resource): (&str, &str),
+    mut context: BTreeMap<String, Value>,
+) -> Result<Vec<String>, Denial> {
+    let principal = bearer.principal();
     let policies = sight.policies.map_err(Clone::clone)?;
-    let mut context = sight.context.clone();
     context.insert("via_token".to_owned(), Value::Bool(matches!(bearer, Bearer::Token { .. })));
-    let question = Question { principal, action: sight.action, resource: sight.resource, context };
-    let judgement = policies.judge(&question);
+    let judgement = policies.judge(&Question { principal, action, resource, context });
     if judgement.allowed {
         return Ok(judgement.determining);
     }
     let epoch = sight.governance.active_epoch();
-    let what = format!("{principal} may not {} on {}", sight.action, sight.resource);
+    let needed = if action == sight.action { String::new() } else { format!(", which {} needs", sight.action) };
+    let what = format!("{principal} may not {action} on {resource}{needed}");
     let (code, reason, rule, remedy) = if let Some(error) = judgement.errors.first() {
         let remedy = "an operator mends the policy and activates a new epoch";
         ("policy.error", format!("{what}: {error}"), format!("epoch {epoch}"), remedy)

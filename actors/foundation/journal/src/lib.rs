@@ -21,6 +21,7 @@ mod disk;
 pub mod envelope;
 pub mod keeper;
 mod past;
+pub mod reader;
 pub mod repair;
 pub mod segment;
 pub mod snapshots;

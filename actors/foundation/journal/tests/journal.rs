@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use journal::codec::Body;
 use journal::envelope::Answer;
+use journal::reader::{Bounds, Filter, Reader};
 use journal::store::{Group, Log, StoreError};
 use journal::{Append, AppendError, Durable, Entry, Journal, Limits, OPENED, Opened, Unwritable};
 use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, Sequence, Timestamp};
@@ -286,4 +287,95 @@ proptest! {
             prop_assert_eq!(record.sequence, Sequence(from));
         }
     }
+}
+
+const FEW: Bounds = Bounds { records: 3, bytes: usize::MAX };
+
+/// Of `notes` and `other`, in turns.
+fn two_streams(journal: &Journal, rounds: u64) {
+    let (notes, other) = (stream(journal, "notes"), stream(journal, "other"));
+    for round in 0..rounds {
+        append(journal, "notes", notes.epoch, 1 + 2 * round, &[b"n", b"n"]).recv().unwrap().unwrap();
+        append(journal, "other", other.epoch, 1 + round, &[b"o"]).recv().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_reader_gives_what_is_wanted_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    two_streams(&journal, 40);
+    let of = |streams: &[&str], kinds: &[u32]| Filter {
+        streams: streams.iter().map(|stream| (*stream).to_owned()).collect(),
+        kinds: kinds.iter().copied().collect(),
+    };
+    for (row, filter, after, expected) in [
+        ("all", of(&[], &[]), 0, 122),
+        ("all from within", of(&[], &[]), 100, 22),
+        ("a stream", of(&["notes"], &[]), 0, 81),
+        ("two streams", of(&["notes", "other"], &[]), 0, 122),
+        ("a kind", of(&[], &[900]), 0, 120),
+        ("a kind of a stream", of(&["other"], &[OPENED.id]), 0, 1),
+        ("what there is not", of(&["nobody"], &[]), 0, 0),
+        ("from the end", of(&[], &[]), 122, 0),
+        ("from beyond", of(&[], &[]), 9_000, 0),
+    ] {
+        let all = journal.read(Sequence(after + 1), 1_000).unwrap();
+        let wanted: Vec<_> = all.into_iter().filter(|record| filter.wants(record)).collect();
+        assert_eq!(wanted.len(), expected, "{row}");
+        let mut reader = Reader::new(&journal, Sequence(after), |record: &_| filter.wants(record));
+        let mut given = Vec::new();
+        loop {
+            let page = reader.read(FEW).unwrap();
+            assert!(page.records.len() <= 3 && page.head == Sequence(122), "{row}: {page:?}");
+            assert_eq!(page.position, reader.position(), "{row}");
+            let last = page.records.last().map_or(page.position, |record| record.sequence);
+            assert!(last <= page.position, "{row}: what was given was looked at");
+            given.extend(page.records);
+            if page.head <= page.position {
+                break;
+            }
+        }
+        assert_eq!(given, wanted, "{row}");
+    }
+    journal.close();
+    let closed = Reader::new(&journal, Sequence(0), |_: &_| true).read(FEW);
+    assert!(matches!(closed, Err(StoreError::Closed)), "{closed:?}");
+}
+
+#[test]
+fn a_page_has_a_bound_in_bytes_and_gives_one_record_whatever_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let opened = stream(&journal, "notes");
+    let large = vec![7; 1_000];
+    append(&journal, "notes", opened.epoch, 1, &[&large, &large, b"small", &large]).recv().unwrap().unwrap();
+    let mut reader = Reader::new(&journal, Sequence(1), |_: &_| true);
+    let mut pages = Vec::new();
+    while pages.iter().sum::<usize>() < 4 {
+        pages.push(reader.read(Bounds { records: 100, bytes: 1_500 }).unwrap().records.len());
+    }
+    assert_eq!(pages, [1, 2, 1], "the answer of the first counts, too");
+    let mut reader = Reader::new(&journal, Sequence(1), |_: &_| true);
+    assert_eq!(reader.read(Bounds { records: 100, bytes: 0 }).unwrap().records.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_waits_for_what_it_wants() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    two_streams(&journal, 1);
+    let mut reader = Reader::new(&journal, Sequence(0), |record: &_| {
+        Filter::wants(&Filter { streams: ["later".to_owned()].into(), ..Filter::default() }, record)
+    });
+    let writer = journal.clone();
+    let (page, _) = tokio::join!(reader.next(FEW), async move {
+        tokio::task::yield_now().await;
+        stream(&writer, "other");
+        stream(&writer, "later")
+    });
+    let page = page.unwrap();
+    assert_eq!(page.records.iter().map(|record| record.stream.as_str()).collect::<Vec<_>>(), ["later"]);
+    assert_eq!(page.position, page.records[0].sequence);
+    journal.close();
 }
