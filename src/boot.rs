@@ -26,6 +26,7 @@ use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refu
 use keyring::Keyring;
 use nexus::Nexus;
 use protocols::{Bells, Runtime};
+use subjects::Subjects;
 use subscriptions::Subscriptions;
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
 use todos::Todos;
@@ -33,6 +34,7 @@ use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
 use workers::attestor::Attestor;
 use workers::backup::{Archivist, Rehearsal, Schedule, Shelves};
+use workers::erasure::Eraser;
 use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
 use workers::scanner::Scanner;
@@ -244,6 +246,7 @@ pub struct Parts {
     pub todos: Handle<Todos>,
     pub allocator: Handle<Allocator>,
     pub backups: Handle<Backups>,
+    pub subjects: Handle<Subjects>,
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
     pub nexus: Handle<Nexus>,
@@ -318,6 +321,7 @@ impl Parts {
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
             backups: Handle::new(&journal, &clock, limits, None),
+            subjects: Handle::new(&journal, &clock, limits, None),
             door,
             backup_target: config.backup.target.clone().unwrap_or_else(|| places.backups.clone()),
             keyring: Keyring::new(&places.subject_keys),
@@ -402,6 +406,12 @@ impl Parts {
         };
         let archivist =
             Archivist::new(&self.backups, &self.journal, &self.evidence, &self.clock, shelves, schedule, rehearsal);
+        let eraser = Eraser {
+            subjects: self.subjects.clone(),
+            keyring: self.keyring.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+        };
         let watched = Watched {
             backups: self.backups.clone(),
             governance: self.door.governance().clone(),
@@ -435,9 +445,11 @@ impl Parts {
             self.gaps.child(),
             self.todos.child(),
             self.backups.child(),
+            self.subjects.child(),
             self.subscriptions.child(),
             scanner.child(),
             archivist.child(),
+            eraser.child(),
             watch.child(),
             attestor.child(),
         ];
@@ -467,8 +479,8 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 10] {
-        let Self { gaps, todos, allocator, backups, health, nexus, subscriptions, door, .. } = self;
+    fn hosted(&self) -> [&dyn Hosted; 11] {
+        let Self { gaps, todos, allocator, backups, health, nexus, subjects, subscriptions, door, .. } = self;
         [
             door.governance(),
             door.tokens(),
@@ -479,6 +491,7 @@ impl Parts {
             todos,
             backups,
             nexus,
+            subjects,
             subscriptions,
         ]
     }
@@ -493,7 +506,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 10] {
+    pub fn machines(&self) -> [(&'static str, Load); 11] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

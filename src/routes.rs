@@ -19,7 +19,7 @@
 //! token is issued before the end of the claim revokes it.
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
-//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/attestor` records what was attested; `internal/watch`
+//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/eraser` reports erasures; `internal/attestor` records what was attested; `internal/watch`
 //! observes the tree and the last three above; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!

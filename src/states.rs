@@ -14,6 +14,7 @@ use journal::codec::CodecError;
 use journal::envelope::Record;
 use kernel::{Digest, Machine, Position};
 use nexus::Nexus;
+use subjects::Subjects;
 use subscriptions::Subscriptions;
 use todos::Todos;
 use tokens::Tokens;
@@ -34,6 +35,7 @@ impl Default for States {
             replica::<Todos>(),
             replica::<Backups>(),
             replica::<Nexus>(),
+            replica::<Subjects>(),
             replica::<Subscriptions>(),
         ];
         Self(replicas.into_iter().map(|replica| (replica.name(), replica)).collect())

@@ -23,6 +23,7 @@ use journal::store::StoreError;
 use journal::{CONCLUDED, OPENED, codec};
 use kernel::{Denial, Kind, Layer, Machine, Recorded, Refuse as _, Sequence};
 use nexus::Nexus;
+use subjects::Subjects;
 use subscriptions::records::ACKNOWLEDGED;
 use subscriptions::{Command, Subscriptions, Wanted};
 use todos::Todos;
@@ -78,6 +79,7 @@ pub fn kinds() -> impl Iterator<Item = &'static Kind> {
         of::<Todos>(),
         of::<Backups>(),
         of::<Nexus>(),
+        of::<Subjects>(),
         of::<Subscriptions>(),
     ];
     all.into_iter().flatten()

@@ -27,6 +27,7 @@ mod restore;
 mod secret;
 mod seeds;
 mod state;
+mod subject;
 mod subscription;
 mod system;
 mod todo;
@@ -118,6 +119,9 @@ enum Command {
     /// Copies of all that is recorded: made while work goes on, verified, restored
     #[command(subcommand)]
     Backup(backup::Backup),
+    /// Whose texts are sealed, held or erased
+    #[command(subcommand)]
+    Subject(subject::Subject),
     /// The journal's files: verified and repaired while no daemon runs
     #[command(subcommand)]
     State(state::State),
@@ -204,6 +208,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Protocol(command) => message::protocol(globals, command).await,
         Command::Message(command) => message::run(globals, command).await,
         Command::Backup(command) => backup::run(globals, command).await,
+        Command::Subject(command) => subject::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Subscription(command) => subscription::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,

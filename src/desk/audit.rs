@@ -17,6 +17,7 @@ use kernel::{CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, 
 use nexus::Nexus;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use subjects::Subjects;
 use todos::Todos;
 use tokens::Tokens;
 
@@ -437,6 +438,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Backups::NAME => refusal::<Backups>(json),
         Health::NAME => refusal::<Health>(json),
         Nexus::NAME => refusal::<Nexus>(json),
+        Subjects::NAME => refusal::<Subjects>(json),
         _ => None,
     }
 }
@@ -490,6 +492,7 @@ fn about(record: &Record) -> Value {
         "owner",
         "root",
         "protocol",
+        "subject",
         "message",
         "destination",
         "resource",
@@ -546,6 +549,7 @@ fn body(record: &Record) -> Value {
         Backups::NAME => shown::<backup::Event>(record),
         Health::NAME => shown::<health::Event>(record),
         Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),
+        Subjects::NAME => shown::<subjects::Event>(record),
         Subscriptions::NAME => shown::<::subscriptions::Event>(record),
         _ => Ok(Value::Null),
     }

@@ -15,6 +15,7 @@ mod metrics;
 mod nexus;
 mod personal;
 mod policy;
+mod subject;
 mod subscription;
 mod system;
 mod todo;
@@ -119,6 +120,7 @@ impl Desk {
             "gap" => gap::answer(self, request).await,
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
+            "subject" => subject::answer(self, request).await,
             "backup" => backup::answer(self, request).await,
             "protocol" | "message" => nexus::answer(self, request).await,
             "subscription" => subscription::answer(self, request).await,

@@ -32,7 +32,7 @@ pub async fn sealed_for(
     Ok(sealed.map_err(|error| unsealed(&error))?)
 }
 
-fn unsealed(error: &KeyringError) -> Denial {
+pub fn unsealed(error: &KeyringError) -> Denial {
     Denial::new(Layer::Availability, error.code(), error.to_string(), error.remedy())
 }
 

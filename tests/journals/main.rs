@@ -37,6 +37,7 @@ fn each(look: &mut impl Look) {
     look.at::<gaps::Gaps>();
     look.at::<backup::Backups>();
     look.at::<nexus::Nexus>();
+    look.at::<subjects::Subjects>();
     look.at::<todos::Todos>();
     look.at::<door::Decisions>();
     look.at::<health::Health>();
@@ -377,6 +378,20 @@ fn todos_read_as_they_were_written() {
             Event::Lapsed(LapsedV1 { todo: 17 }),
         ],
     );
+}
+
+#[test]
+fn subjects_read_as_they_were_written() {
+    use subjects::Event;
+    use subjects::records::*;
+    let (subject, case, by) =
+        (|| "agent/alpha".to_owned(), || "case-2026-17".to_owned(), || "operator/root".to_owned());
+    check(&[
+        Event::Held(HeldV1 { subject: subject(), case: case(), reason: sealed(6), by: by(), at: NOON }),
+        Event::Released(ReleasedV1 { subject: subject(), case: case(), by: by(), at: LATER }),
+        Event::Erasing(ErasingV1 { erasure: COMMAND, subject: subject(), by: by(), at: NOON }),
+        Event::Erased(ErasedV1 { erasure: COMMAND, key: Some(0x0123_4567_89ab_cdef), at: LATER }),
+    ]);
 }
 
 #[test]

@@ -252,13 +252,13 @@ async fn what_is_due_is_done_and_what_need_not_be_kept_is_let_go_of() {
     assert_eq!(whole.code, Some(0), "{whole:?}");
 }
 
-/// The state of a running authority, put back to an hour ago beside it, and in its place.
 /// How many records the checkpoint stands for.
 fn signed(place: &Place) -> u64 {
     let checkpoint = place.daemon.run(&["audit", "checkpoint"]);
     checkpoint.stdout.lines().nth(1).and_then(|size| size.parse().ok()).unwrap_or_else(|| panic!("{checkpoint:?}"))
 }
 
+/// The state of a running authority, put back to an hour ago beside it, and in its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_is_compared_and_put_aside() {
     let mut place = Place::started().await;
