@@ -223,25 +223,31 @@ fn what_is_kept() {
         [Command::Create, complete(ONE), Command::Create, Command::Complete { backup: TWO, contents: contents("2") }];
     let with = |more: &[Command]| [&two[..], more].concat();
     let (internal, operator) = (Kin::Internal, Kin::Operator);
-    let retained = |expired, events: &[&'static str]| Ok((Reply::Retained { expired }, events.to_vec()));
-    let (held, released) = (Reply::Held { backup: ONE }, Reply::Released { backup: ONE });
+    let kept = |expired, events: &[&'static str]| Ok((Reply::Retained { expired }, events.to_vec()));
+    let (answer_held, answer_released) = (Reply::Held { backup: ONE }, Reply::Released { backup: ONE });
     let expired = with(&[keep(1)]);
     let removed = Command::Removed { backup: ONE };
     for (row, history, command, kin, given) in [
-        ("all", with(&[]), keep(0), internal, retained(0, &[])),
-        ("the newest", with(&[]), keep(1), internal, retained(1, &["expired"])),
-        ("there are no more", with(&[]), keep(2), internal, retained(0, &[])),
-        ("again", expired.clone(), keep(1), internal, retained(0, &[])),
-        ("it is held", with(&[hold("a case")]), keep(1), internal, retained(0, &[])),
-        ("it was held", with(&[hold("a case"), release.clone()]), keep(1), internal, retained(1, &["expired"])),
-        ("it is worked on", with(&[Command::Verify { backup: ONE }]), keep(1), internal, retained(0, &[])),
+        ("all", with(&[]), keep(0), internal, kept(0, &[])),
+        ("the newest", with(&[]), keep(1), internal, kept(1, &["expired"])),
+        ("there are no more", with(&[]), keep(2), internal, kept(0, &[])),
+        ("again", expired.clone(), keep(1), internal, kept(0, &[])),
+        ("it is held", with(&[hold("a case")]), keep(1), internal, kept(0, &[])),
+        ("it was held", with(&[hold("a case"), release.clone()]), keep(1), internal, kept(1, &["expired"])),
+        ("it is worked on", with(&[Command::Verify { backup: ONE }]), keep(1), internal, kept(0, &[])),
         ("by somebody else", with(&[]), keep(1), operator, Err(Refusal::NotInternal)),
-        ("hold", with(&[]), hold("a case"), operator, Ok((held.clone(), vec!["held"]))),
-        ("hold again", with(&[hold("a case")]), hold("a case"), operator, Ok((held.clone(), vec![]))),
-        ("hold for another reason", with(&[hold("a case")]), hold("two"), operator, Ok((held, vec!["held"]))),
+        ("hold", with(&[]), hold("a case"), operator, Ok((answer_held.clone(), vec!["held"]))),
+        ("hold again", with(&[hold("a case")]), hold("a case"), operator, Ok((answer_held.clone(), vec![]))),
+        ("hold for another reason", with(&[hold("a case")]), hold("two"), operator, Ok((answer_held, vec!["held"]))),
         ("hold what is gone", expired.clone(), hold("a case"), operator, Err(Refusal::Expired { backup: ONE })),
-        ("release", with(&[hold("a case")]), release.clone(), operator, Ok((released.clone(), vec!["released"]))),
-        ("release what nobody holds", with(&[]), release, operator, Ok((released, vec![]))),
+        (
+            "release",
+            with(&[hold("a case")]),
+            release.clone(),
+            operator,
+            Ok((answer_released.clone(), vec!["released"])),
+        ),
+        ("release what nobody holds", with(&[]), release, operator, Ok((answer_released, vec![]))),
         (
             "verify what is gone",
             expired.clone(),
