@@ -203,7 +203,7 @@ mod tests {
         let page = json!({ "records": [record], "position": 8, "lag": 0 });
         assert_eq!(
             shown(&page),
-            "RECORD  TIME  KIND            BY  WHAT\n8       t     todos.released  p   {\"todo\":1}\n\nposition 8, 0 records to be \
+            "RECORD  TIME  KIND            BY  WHAT\n     8  t     todos.released  p   {\"todo\":1}\n\nposition 8, 0 records to be \
              looked at"
         );
     }
@@ -213,6 +213,6 @@ mod tests {
         let one = json!({ "name": "a", "owner": "agent/alpha", "streams": [], "kinds": ["todos.opened", "todos.closed"],
             "position": 3, "lag": 2, "moved_at": "t" });
         let listed = listed(&json!({ "subscriptions": [one] }));
-        assert!(listed.contains("all      todos.opened, todos.closed  3"), "{listed}");
+        assert!(listed.contains("all      todos.opened, todos.closed         3"), "{listed}");
     }
 }
