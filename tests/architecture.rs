@@ -215,18 +215,7 @@ fn nothing_is_started_but_by_supervision() {
 
 #[test]
 fn machines_meet_in_the_routes_only() {
-    let concerns = [
-        "governance",
-        "tokens",
-        "allocator",
-        "nexus",
-        "gaps",
-        "todos",
-        "backup",
-        "health",
-        "subjects",
-        "subscriptions",
-    ];
+    let (_, concerns) = LAYERS.iter().find(|(layer, _)| *layer == "machines").expect("there is a layer of machines");
     for (name, text) in sources().iter().filter(|(name, _)| name.starts_with("actors/") && name.contains("/src/")) {
         // The door reads two of them by design; a worker serves the one it is named after.
         if name.starts_with("actors/authority/door/") {
