@@ -3,13 +3,18 @@
 //! Really, that is a child that blocks its thread, which would stop the paused clock as well. Here it is a worker whose
 //! life is reported as over only when the test opens a gate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::*;
-use crate::report::Outcome;
-use crate::spec::{Child, Exhausted, Strategy};
+use super::{Herald, Launch, Launched, Worker};
+use crate::reference::ChildRef;
+use crate::report::{AddError, Exit, NodeState, Outcome, RemoveError, RestartError};
+use crate::spec::{Child, Exhausted, Part, Strategy, Supervisor};
+use crate::step::KILL_CONFIRM;
 use crate::tree::Tree;
 
 const LIMIT: Duration = Duration::from_secs(2);

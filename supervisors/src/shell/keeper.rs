@@ -1,0 +1,479 @@
+//! The actor of a supervisor, and the tasks that mind its children.
+//!
+//! A [`Keeper`] never awaits, so it answers at any moment. Whatever takes time happens in the task that minds one
+//! incarnation from its launch to the completion of its last task, and comes back as an event.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::{Herald, Launched, NAMELESS, News, Verdict, message};
+use crate::alarms::Alarms;
+use crate::board::{Board, Incarnation, Slot};
+use crate::report::{AddError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
+use crate::row::Row;
+use crate::spec::{Child, Part, SpecError, Supervisor};
+use crate::step::{Action, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
+
+/// Counts the live incarnations below one incarnation of a supervisor.
+#[derive(Clone)]
+struct Latch(watch::Sender<usize>);
+
+impl Latch {
+    fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    fn hold(&self) -> Held {
+        self.0.send_modify(|live| *live += 1);
+        Held(self.clone())
+    }
+
+    async fn open(&self) {
+        let mut live = self.0.subscribe();
+        // The sender lives in `self`, so the wait can only succeed.
+        let _ = live.wait_for(|live| *live == 0).await;
+    }
+}
+
+struct Held(Latch);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|live| *live -= 1);
+    }
+}
+
+/// Minds one incarnation: shows it on the board, and tells `herald` when all of it is gone.
+fn mind(slot: Arc<Slot>, launched: Launched, held: Option<Held>, herald: Herald) {
+    slot.live().incarnation = Some(launched.incarnation);
+    task(async move {
+        let exit = launched.life.await;
+        {
+            let mut live = slot.live();
+            live.incarnation = None;
+            live.last_exit = Some(exit.clone());
+            // Unless somebody decides otherwise, which comes after this.
+            if live.state == NodeState::Stopping {
+                live.state = NodeState::Stopped;
+            }
+        }
+        herald(News::Ended(exit));
+        drop(held);
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor: its tasks end with the children they mind")]
+fn task(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
+}
+
+/// Launches the root as its incarnation `epoch`, and minds it.
+pub(crate) fn launch_root(board: &Arc<Board>, epoch: u64, herald: Herald) {
+    let root = &board.root;
+    let spec = root.supervisor().expect("the root is made of a supervisor");
+    let launched = launch_keeper(board, spec, root, epoch, herald.clone());
+    mind(root.clone(), launched, None, herald);
+}
+
+fn launch_keeper(board: &Arc<Board>, spec: &Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
+    let (verdict, latch) = (Verdict::default(), Latch::new());
+    let (up, is_up) = oneshot::channel();
+    let post = Post {
+        board: board.clone(),
+        spec: spec.clone(),
+        slot: slot.clone(),
+        epoch,
+        latch: latch.clone(),
+        verdict: verdict.clone(),
+        up,
+    };
+    let (keeper, starting) = ActorRuntime::spawn_instant(None, Keeper, post).expect(NAMELESS);
+    let cell = keeper.get_cell();
+    let life = Box::pin(async move {
+        let ended = match starting.await {
+            Ok(Ok(running)) => {
+                // It drops its end of the channel if it ends before it is up.
+                if is_up.await.is_ok() {
+                    herald(News::Started);
+                }
+                running.await
+            }
+            Ok(Err(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let exit = verdict.settle(ended);
+        if tokio::time::timeout(KILL_CONFIRM, latch.open()).await.is_err() {
+            herald(News::Lingers(exit.clone()));
+            latch.open().await;
+        }
+        exit
+    });
+    Launched { incarnation: Incarnation { cell, supervisor: Some(keeper), unplug: Arc::new(|| ()) }, life }
+}
+
+/// The actor of a supervisor.
+struct Keeper;
+
+/// What a keeper takes up its post with.
+struct Post {
+    board: Arc<Board>,
+    spec: Arc<Supervisor>,
+    slot: Arc<Slot>,
+    epoch: u64,
+    latch: Latch,
+    verdict: Verdict,
+    up: oneshot::Sender<()>,
+}
+
+pub(crate) enum Order {
+    Event(Event),
+    /// Look at the clock: an alarm may be due.
+    Alarm,
+    Stop,
+    Restart {
+        slot: Arc<Slot>,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+    },
+    /// Answered when the child is up or taken out again.
+    Add {
+        child: Child,
+        reply: Adding,
+    },
+    /// Answered when the child is forgotten or will not be.
+    Remove {
+        slot: Arc<Slot>,
+        reply: Removing,
+    },
+}
+
+/// Where somebody waits for a child to come up. They may have stopped waiting, as is their right.
+type Adding = oneshot::Sender<Result<(), AddError>>;
+/// Where somebody waits for a child to be forgotten. They may have stopped waiting, too.
+type Removing = oneshot::Sender<Result<Farewell, RemoveError>>;
+
+/// A keeper's state. Dropping it, for whatever reason, ends all below, and tells who waits for an answer.
+struct Desk {
+    board: Arc<Board>,
+    spec: Arc<Supervisor>,
+    slot: Arc<Slot>,
+    latch: Latch,
+    verdict: Verdict,
+    up: Option<oneshot::Sender<()>>,
+    core: State,
+    /// The places of our children, numbered as in the core.
+    children: Row<Arc<Slot>>,
+    adding: BTreeMap<usize, Adding>,
+    removing: BTreeMap<usize, Vec<Removing>>,
+    alarms: Alarms,
+    /// The task that sleeps until the earliest alarm, or a little less if that was taken back.
+    sleeper: Option<(Moment, AbortHandle)>,
+    myself: ActorRef<Order>,
+}
+
+impl Actor for Keeper {
+    type Msg = Order;
+    type State = Desk;
+    type Arguments = Post;
+
+    async fn pre_start(&self, myself: ActorRef<Order>, post: Post) -> Result<Desk, ActorProcessingErr> {
+        let Post { board, spec, slot, epoch, latch, verdict, up } = post;
+        let children = slot.children();
+        let rules = children.iter().map(|child| spec.child_rules(&child.spec, child.path.clone()));
+        let rules = spec.rules(rules.collect());
+        let record = children.iter().map(|child| {
+            let live = child.live();
+            (live.epoch, live.restarts)
+        });
+        // Each incarnation of each supervisor rolls dice of its own, all from the one seed of the tree.
+        let seed = slot
+            .path
+            .bytes()
+            .fold(board.seed ^ epoch, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+        let core = State::new(rules, record, seed);
+        let desk = Desk {
+            board,
+            spec,
+            slot,
+            latch,
+            verdict,
+            up: Some(up),
+            core,
+            children: children.into_iter().collect(),
+            adding: BTreeMap::new(),
+            removing: BTreeMap::new(),
+            alarms: Alarms::default(),
+            sleeper: None,
+            myself,
+        };
+        for (child, _) in desk.children.iter() {
+            desk.publish(child);
+        }
+        Ok(desk)
+    }
+
+    async fn post_start(&self, _: ActorRef<Order>, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
+        desk.take(Event::Begin)
+    }
+
+    async fn handle(&self, _: ActorRef<Order>, order: Order, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Event(event) => desk.take(event),
+            Order::Alarm => desk.alarm(),
+            Order::Stop => desk.take(Event::Stop),
+            Order::Restart { slot, reply } => desk.restart(&slot, reply),
+            Order::Add { child, reply } => desk.add(child, reply),
+            Order::Remove { slot, reply } => desk.remove(&slot, reply),
+        }
+    }
+}
+
+impl Desk {
+    /// A panic here is a broken invariant of this crate. It ends the supervisor like any other fault.
+    fn take(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            for action in step(&mut self.core, event, self.board.now()) {
+                self.carry_out(action);
+            }
+            self.sleep();
+        }));
+        taken.map_err(|panic| {
+            let message = message(panic.as_ref());
+            self.verdict.set(Exit::Panicked { message: message.clone() });
+            message.into()
+        })
+    }
+
+    fn restart(
+        &mut self,
+        slot: &Arc<Slot>,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let path = slot.path.to_string();
+        let Some(child) = self.number(slot) else {
+            let _ = reply.send(Err(NotFound { path }.into()));
+            return Ok(());
+        };
+        let can = self.core.can_restart(child);
+        // The caller may have stopped waiting, as is its right.
+        let _ = reply.send(if can { Ok(()) } else { Err(RestartError::NotDown { path }) });
+        self.take(Event::Restart { child })
+    }
+
+    fn add(&mut self, child: Child, reply: Adding) -> Result<(), ActorProcessingErr> {
+        let path = self.slot.path_of(&child);
+        if self.core.is_closing() {
+            let _ = reply.send(Err(AddError::SupervisorDown { path: self.slot.path.to_string() }));
+            return Ok(());
+        }
+        if self.board.find(&path).is_ok() {
+            let _ = reply.send(Err(SpecError::DuplicateName { path }.into()));
+            return Ok(());
+        }
+        let slot = self.slot.slot_for(child);
+        let epoch = {
+            let mut live = slot.live();
+            live.on_probation = true;
+            live.epoch
+        };
+        let rules = self.spec.child_rules(&slot.spec, slot.path.clone());
+        self.board.put_up(&slot, &self.slot);
+        self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Added);
+        let child = self.children.push(slot);
+        self.adding.insert(child, reply);
+        self.take(Event::Add { child, epoch, rules })
+    }
+
+    fn remove(&mut self, slot: &Arc<Slot>, reply: Removing) -> Result<(), ActorProcessingErr> {
+        let path = slot.path.to_string();
+        let Some(child) = self.number(slot) else {
+            let _ = reply.send(Err(NotFound { path }.into()));
+            return Ok(());
+        };
+        if self.core.is_closing() {
+            let _ = reply.send(Err(RemoveError::SupervisorDown { path }));
+            return Ok(());
+        }
+        self.removing.entry(child).or_default().push(reply);
+        self.take(Event::Remove { child })
+    }
+
+    fn number(&self, slot: &Arc<Slot>) -> Option<usize> {
+        self.children.iter().find(|(_, child)| Arc::ptr_eq(child, slot)).map(|(number, _)| number)
+    }
+
+    /// A child is up that somebody may have waited for.
+    fn admit(&mut self, child: usize) {
+        self.children[child].live().on_probation = false;
+        if let Some(adding) = self.adding.remove(&child) {
+            let _ = adding.send(Ok(()));
+        }
+    }
+
+    fn forget(&mut self, child: usize, epoch: u64, last_exit: Option<Exit>) {
+        let Some(slot) = self.children.remove(child) else { return };
+        {
+            let mut live = slot.live();
+            live.state = NodeState::Stopped;
+            if last_exit.is_some() {
+                live.last_exit.clone_from(&last_exit);
+            }
+        }
+        self.board.take_down(&slot, &self.slot);
+        self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
+        if let Some(adding) = self.adding.remove(&child) {
+            let (path, exit) = (slot.path.to_string(), last_exit.unwrap_or(Exit::Shutdown));
+            let _ = adding.send(Err(AddError::Start { path, exit }));
+        }
+        for removing in self.removing.remove(&child).unwrap_or_default() {
+            let _ = removing.send(Ok(slot.farewell()));
+        }
+    }
+
+    /// The child can neither be had nor be got rid of.
+    fn keep(&mut self, child: usize) {
+        let path = self.children[child].path.to_string();
+        if let Some(adding) = self.adding.remove(&child) {
+            let _ = adding.send(Err(AddError::Start { path: path.clone(), exit: Exit::Unresponsive }));
+        }
+        for removing in self.removing.remove(&child).unwrap_or_default() {
+            let _ = removing.send(Err(RemoveError::Unresponsive { path: path.clone() }));
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Start { child, epoch } => self.start(child, epoch),
+            Action::Stop { child, .. } => {
+                if let Some(incarnation) = self.children[child].incarnation() {
+                    incarnation.stop();
+                }
+            }
+            Action::Kill { child, .. } => {
+                if let Some(incarnation) = self.children[child].incarnation() {
+                    incarnation.kill();
+                }
+            }
+            Action::Admit { child } => self.admit(child),
+            Action::Forget { child, epoch, last_exit } => self.forget(child, epoch, last_exit),
+            Action::Keep { child } => self.keep(child),
+            Action::Arm { child, epoch, timer, at } => self.alarms.arm(child, epoch, timer, at),
+            Action::Disarm { child } => self.alarms.disarm(child),
+            Action::Record { child, epoch, what } => {
+                self.publish(child);
+                let path = self.children[child].path.clone();
+                self.board.journal.write(self.board.now(), path, epoch, what);
+            }
+            Action::Up => {
+                if let Some(up) = self.up.take() {
+                    // Nobody minds the start of a supervisor that is being killed.
+                    let _ = up.send(());
+                }
+            }
+            Action::End { exit } => {
+                self.verdict.set(exit);
+                self.myself.stop(None);
+            }
+        }
+    }
+
+    fn start(&self, child: usize, epoch: u64) {
+        let slot = self.children[child].clone();
+        let keeper = self.myself.clone();
+        let herald: Herald = Arc::new(move |news| {
+            let event = match news {
+                News::Started => Event::Started { child, epoch },
+                News::Lingers(exit) => Event::Lingers { child, epoch, exit },
+                News::Ended(exit) => Event::Ended { child, epoch, exit },
+            };
+            tell(&keeper, Order::Event(event));
+        });
+        let launched = match &slot.spec.part {
+            Part::Worker(worker) => worker.launch(epoch, herald.clone()),
+            Part::Supervisor(nested) => launch_keeper(&self.board, nested, &slot, epoch, herald.clone()),
+        };
+        mind(slot, launched, Some(self.latch.hold()), herald);
+    }
+
+    fn alarm(&mut self) -> Result<(), ActorProcessingErr> {
+        let now = self.board.now();
+        // It may have been sent by a sleeper that was replaced a moment too late.
+        self.sleeper.take_if(|(until, _)| *until <= now);
+        while let Some(event) = self.alarms.ring(now) {
+            self.take(event)?;
+        }
+        self.sleep();
+        Ok(())
+    }
+
+    /// Sees to it that somebody wakes for the earliest alarm.
+    fn sleep(&mut self) {
+        let Some(next) = self.alarms.next() else { return };
+        if self.sleeper.as_ref().is_some_and(|(until, _)| *until <= next) {
+            return;
+        }
+        let (due, keeper) = (self.board.origin + next, self.myself.clone());
+        let sleeper = task(async move {
+            tokio::time::sleep_until(due).await;
+            tell(&keeper, Order::Alarm);
+        });
+        if let Some((_, later)) = self.sleeper.replace((next, sleeper.abort_handle())) {
+            later.abort();
+        }
+    }
+
+    /// Shows on the board how `child` stands.
+    fn publish(&self, child: usize) {
+        // One that is about to be forgotten stands as it did until then.
+        let Some(ward) = self.core.ward(child) else { return };
+        let state = self.state(ward);
+        let mut live = self.children[child].live();
+        live.state = state;
+        live.epoch = ward.epoch;
+        live.restarts = ward.restarts;
+        if let Some(exit) = ward.last_exit() {
+            live.last_exit = Some(exit.clone());
+        }
+    }
+
+    fn state(&self, ward: &Ward) -> NodeState {
+        match &ward.phase {
+            Phase::Down | Phase::Waiting { .. } if self.core.is_closing() => NodeState::Stopped,
+            Phase::Down | Phase::Starting => NodeState::Starting,
+            Phase::Waiting { until } => NodeState::BackingOff { until: (self.board.origin + *until).into_std() },
+            Phase::Running { .. } => NodeState::Running,
+            Phase::Stopping | Phase::Killing(_) => NodeState::Stopping,
+            Phase::Done => NodeState::Stopped,
+            Phase::Quarantined { reason } => NodeState::Quarantined { reason: reason.clone() },
+            Phase::Stuck => NodeState::Quarantined { reason: Exit::Unresponsive },
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if let Some((_, sleeper)) = &self.sleeper {
+            sleeper.abort();
+        }
+        self.slot.orphan();
+        for slot in self.slot.children() {
+            let (on_probation, epoch) = {
+                let live = slot.live();
+                (live.on_probation, live.epoch)
+            };
+            if on_probation {
+                self.board.take_down(&slot, &self.slot);
+                self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
+            }
+        }
+    }
+}
+
+/// A keeper that is gone has orphaned its children, which is all that there was to do.
+fn tell(keeper: &ActorRef<Order>, order: Order) {
+    drop(keeper.cast(order));
+}
