@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::Error;
+use crate::ahead::Ahead;
 use crate::handle::{Order, Permit, Ports};
-use crate::memory::{Memory, REPLAY_CHUNK};
+use crate::memory::Memory;
 use crate::outcomes::Seen;
 use crate::owned::{OwnedWork, off_the_workers};
 use crate::replica::{Replica, said};
@@ -185,11 +186,11 @@ impl<M: Machine> Running<M> {
         if self.ports.keeping.is_on() {
             self.restore(shown, to).await?;
         }
-        let mut pause = Position(self.memory.state.version.0 + PAUSE_EVERY);
-        while self.memory.state.version < to {
-            let next = Position(self.memory.state.version.0 + 1);
-            let records = self.ports.journal.read_stream(M::NAME, next, to, REPLAY_CHUNK);
-            let records = records.map_err(|error| match error {
+        let mut next = Position(self.memory.state.version.0 + 1);
+        let mut pause = Position(next.0 + PAUSE_EVERY);
+        let mut ahead = Ahead::read(&self.ports.journal, M::NAME, next, to);
+        while next <= to {
+            let records = ahead.next().await.map_err(|error| match error {
                 StoreError::Damaged { .. } => ActorProcessingErr::from(Unrecoverable(error.to_string())),
                 other => other.into(),
             })?;
@@ -206,9 +207,10 @@ impl<M: Machine> Running<M> {
                 let what = format!("{} has no record of version {next}; see `sop audit verify`", M::NAME);
                 return Err(Unrecoverable(what).into());
             }
+            next.0 += records.len() as u64;
             // Not after each: on a busy machine every pause may cost more than what was read.
-            if self.memory.state.version >= pause {
-                pause = Position(self.memory.state.version.0 + PAUSE_EVERY);
+            if pause <= next {
+                pause = Position(next.0 + PAUSE_EVERY);
                 tokio::task::yield_now().await;
             }
         }

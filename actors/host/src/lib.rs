@@ -13,6 +13,7 @@
 //! 6. Where a start begins, with a snapshot or without, makes no difference to anybody ([`memory`]).
 
 mod actor;
+mod ahead;
 mod clock;
 mod error;
 mod handle;

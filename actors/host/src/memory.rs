@@ -30,7 +30,7 @@ use crate::replica::{Replica, Unreadable, said};
 use crate::shape;
 
 /// Records read at once: few enough to stay in the processor's cache.
-pub const REPLAY_CHUNK: usize = 512;
+const REPLAY_CHUNK: usize = 512;
 /// What a record takes in the journal, about.
 const RECORD_BYTES: u64 = 200;
 /// An outcome in a snapshot: id u128 LE, digest, version u64 LE, time u64 LE.
@@ -124,6 +124,7 @@ impl<M: Machine> Memory<M> {
         let bytes = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(OUTCOME_BYTES)?;
         let (entries, state) = rest.split_at_checked(bytes)?;
         let mut outcomes = Outcomes::new(limits.outcomes);
+        outcomes.reserve(entries.len() / OUTCOME_BYTES);
         for entry in entries.chunks_exact(OUTCOME_BYTES) {
             let (id, rest) = entry.split_first_chunk::<16>()?;
             let (digest, rest) = rest.split_first_chunk::<32>()?;
