@@ -389,6 +389,7 @@ fn farewell(report: &Report) -> String {
             Outcome::Graceful => "ended in peace",
             Outcome::Failed => "failed while it stopped",
             Outcome::Killed => "did not stop in time and was killed",
+            Outcome::Aborted => "did not hear its kill and was aborted",
             Outcome::Unresponsive => "could not be ended",
         };
         let _ = writeln!(text, "  {}  {outcome}: {}", farewell.path, plain(&farewell.exit.to_string()));

@@ -102,7 +102,7 @@ fn children(node: &Node, recorded: &Health, reasons: &mut Vec<Shown>, quarantine
             reasons.push(Shown { since, ..of_record(&now) });
             quarantined.push(node.path.clone());
         }
-        NodeState::Starting | NodeState::BackingOff { .. } => {
+        NodeState::Starting | NodeState::Restarting | NodeState::BackingOff { .. } => {
             reasons.extend(known(Code::ChildDown).map(of_record));
         }
         NodeState::Running | NodeState::Stopping | NodeState::Stopped => {}

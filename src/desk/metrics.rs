@@ -184,7 +184,7 @@ fn seconds(micros: u64) -> f64 {
     float(micros) / 1e6
 }
 
-const STATES: [&str; 6] = ["backing_off", "quarantined", "running", "starting", "stopped", "stopping"];
+const STATES: [&str; 7] = ["backing_off", "quarantined", "restarting", "running", "starting", "stopped", "stopping"];
 
 /// The groups of the tree.
 const GROUPS: [&str; 5] = ["edge", "foundation", "authority", "operations", "protocols"];
@@ -194,6 +194,7 @@ fn count(node: &Node, states: &mut BTreeMap<&'static str, u64>) {
         let state = match child.state {
             NodeState::Starting => "starting",
             NodeState::Running => "running",
+            NodeState::Restarting => "restarting",
             NodeState::BackingOff { .. } => "backing_off",
             NodeState::Quarantined { .. } => "quarantined",
             NodeState::Stopping => "stopping",

@@ -38,7 +38,10 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         "system.tree" => {
             let Nothing {} = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
-            Ok(desk.parts.tree().map_or(Value::Null, |tree| node(&tree.snapshot())))
+            Ok(desk.parts.tree().map_or(Value::Null, |tree| {
+                let root = tree.snapshot();
+                node(&root, &root)
+            }))
         }
         "system.kill" => {
             let Path { path } = request.arguments()?;
@@ -150,10 +153,12 @@ fn subscribed(parts: &Parts) -> Value {
     json!({ "count": count, "lag": lag })
 }
 
-fn node(of: &Node) -> Value {
+/// `root` knows who restarts with whom.
+fn node(of: &Node, root: &Node) -> Value {
     let (state, why) = match &of.state {
         NodeState::Starting => ("starting", None),
         NodeState::Running => ("running", None),
+        NodeState::Restarting => ("restarting", of.last_exit.as_ref().map(Exit::to_string)),
         NodeState::BackingOff { .. } => ("backing_off", of.last_exit.as_ref().map(Exit::to_string)),
         NodeState::Quarantined { reason } => ("quarantined", Some(reason.to_string())),
         NodeState::Stopping => ("stopping", None),
@@ -174,8 +179,8 @@ fn node(of: &Node) -> Value {
         "epoch": of.epoch,
         "restarts": of.restarts,
         "last_exit": of.last_exit.as_ref().map(Exit::to_string),
-        "restarts_with_me": of.restarts_with_me,
-        "children": of.children.iter().map(node).collect::<Vec<_>>(),
+        "restarts_with_me": root.restarts_with(&of.path),
+        "children": of.children.iter().map(|child| node(child, root)).collect::<Vec<_>>(),
     })
 }
 

@@ -17,7 +17,7 @@ use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::report::{Decision, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, What};
+use crate::report::{Counts, Decision, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, What};
 use crate::shell::Order;
 use crate::spec::{Child, Part, Supervisor};
 
@@ -35,9 +35,21 @@ pub(crate) struct Slot {
     pub(crate) spec: Child,
     /// Leads nowhere for the root.
     pub(crate) above: Weak<Slot>,
-    /// In start order.
-    children: Mutex<Vec<Arc<Slot>>>,
+    /// Among its siblings, in start order; of those that come and go, none has that of another.
+    place: u64,
+    /// It was in the specification before the start, and did not come while the supervisor ran.
+    pub(crate) listed: bool,
+    children: Mutex<Children>,
     live: Mutex<Live>,
+}
+
+/// By place.
+#[derive(Default)]
+struct Children {
+    shown: BTreeMap<u64, Arc<Slot>>,
+    /// Listed, temporary and over: not there until the next incarnation of the supervisor.
+    resting: BTreeMap<u64, Arc<Slot>>,
+    next: u64,
 }
 
 pub(crate) struct Live {
@@ -49,37 +61,53 @@ pub(crate) struct Live {
     pub(crate) incarnation: Option<Incarnation>,
     /// It was added and has not come up yet, so it ends with its supervisor.
     pub(crate) on_probation: bool,
+    /// What the present incarnation of its supervisor calls it.
+    pub(crate) number: usize,
 }
 
-/// A grip on what is alive.
+/// A hold on what is alive.
 #[derive(Clone)]
 pub(crate) struct Incarnation {
     pub(crate) cell: ActorCell,
     /// A supervisor is asked by message to stop, because it must first stop its children in order.
     pub(crate) supervisor: Option<ActorRef<Order>>,
+    pub(crate) grip: Arc<dyn Grip>,
+}
+
+/// What can be done to an incarnation apart from telling it.
+pub(crate) trait Grip: Send + Sync {
     /// Takes it out of its reference.
-    pub(crate) unplug: Arc<dyn Fn() + Send + Sync>,
+    fn unplug(&self);
+
+    /// Takes its task away.
+    fn abort(&self);
 }
 
 impl Incarnation {
-    pub(crate) fn stop(&self) {
-        (self.unplug)();
+    pub(crate) fn stop(&self, drains: bool) {
+        self.grip.unplug();
         match &self.supervisor {
-            // A supervisor that is gone already needs no stop.
+            // Who is gone already needs no stop.
             Some(supervisor) => drop(supervisor.cast(Order::Stop)),
+            None if drains => drop(self.cell.drain()),
             None => self.cell.stop(Some("stopped by its supervisor".to_owned())),
         }
     }
 
     pub(crate) fn kill(&self) {
-        (self.unplug)();
+        self.grip.unplug();
         self.cell.kill();
+    }
+
+    pub(crate) fn abort(&self) {
+        self.grip.unplug();
+        self.grip.abort();
     }
 }
 
 impl Slot {
     /// A slot for `spec` and for all that it lists.
-    pub(crate) fn new(spec: Child, path: Arc<str>, above: Weak<Slot>) -> Arc<Self> {
+    fn new(spec: Child, path: Arc<str>, above: Weak<Slot>, place: u64, listed: bool) -> Arc<Self> {
         let epoch = match &spec.part {
             Part::Worker(worker) => worker.latest_epoch(),
             Part::Supervisor(_) => 0,
@@ -91,18 +119,26 @@ impl Slot {
             last_exit: None,
             incarnation: None,
             on_probation: false,
+            number: 0,
         };
-        let slot = Arc::new(Self { path, spec, above, children: Mutex::default(), live: Mutex::new(live) });
-        let listed = slot.supervisor().map_or(&[][..], |supervisor| &supervisor.children);
-        let children: Vec<_> = listed.iter().map(|child| slot.slot_for(child.clone())).collect();
-        *lock(&slot.children) = children;
+        let (children, live) = (Mutex::default(), Mutex::new(live));
+        let slot = Arc::new(Self { path, spec, above, place, listed, children, live });
+        for child in slot.supervisor().map_or(&[][..], |supervisor| &supervisor.children) {
+            let child = slot.slot_for(child.clone(), true);
+            lock(&slot.children).shown.insert(child.place, child);
+        }
         slot
     }
 
-    /// A slot below this one, which does not show it yet.
-    pub(crate) fn slot_for(self: &Arc<Self>, child: Child) -> Arc<Self> {
+    /// A slot below this one, after all that were there before. It is not shown yet.
+    pub(crate) fn slot_for(self: &Arc<Self>, child: Child, listed: bool) -> Arc<Self> {
         let path = self.path_of(&child);
-        Self::new(child, path.into(), Arc::downgrade(self))
+        let place = {
+            let mut children = lock(&self.children);
+            children.next += 1;
+            children.next
+        };
+        Self::new(child, path.into(), Arc::downgrade(self), place, listed)
     }
 
     pub(crate) fn path_of(&self, child: &Child) -> String {
@@ -124,21 +160,21 @@ impl Slot {
         self.live().incarnation.clone()
     }
 
+    /// In start order.
     pub(crate) fn children(&self) -> Vec<Arc<Slot>> {
-        lock(&self.children).clone()
+        lock(&self.children).shown.values().cloned().collect()
     }
 
-    /// The node at this slot, when with its end also those `with_me` restart.
-    pub(crate) fn node(&self, with_me: Vec<String>) -> Node {
-        let (mut kind, mut children) = (Kind::Worker, Vec::new());
-        if let Some(supervisor) = self.supervisor() {
-            let below = self.children();
-            let specs: Vec<_> = below.iter().map(|child| &child.spec).collect();
-            let node =
-                |(index, child): (usize, &Arc<Slot>)| child.node(supervisor.restarts_with(&specs, index, &with_me));
-            children = below.iter().enumerate().map(node).collect();
-            kind = Kind::Supervisor { strategy: supervisor.strategy };
-        }
+    /// This node with all below it.
+    pub(crate) fn node(&self) -> Node {
+        let children = self.children().iter().map(|child| child.node()).collect();
+        let kind = match self.supervisor() {
+            Some(supervisor) => Kind::Supervisor { strategy: supervisor.strategy },
+            None => Kind::Worker,
+        };
+        let above = self.above.upgrade();
+        let above = above.as_ref().and_then(|above| above.supervisor());
+        let ends_supervisor = above.is_some_and(|above| above.ends_with(&self.spec));
         let live = self.live();
         Node {
             path: self.path.to_string(),
@@ -149,9 +185,19 @@ impl Slot {
             epoch: live.epoch,
             restarts: live.restarts,
             last_exit: live.last_exit.clone(),
-            restarts_with_me: with_me,
+            ends_supervisor,
             children,
         }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for child in self.children() {
+            counts.specs += 1;
+            counts.active += usize::from(matches!(child.live().state, NodeState::Running | NodeState::Stopping));
+            *(if child.supervisor().is_some() { &mut counts.supervisors } else { &mut counts.workers }) += 1;
+        }
+        counts
     }
 
     /// Kills all below after the supervisor died without stopping them, and shows that nobody cares for them any more.
@@ -190,7 +236,8 @@ impl Slot {
         let outcome = match exit {
             Exit::Unresponsive => Outcome::Unresponsive,
             Exit::Killed => Outcome::Killed,
-            Exit::Normal | Exit::Shutdown => Outcome::Graceful,
+            Exit::Aborted => Outcome::Aborted,
+            _ if exit.is_peaceful() => Outcome::Graceful,
             _ => Outcome::Failed,
         };
         Farewell { path: self.path.to_string(), outcome, exit }
@@ -209,7 +256,7 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn new(spec: Supervisor, seed: u64) -> Self {
         let path = spec.name.clone();
-        let root = Slot::new(Child::from(spec).temporary(), path, Weak::new());
+        let root = Slot::new(Child::from(spec).temporary(), path, Weak::new(), 0, true);
         let by_path = Mutex::new(root.all().into_iter().map(|slot| (slot.path.clone(), slot)).collect());
         Self { root, by_path, journal: Arc::new(Journal::default()), seed, origin: Instant::now() }
     }
@@ -221,13 +268,27 @@ impl Board {
     /// Shows a new slot as the last below `above`.
     pub(crate) fn put_up(&self, slot: &Arc<Slot>, above: &Slot) {
         lock(&self.by_path).extend(slot.all().into_iter().map(|slot| (slot.path.clone(), slot)));
-        lock(&above.children).push(slot.clone());
+        lock(&above.children).shown.insert(slot.place, slot.clone());
     }
 
-    /// Shows it no longer.
-    pub(crate) fn take_down(&self, slot: &Arc<Slot>, above: &Slot) {
+    /// Shows those below `above` again that rested until its next incarnation, except where another has the name now.
+    pub(crate) fn wake(&self, above: &Slot) {
+        let resting = std::mem::take(&mut lock(&above.children).resting);
+        for slot in resting.into_values().filter(|slot| self.find(&slot.path).is_err()) {
+            self.put_up(&slot, above);
+        }
+    }
+
+    /// Shows it no longer, at least not before the next incarnation of `above`, if it `comes_again` with that.
+    pub(crate) fn take_down(&self, slot: &Arc<Slot>, above: &Slot, comes_again: bool) {
         // Whoever calls holds the slot, so that nothing of a child is dropped under these locks.
-        lock(&above.children).retain(|other| !Arc::ptr_eq(other, slot));
+        {
+            let mut children = lock(&above.children);
+            children.shown.remove(&slot.place);
+            if comes_again {
+                children.resting.insert(slot.place, slot.clone());
+            }
+        }
         let gone = slot.all();
         let mut by_path = lock(&self.by_path);
         for slot in &gone {

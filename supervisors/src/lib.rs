@@ -2,7 +2,8 @@
 //!
 //! A tree is described as data ([`Supervisor`], [`Child`]), started with [`Tree::start`] and watched through
 //! [`Tree::snapshot`] and [`Tree::subscribe`]. Callers hold a [`ChildRef`], made before its child first starts and
-//! good for every incarnation after. Children also come and go while the tree runs: [`Tree::add`], [`Tree::remove`].
+//! good for every incarnation after. Children also come and go while the tree runs: [`Tree::add`], [`Tree::terminate`],
+//! [`Tree::restart`], [`Tree::delete`].
 //!
 //! How it is built: [`step`] decides, without I/O, clock or randomness, what one supervisor does next; the shell is one
 //! ractor actor per supervisor, which turns what happens into events and carries out the actions. The shell never waits
@@ -46,8 +47,10 @@
 //! 2. Children start in the order of their specification and stop in the reverse of it.
 //! 3. Every end of an incarnation yields exactly one [`Verdict`].
 //! 4. Restarts within any window stay within the budget, and nothing starts before its back-off has passed. A child in
-//!    quarantine starts only by [`Tree::restart`], or afresh with its whole supervisor.
-//! 5. Every wait is bounded. What cannot be ended is named [`Exit::Unresponsive`] and never restarted in place.
+//!    quarantine starts only by [`Tree::restart`], or afresh with its whole supervisor. One that is down for another
+//!    reason starts again with its group, as in OTP.
+//! 5. Every wait is bounded, unless a child is granted all the time it likes. What neither stop, kill nor abort ends is
+//!    named [`Exit::Unresponsive`] and never restarted in place.
 //!
 //! Children are not linked in ractor's own tree: it would kill them unordered and hand their states to the supervisor to
 //! drop. A supervisor that dies out of turn kills its children itself, and its successor waits until they are gone.
@@ -59,8 +62,11 @@
 //! children. There a caller notices by its link and adds them again; here the end of one that all others rest on, as a
 //! journal, restarts whole groups, and users' actors must come back from that without their doing.
 //!
-//! A membership begins when the child has come up, and ends by removal alone. A child that does not come up, or whose
-//! supervisor ends before it has, was never a member.
+//! A membership begins when the child has come up, or has said that it has nothing to do, and ends by removal alone. A
+//! child that does not come up, or whose supervisor ends before it has, was never a member.
+//!
+//! A temporary child is forgotten with its end, as in OTP. One that is listed is there again with the next incarnation
+//! of its supervisor; one that was added is not, as it was for this once.
 
 mod alarms;
 mod backoff;
@@ -77,9 +83,9 @@ pub use backoff::Backoff;
 pub use board::{Events, Heard};
 pub use reference::{ChildRef, Down};
 pub use report::{
-    AddError, Cause, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError, Report,
-    RestartError, StartError, StartFault, Verdict, What,
+    AddError, Cause, Counts, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError,
+    Report, RestartError, StartError, StartFault, Verdict, What,
 };
-pub use shell::Unrecoverable;
-pub use spec::{Budget, Child, Exhausted, Restart, SpecError, Strategy, Supervisor};
+pub use shell::{Ignore, Unrecoverable};
+pub use spec::{AutoShutdown, Budget, Child, Exhausted, Restart, Shutdown, SpecError, Strategy, Supervisor};
 pub use tree::Tree;

@@ -18,9 +18,18 @@ pub enum Exit {
     /// Because its supervisor asked it to.
     #[error("stopped as asked")]
     Shutdown,
-    /// By a kill, from outside or as the last step of a stop.
+    /// It had nothing to do, and said so at its start: see [`Ignore`](crate::Ignore).
+    #[error("ignored its start")]
+    Ignored,
+    /// A supervisor, in order, because a significant child had ended for good.
+    #[error("shut itself down after {0}")]
+    AutoShutdown(Arc<Cause>),
+    /// By a kill, from outside or as a step of a stop.
     #[error("killed")]
     Killed,
+    /// By taking away its task, after a kill that it had not heard.
+    #[error("aborted: its kill was not heard")]
+    Aborted,
     #[error("panicked: {message}")]
     Panicked { message: String },
     /// A handler returned an error.
@@ -40,14 +49,17 @@ pub enum Exit {
 impl Exit {
     /// An end that a transient child is allowed without a restart.
     pub fn is_peaceful(&self) -> bool {
-        matches!(self, Self::Normal | Self::Shutdown)
+        matches!(self, Self::Normal | Self::Shutdown | Self::Ignored | Self::AutoShutdown(_))
     }
 
     /// The causes from the outermost supervisor's to the innermost child's; empty unless a child was the cause.
     pub fn chain(&self) -> Vec<&Cause> {
         let mut chain = Vec::new();
         let mut exit = Some(self);
-        while let Some(Self::Escalated(cause) | Self::StartFailed(StartFault::Child(cause))) = exit {
+        while let Some(
+            Self::Escalated(cause) | Self::AutoShutdown(cause) | Self::StartFailed(StartFault::Child(cause)),
+        ) = exit
+        {
             chain.push(cause.as_ref());
             exit = cause.exits.last();
         }
@@ -72,7 +84,7 @@ pub enum StartFault {
     Child(Arc<Cause>),
 }
 
-/// The child behind an escalation or a failed start, with its last ends.
+/// The child behind an escalation, a failed start or an auto-shutdown, with its last ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub path: String,
@@ -93,8 +105,12 @@ impl fmt::Display for Cause {
 pub enum Verdict {
     /// Start it again once `after` has passed; a group restart may take longer.
     Restart { after: Duration },
-    /// Over for good, as its restart kind says.
+    /// Over for good, as its restart kind says or because it ignored its start.
     Done,
+    /// Its budget is spent and nobody needs it back: over for good.
+    Stop,
+    /// Over for good, and its supervisor ends in peace because it was significant.
+    AutoShutdown,
     /// Keep it dead and visible until somebody restarts it by hand.
     Quarantine,
     /// The supervisor gives up and ends with this as the cause.
@@ -111,6 +127,8 @@ impl fmt::Display for Verdict {
             Self::Restart { after } if after.is_zero() => f.write_str("restart at once"),
             Self::Restart { after } => write!(f, "restart after {after:?}"),
             Self::Done => f.write_str("done"),
+            Self::Stop => f.write_str("stop"),
+            Self::AutoShutdown => f.write_str("shut down with it"),
             Self::Quarantine => f.write_str("quarantine"),
             Self::Escalate => f.write_str("escalate"),
             Self::AsOrdered => f.write_str("as ordered"),
@@ -130,13 +148,17 @@ pub enum What {
     },
     Stopping,
     Killing,
-    /// Restarted by hand: its quarantine is lifted or its back-off cut short.
+    /// Its kill was not heard.
+    Aborting,
+    /// Down as somebody wanted, with its specification.
+    Terminated,
+    /// Restarted by hand: its quarantine is lifted, its back-off cut short, or its rest ended.
     Released,
     /// An unresponsive incarnation ended after all.
     EndedLate,
     /// It was added at run time, and starts as soon as it is its turn.
     Added,
-    /// It is forgotten, with all below it: removed, or added and not come up.
+    /// It is forgotten, with all below it: removed, added and not come up, or temporary and over.
     Removed,
 }
 
@@ -172,6 +194,8 @@ pub enum NodeState {
     /// Starting, or waiting for its turn to.
     Starting,
     Running,
+    /// Starting again, after a start that failed.
+    Restarting,
     BackingOff {
         until: Instant,
     },
@@ -179,7 +203,7 @@ pub enum NodeState {
         reason: Exit,
     },
     Stopping,
-    /// Not started yet, or over for good.
+    /// Not started yet, down as asked, or over for good.
     Stopped,
 }
 
@@ -197,19 +221,69 @@ pub struct Node {
     /// Ends of its own that were answered by a restart. Restarts with a group show in `epoch` alone.
     pub restarts: u64,
     pub last_exit: Option<Exit>,
-    /// The names that restart when this one ends, itself left out.
-    pub restarts_with_me: Vec<String>,
+    /// Already its first end spends a budget, so that its supervisor ends with it.
+    pub ends_supervisor: bool,
+    /// In start order.
     pub children: Vec<Node>,
 }
 
 impl Node {
     /// The node at `path`, which starts with this node's own path.
     pub fn find(&self, path: &str) -> Option<&Node> {
-        if self.path == path {
-            return Some(self);
+        let mut node = self;
+        while node.path != path {
+            node = &node.children[node.towards(path)?];
         }
-        self.children.iter().find_map(|child| child.find(path))
+        Some(node)
     }
+
+    /// The names that restart when the node at `path` ends, itself left out. Where its first end already ends its
+    /// supervisor, that is everybody there, and whom the supervisor's own end restarts. For the whole answer, ask the
+    /// root.
+    pub fn restarts_with(&self, path: &str) -> Vec<String> {
+        let (mut node, mut names) = (self, Vec::new());
+        while node.path != path {
+            let Some(index) = node.towards(path) else { return Vec::new() };
+            names = node.restarts_with_child(index, names);
+            node = &node.children[index];
+        }
+        names
+    }
+
+    /// The child on the way to `path`.
+    fn towards(&self, path: &str) -> Option<usize> {
+        let leads =
+            |child: &Node| path.strip_prefix(&child.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.children.iter().position(leads)
+    }
+
+    /// `beyond` are those that our own end restarts.
+    fn restarts_with_child(&self, index: usize, beyond: Vec<String>) -> Vec<String> {
+        let (child, Kind::Supervisor { strategy }) = (&self.children[index], self.kind) else { return Vec::new() };
+        let ends_us = child.ends_supervisor;
+        if child.restart == Restart::Temporary || strategy == Strategy::OneForOne && !ends_us {
+            return Vec::new();
+        }
+        let from = if strategy == Strategy::RestForOne && !ends_us { index + 1 } else { 0 };
+        let siblings = self.children.iter().enumerate().skip(from).filter(|(at, other)| {
+            // A temporary child does not come back from a group restart, but it does with a new supervisor.
+            *at != index && (ends_us || other.restart != Restart::Temporary)
+        });
+        let beyond = beyond.into_iter().filter(|_| ends_us);
+        siblings.map(|(_, other)| other.name.clone()).chain(beyond).collect()
+    }
+}
+
+/// How many children a supervisor has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All in its specification.
+    pub specs: usize,
+    /// Those that are up, or on their way down.
+    pub active: usize,
+    /// Nested supervisors, alive or not.
+    pub supervisors: usize,
+    pub workers: usize,
 }
 
 /// How the tree as a whole ended.
@@ -226,6 +300,8 @@ pub enum Outcome {
     /// It ended in time, but with an error or a panic.
     Failed,
     Killed,
+    /// It did not hear its kill, and its task was taken away.
+    Aborted,
     /// Its task, or with a supervisor, a task below it, may still run.
     Unresponsive,
 }
@@ -274,9 +350,14 @@ pub enum AddError {
     NotFound(#[from] NotFound),
     #[error("{path} is a worker: only a supervisor has children")]
     NotASupervisor { path: String },
-    /// Among others, because its name is taken.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// Its supervisor has a child of this name, which is up or on its way.
+    #[error("{path} has already been started")]
+    AlreadyStarted { path: String },
+    /// Its supervisor has a child of this name, which is down: restart it, or delete it.
+    #[error("{path} is already there, but down")]
+    AlreadyPresent { path: String },
     /// It is down or stopping, or ended before the child was up.
     #[error("the supervisor {path} is down or stopping")]
     SupervisorDown { path: String },
@@ -285,12 +366,12 @@ pub enum AddError {
     Start { path: String, exit: Exit },
 }
 
-/// Why a child was not removed. It is still there.
+/// Why a child was not terminated, deleted or removed. It is still there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
     #[error(transparent)]
     NotFound(#[from] NotFound),
-    #[error("{path} is the root of the tree: nobody could remove it, only shut it down")]
+    #[error("{path} is the root of the tree: it can only be shut down")]
     Root { path: String },
     /// It is down or stopping, or ended before the child had. If it comes back, so does the child.
     #[error("the supervisor of {path} is down or stopping")]
@@ -298,6 +379,12 @@ pub enum RemoveError {
     /// Neither stop nor kill ended it. It is in quarantine, and can be removed once it has ended.
     #[error("{path} is unresponsive: neither stop nor kill ended it")]
     Unresponsive { path: String },
+    /// Only what is down can be deleted.
+    #[error("{path} is running: terminate it first")]
+    Running { path: String },
+    /// The same, for one on its way up: its start is under way, or waits for its turn or for a back-off.
+    #[error("{path} is restarting: terminate it first")]
+    Restarting { path: String },
 }
 
 /// Why a child was not restarted by hand.

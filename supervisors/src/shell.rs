@@ -17,14 +17,14 @@ use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use tokio::task::JoinError;
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use crate::board::Incarnation;
 use crate::report::Exit;
 
-pub(crate) use keeper::{Order, launch_root};
-pub use worker::Unrecoverable;
+pub(crate) use keeper::{Order, Way, launch_root};
 pub(crate) use worker::Worker;
+pub use worker::{Ignore, Unrecoverable};
 
 /// What becomes of an incarnation, told to whoever launched it.
 pub(crate) enum News {
@@ -62,15 +62,36 @@ impl Verdict {
         let _ = self.0.set(exit);
     }
 
-    /// Who ended without a word was killed, or panicked outside of every hook, as a destructor may.
+    /// Who ended without a word was killed or aborted, or panicked outside of every hook, as a destructor may.
     fn settle(&self, ended: Result<(), JoinError>) -> Exit {
         if let Some(exit) = self.0.get() {
             return exit.clone();
         }
         match ended.map_err(JoinError::try_into_panic) {
             Err(Ok(panic)) => Exit::Panicked { message: message(panic.as_ref()) },
-            Err(Err(_)) | Ok(()) => Exit::Killed,
+            Err(Err(_)) => Exit::Aborted,
+            Ok(()) => Exit::Killed,
         }
+    }
+}
+
+/// The tasks of one incarnation: that of its start, and that of its run once it has started.
+struct Tasks {
+    starting: AbortHandle,
+    running: OnceLock<AbortHandle>,
+}
+
+impl Tasks {
+    fn new<T>(starting: &JoinHandle<T>) -> Self {
+        Self { starting: starting.abort_handle(), running: OnceLock::new() }
+    }
+
+    fn started(&self, running: &JoinHandle<()>) {
+        let _ = self.running.set(running.abort_handle());
+    }
+
+    fn take_away(&self) {
+        self.running.get().unwrap_or(&self.starting).abort();
     }
 }
 

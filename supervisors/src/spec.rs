@@ -1,8 +1,8 @@
 //! What a tree is made of, as data: checked before anything starts, and changed only by adding and removing children.
 //!
 //! A [`Supervisor`] lists its children in start order. What a child leaves open it inherits from its supervisor, and a
-//! nested supervisor is a child like any other, except that its stop and start have no time limit of their own: they are
-//! the sum of its children's.
+//! nested supervisor is a child like any other, except that its stop and start have no time limit unless it is given
+//! one: they take what those of its children take together.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,6 +50,30 @@ pub enum Exhausted {
     Escalate,
     /// Only the child stays down, and the others go on without it.
     Quarantine,
+    /// The same, but nobody needs to hear of it: the child is over for good. By hand it can be started all the same.
+    Stop,
+}
+
+/// Whether a supervisor ends, in order and in peace, with the work that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AutoShutdown {
+    #[default]
+    Never,
+    /// When one of the significant children has ended by itself, for good.
+    AnySignificant,
+    /// When the last of them has.
+    AllSignificant,
+}
+
+/// How a child is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// It is asked, and killed if it takes longer than this.
+    Within(Duration),
+    /// It is asked, and may take as long as it likes.
+    Unlimited,
+    /// It is not asked.
+    BrutalKill,
 }
 
 /// So many restarts are granted within any window of this length.
@@ -64,8 +88,10 @@ pub struct Budget {
 pub struct Child {
     pub(crate) name: Arc<str>,
     pub(crate) restart: Restart,
-    shutdown: Duration,
-    start_timeout: Duration,
+    significant: bool,
+    shutdown: Option<Shutdown>,
+    drains: bool,
+    start_timeout: Option<Duration>,
     backoff: Option<Backoff>,
     budget: Option<Budget>,
     on_exhausted: Option<Exhausted>,
@@ -103,8 +129,10 @@ impl Child {
         Self {
             name,
             restart: Restart::default(),
-            shutdown: SHUTDOWN,
-            start_timeout: START_TIMEOUT,
+            significant: false,
+            shutdown: None,
+            drains: false,
+            start_timeout: None,
             backoff: None,
             budget: None,
             on_exhausted: None,
@@ -124,14 +152,43 @@ impl Child {
         Self { restart: Restart::Temporary, ..self }
     }
 
-    /// How long a stop may take before the child is killed. A nested supervisor ignores it.
-    pub fn shutdown(self, limit: Duration) -> Self {
-        Self { shutdown: limit, ..self }
+    /// When it ends by itself, for good, its supervisor may end as well: see [`Supervisor::auto_shutdown`].
+    pub fn significant(self) -> Self {
+        Self { significant: true, ..self }
     }
 
-    /// How long a start may take before the child is killed. A nested supervisor ignores it.
+    /// How long a stop may take before the child is killed: five seconds, and with a nested supervisor, as long as its
+    /// children take. A supervisor that is killed leaves nothing behind: its own children are killed with it, and its
+    /// successor waits for them.
+    pub fn shutdown(self, limit: Duration) -> Self {
+        Self { shutdown: Some(Shutdown::Within(limit)), ..self }
+    }
+
+    /// A stop may take as long as it likes. With a worker, only [`Tree::shutdown`](crate::Tree::shutdown) has a limit
+    /// then.
+    pub fn shutdown_unlimited(self) -> Self {
+        Self { shutdown: Some(Shutdown::Unlimited), ..self }
+    }
+
+    /// It is killed without being asked to stop.
+    pub fn brutal_kill(self) -> Self {
+        Self { shutdown: Some(Shutdown::BrutalKill), ..self }
+    }
+
+    /// A worker that is asked to stop first handles what lies in its mailbox, within the time that it has for its stop.
+    /// Without this it leaves off after the message that it is handling.
+    pub fn drain(self) -> Self {
+        Self { drains: true, ..self }
+    }
+
+    /// How long a start may take before the child is killed: a minute, and with a nested supervisor, as long as its
+    /// children take.
     pub fn start_timeout(self, limit: Duration) -> Self {
-        Self { start_timeout: limit, ..self }
+        Self { start_timeout: Some(limit), ..self }
+    }
+
+    pub(crate) fn drains(&self) -> bool {
+        self.drains
     }
 
     pub fn backoff(self, backoff: Backoff) -> Self {
@@ -161,6 +218,7 @@ pub struct Supervisor {
     pub(crate) name: Arc<str>,
     pub(crate) strategy: Strategy,
     intensity: Budget,
+    auto_shutdown: AutoShutdown,
     on_exhausted: Exhausted,
     backoff: Backoff,
     pub(crate) children: Vec<Child>,
@@ -173,14 +231,15 @@ impl Supervisor {
             name: name.into(),
             strategy,
             intensity: Budget { restarts: 5, within: Duration::from_secs(30) },
+            auto_shutdown: AutoShutdown::default(),
             on_exhausted: Exhausted::default(),
             backoff: Backoff::default(),
             children: Vec::new(),
         }
     }
 
-    /// The budget that all children share, except those that are quarantined when it is spent: a verdict on one child
-    /// must follow from its own ends, so each of those has this much for itself.
+    /// The budget that all children share, except those that are left out when it is spent, by quarantine or stop: a
+    /// verdict on one child must follow from its own ends, so each of those has this much for itself.
     pub fn intensity(self, restarts: u32, within: Duration) -> Self {
         Self { intensity: Budget { restarts, within }, ..self }
     }
@@ -195,6 +254,13 @@ impl Supervisor {
         Self { backoff, ..self }
     }
 
+    /// Whether it ends with its significant children. It stops the others in reverse start order and ends with
+    /// [`Exit::AutoShutdown`](crate::Exit::AutoShutdown), in peace: if it is itself a significant, transient child, that
+    /// counts upwards. Only ends by themselves count, and none that was ordered.
+    pub fn auto_shutdown(self, auto_shutdown: AutoShutdown) -> Self {
+        Self { auto_shutdown, ..self }
+    }
+
     pub fn child(mut self, child: impl Into<Child>) -> Self {
         self.children.push(child.into());
         self
@@ -207,17 +273,27 @@ impl Supervisor {
 
     /// What the decision core needs to know of this supervisor and its present children.
     pub(crate) fn rules(&self, children: Vec<ChildRules>) -> Rules {
-        Rules { strategy: self.strategy, intensity: self.intensity, children }
+        Rules {
+            strategy: self.strategy,
+            intensity: self.intensity,
+            auto_shutdown: self.auto_shutdown,
+            pool: false,
+            children,
+        }
     }
 
     /// The same of `child`, which is or becomes one of ours, at `path`.
     pub(crate) fn child_rules(&self, child: &Child, path: Arc<str>) -> ChildRules {
-        let limited = matches!(child.part, Part::Worker(_));
+        let (shutdown, start_timeout) = match child.part {
+            Part::Worker(_) => (Shutdown::Within(SHUTDOWN), Some(START_TIMEOUT)),
+            Part::Supervisor(_) => (Shutdown::Unlimited, None),
+        };
         ChildRules {
             path,
             restart: child.restart,
-            shutdown: limited.then_some(child.shutdown),
-            start_timeout: limited.then_some(child.start_timeout),
+            significant: child.significant,
+            shutdown: child.shutdown.unwrap_or(shutdown),
+            start_timeout: child.start_timeout.or(start_timeout),
             backoff: child.backoff.unwrap_or(self.backoff),
             budget: child.budget,
             on_exhausted: self.policy(child),
@@ -228,25 +304,12 @@ impl Supervisor {
         child.on_exhausted.unwrap_or(self.on_exhausted)
     }
 
-    /// The names that restart when the one at `index` of our present `children` ends. Where its first end already
-    /// spends the budget, the supervisor ends with it, and with that everybody here and `beyond`, whom the supervisor's
-    /// own end restarts.
-    pub(crate) fn restarts_with(&self, children: &[&Child], index: usize, beyond: &[String]) -> Vec<String> {
-        let child = children[index];
-        let own_budget_is_none = child.budget.is_some_and(|budget| budget.restarts == 0);
-        let ends_us = self.policy(child) == Exhausted::Escalate && (self.intensity.restarts == 0 || own_budget_is_none);
-        let alone = self.strategy == Strategy::OneForOne && !ends_us;
-        if child.restart == Restart::Temporary || alone {
-            return Vec::new();
-        }
-        let from = if self.strategy == Strategy::RestForOne && !ends_us { index + 1 } else { 0 };
-        let siblings = children.iter().enumerate().skip(from);
-        let siblings = siblings.filter(|(at, other)| {
-            // A temporary child does not come back from a group restart, but it does with a new supervisor.
-            *at != index && (ends_us || other.restart != Restart::Temporary)
-        });
-        let beyond = beyond.iter().filter(|_| ends_us).cloned();
-        siblings.map(|(_, other)| other.name.to_string()).chain(beyond).collect()
+    /// Whether already the first end of `child`, which is one of ours, spends a budget and so ends the supervisor.
+    pub(crate) fn ends_with(&self, child: &Child) -> bool {
+        let none = |budget: Budget| budget.restarts == 0;
+        child.restart != Restart::Temporary
+            && self.policy(child) == Exhausted::Escalate
+            && (none(self.intensity) || child.budget.is_some_and(none))
     }
 
     /// # Errors
@@ -276,6 +339,12 @@ impl Supervisor {
         if backoff.factor == 0 || backoff.cap < backoff.first || backoff.jitter_percent > 100 {
             return Err(SpecError::Backoff { path: path() });
         }
+        if child.significant && child.restart == Restart::Permanent {
+            return Err(SpecError::SignificantPermanent { path: path() });
+        }
+        if child.significant && self.auto_shutdown == AutoShutdown::Never {
+            return Err(SpecError::SignificantForNobody { path: path() });
+        }
         match &child.part {
             Part::Supervisor(nested) => nested.check(&path()),
             Part::Worker(_) => Ok(()),
@@ -301,4 +370,8 @@ pub enum SpecError {
     EmptyWindow { path: String },
     #[error("{path}: a back-off has a factor of at least 1, a cap not below its first delay, and at most 100 % jitter")]
     Backoff { path: String },
+    #[error("{path}: a permanent child never ends for good, so it cannot be significant")]
+    SignificantPermanent { path: String },
+    #[error("{path}: its supervisor never shuts itself down, so it cannot be significant")]
+    SignificantForNobody { path: String },
 }

@@ -8,13 +8,19 @@
 //! No I/O, no clock, no randomness: time comes with each event, jitter from a seed in the state, and the caller carries
 //! out the actions. The same events give the same actions for ever.
 //!
+//! Nothing that an event moves is looked for among all children: counts say whether somebody holds the others up, and
+//! two marks, `low` and `high`, bound where the next to start and the next to stop are. They move over a child only as
+//! often as the child itself is started or stopped, so a hundred thousand children start and stop in linear time.
+//!
 //! # Invariants
 //! 1. `Start` is issued only for a child whose last incarnation has been reported as ended.
 //! 2. Among children that are stopped together, the next `Stop` waits until the one after it in start order has ended.
 //! 3. An event about an epoch that is over changes nothing.
 //! 4. At most one timer per child is armed.
 //! 5. A child that is added comes after all others. Until it has come up once it is on probation: if it does not come
-//!    up it is taken out, and nobody is charged.
+//!    up it is taken out, and nobody is charged. One that ignores its start has done all that it will.
+//! 6. Whoever is neither restarted nor kept by its specification is forgotten: a temporary child with its end, a member
+//!    of a pool with any end that is for good.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +29,7 @@ use std::time::Duration;
 use crate::backoff::{Backoff, Dice};
 use crate::report::{Cause, Exit, StartFault, Verdict, What};
 use crate::row::Row;
-use crate::spec::{Budget, Exhausted, Restart, Strategy};
+use crate::spec::{AutoShutdown, Budget, Exhausted, Restart, Shutdown, Strategy};
 
 /// Time since the tree was started. Never falls.
 pub type Moment = Duration;
@@ -31,6 +37,9 @@ pub type Moment = Duration;
 /// How long a killed child may take to end before it counts as unresponsive. A kill takes effect at the next await of
 /// the child, so only one that blocks its thread needs more than microseconds.
 pub const KILL_CONFIRM: Duration = Duration::from_secs(5);
+
+/// How long it may take after its task has been aborted as well, which is the last that can be done.
+pub const ABORT_CONFIRM: Duration = Duration::from_secs(1);
 
 /// How many of its last ends a child remembers, for the cause of an escalation.
 const EXITS_REMEMBERED: usize = 5;
@@ -40,6 +49,10 @@ const EXITS_REMEMBERED: usize = 5;
 pub struct Rules {
     pub strategy: Strategy,
     pub intensity: Budget,
+    pub auto_shutdown: AutoShutdown,
+    /// All children are of one kind and nothing to each other: they stop together, and whoever ends for good is
+    /// forgotten. The strategy of a pool is one-for-one.
+    pub pool: bool,
     pub children: Vec<ChildRules>,
 }
 
@@ -47,8 +60,10 @@ pub struct Rules {
 pub struct ChildRules {
     pub path: Arc<str>,
     pub restart: Restart,
+    /// Its own end for good may be that of the supervisor.
+    pub significant: bool,
+    pub shutdown: Shutdown,
     /// `None`: as long as it takes, because it is a supervisor whose own children are limited.
-    pub shutdown: Option<Duration>,
     pub start_timeout: Option<Duration>,
     pub backoff: Backoff,
     pub budget: Option<Budget>,
@@ -92,6 +107,10 @@ pub enum Event {
         epoch: u64,
         rules: ChildRules,
     },
+    /// Somebody wants the child to end and to stay down.
+    Terminate {
+        child: usize,
+    },
     /// Somebody wants the child to end, and then to be forgotten.
     Remove {
         child: usize,
@@ -124,6 +143,11 @@ pub enum Action {
         child: usize,
         epoch: u64,
     },
+    /// The kill was not heard: take its task away.
+    Abort {
+        child: usize,
+        epoch: u64,
+    },
     /// Replaces the timer that was armed for the child.
     Arm {
         child: usize,
@@ -143,7 +167,11 @@ pub enum Action {
     Admit {
         child: usize,
     },
-    /// No more of this child: it was removed, or added and did not come up.
+    /// The child is down, as somebody wanted.
+    Rest {
+        child: usize,
+    },
+    /// No more of this child: it was removed, or added and did not come up, or has no more use for its specification.
     Forget {
         child: usize,
         epoch: u64,
@@ -178,14 +206,34 @@ pub enum Phase {
     /// Asked to end.
     Stopping,
     Killing(Sentence),
-    /// Over for good, in peace.
+    /// The kill was not heard.
+    Aborting(Sentence),
+    /// Not alive, and nothing starts it but a hand or its group.
     Done,
+    /// Its budget is spent, and nobody needs it back: nothing starts it but a hand.
+    Over,
     /// Dead until released.
     Quarantined {
         reason: Exit,
     },
     /// Killed, and not seen to have ended. It cannot be released while it lives.
     Stuck,
+}
+
+impl Phase {
+    fn is_alive(&self) -> bool {
+        self.is_busy() || matches!(self, Self::Running { .. })
+    }
+
+    /// On its way up or down: one that may need it, or that it may need, waits.
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Starting | Self::Stopping | Self::Killing(_) | Self::Aborting(_))
+    }
+
+    /// Not to come back by itself.
+    fn is_for_good(&self) -> bool {
+        matches!(self, Self::Done | Self::Over)
+    }
 }
 
 /// Why a child was killed.
@@ -213,14 +261,23 @@ pub struct Ward {
     recycle: bool,
     /// It was added, and has not come up yet.
     on_probation: bool,
-    /// It is forgotten when it has ended.
-    leaving: bool,
+    /// Somebody wants it to end.
+    leaving: Option<Leaving>,
+}
+
+/// What becomes of a child that ends because somebody wants it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// It stays down, with its specification.
+    ToRest,
+    /// It is forgotten.
+    ForGood,
 }
 
 impl Ward {
     fn new(rules: ChildRules, intensity: Budget, epoch: u64, restarts: u64) -> Self {
         let own = match rules.on_exhausted {
-            Exhausted::Quarantine => Some(rules.budget.unwrap_or(intensity)),
+            Exhausted::Quarantine | Exhausted::Stop => Some(rules.budget.unwrap_or(intensity)),
             Exhausted::Escalate => rules.budget,
         };
         Self {
@@ -233,7 +290,7 @@ impl Ward {
             own: own.map(Window::new),
             recycle: false,
             on_probation: false,
-            leaving: false,
+            leaving: None,
         }
     }
 
@@ -241,8 +298,9 @@ impl Ward {
         self.exits.back()
     }
 
-    fn is_alive(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running { .. } | Phase::Stopping | Phase::Killing(_))
+    /// Its specification goes when it ends for good.
+    fn is_transitory(&self, pool: bool) -> bool {
+        pool || self.rules.restart == Restart::Temporary
     }
 
     fn remember(&mut self, exit: Exit) {
@@ -302,11 +360,55 @@ enum Course {
     Closed,
 }
 
+/// How many children stand how, so that nobody has to count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    alive: usize,
+    busy: usize,
+    waiting: usize,
+    /// Marked to end because another did.
+    marked: usize,
+    /// Significant, and not over for good.
+    significant: usize,
+}
+
+impl Tally {
+    fn add(&mut self, ward: &Ward) {
+        for (count, is_one) in self.counts(ward) {
+            *count += usize::from(is_one);
+        }
+    }
+
+    fn take(&mut self, ward: &Ward) {
+        for (count, is_one) in self.counts(ward) {
+            *count -= usize::from(is_one);
+        }
+    }
+
+    /// Every count, and whether `ward` is one of those counted.
+    fn counts(&mut self, ward: &Ward) -> [(&mut usize, bool); 5] {
+        [
+            (&mut self.alive, ward.phase.is_alive()),
+            (&mut self.busy, ward.phase.is_busy()),
+            (&mut self.waiting, matches!(ward.phase, Phase::Waiting { .. })),
+            (&mut self.marked, ward.recycle),
+            (&mut self.significant, ward.rules.significant && !ward.phase.is_for_good()),
+        ]
+    }
+}
+
 /// All that one incarnation of a supervisor knows.
 #[derive(Clone, Debug)]
 pub struct State {
     strategy: Strategy,
+    auto_shutdown: AutoShutdown,
+    pool: bool,
     wards: Row<Ward>,
+    tally: Tally,
+    /// No child below this number is to be started.
+    low: usize,
+    /// No child from this number on must end: is marked to, or is alive while all are to end.
+    high: usize,
     shared: Window,
     course: Course,
     dice: Dice,
@@ -318,9 +420,17 @@ impl State {
     pub fn new(rules: Rules, record: impl IntoIterator<Item = (u64, u64)>, seed: u64) -> Self {
         let wards = rules.children.into_iter().zip(record);
         let wards = wards.map(|(child, (epoch, restarts))| Ward::new(child, rules.intensity, epoch, restarts));
+        let wards: Row<Ward> = wards.collect();
+        let mut tally = Tally::default();
+        wards.iter().for_each(|(_, ward)| tally.add(ward));
         Self {
             strategy: rules.strategy,
-            wards: wards.collect(),
+            auto_shutdown: rules.auto_shutdown,
+            pool: rules.pool,
+            wards,
+            tally,
+            low: 0,
+            high: 0,
             shared: Window::new(rules.intensity),
             course: Course::Idle,
             dice: Dice(seed),
@@ -339,7 +449,8 @@ impl State {
 
     /// Whether [`Event::Restart`] would do anything for the child.
     pub fn can_restart(&self, child: usize) -> bool {
-        let is_down = |phase: &Phase| matches!(phase, Phase::Waiting { .. } | Phase::Done | Phase::Quarantined { .. });
+        let is_down =
+            |phase: &Phase| phase.is_for_good() || matches!(phase, Phase::Waiting { .. } | Phase::Quarantined { .. });
         self.ward(child).is_some_and(|ward| is_down(&ward.phase)) && !self.is_closing()
     }
 
@@ -365,7 +476,7 @@ impl State {
                 Some(child)
             }
             Event::Lingers { child, epoch, exit } => {
-                if self.is_present(child, epoch) && self.wards[child].is_alive() {
+                if self.is_present(child, epoch) && self.wards[child].phase.is_alive() {
                     self.wards[child].remember(exit);
                     actions.push(Action::Disarm { child });
                     self.stuck(child, actions);
@@ -380,11 +491,10 @@ impl State {
             }
             Event::Restart { child } => {
                 if self.can_restart(child) {
-                    let ward = &mut self.wards[child];
-                    ward.forgive();
-                    ward.phase = Phase::Down;
+                    self.wards[child].forgive();
+                    self.set(child, Phase::Down);
                     actions.push(Action::Disarm { child });
-                    actions.push(Action::Record { child, epoch: ward.epoch, what: What::Released });
+                    actions.push(Action::Record { child, epoch: self.wards[child].epoch, what: What::Released });
                 }
                 Some(child)
             }
@@ -392,20 +502,22 @@ impl State {
                 if !self.is_closing() {
                     let mut ward = Ward::new(rules, self.shared.budget, epoch, 0);
                     ward.on_probation = true;
+                    self.tally.add(&ward);
+                    self.low = self.low.min(child);
                     assert_eq!(self.wards.push(ward), child, "children are numbered in the order of their addition");
                 }
                 Some(child)
             }
+            Event::Terminate { child } => {
+                self.leave(child, Leaving::ToRest, now, actions);
+                Some(child)
+            }
             Event::Remove { child } => {
-                if !self.is_closing() && self.wards.get(child).is_some() {
-                    self.remove(child, now, actions);
-                }
+                self.leave(child, Leaving::ForGood, now, actions);
                 Some(child)
             }
             Event::Stop => {
-                if !self.is_closing() {
-                    self.course = Course::Closing { exit: Exit::Shutdown };
-                }
+                self.close(Exit::Shutdown);
                 None
             }
         }
@@ -416,76 +528,130 @@ impl State {
         self.wards.get(child).is_some_and(|ward| ward.epoch == epoch)
     }
 
-    fn started(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
+    /// The one way to change what is counted.
+    fn change(&mut self, child: usize, change: impl FnOnce(&mut Ward)) {
         let ward = &mut self.wards[child];
+        self.tally.take(ward);
+        change(ward);
+        self.tally.add(ward);
+        if matches!(ward.phase, Phase::Down | Phase::Waiting { .. }) {
+            self.low = self.low.min(child);
+        }
+    }
+
+    fn set(&mut self, child: usize, phase: Phase) {
+        self.change(child, |ward| ward.phase = phase);
+    }
+
+    /// The first reason to end is the one that counts.
+    fn close(&mut self, exit: Exit) {
+        if !self.is_closing() {
+            self.course = Course::Closing { exit };
+            self.high = usize::MAX;
+        }
+    }
+
+    fn started(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
         // Asked to stop before it was up: it stays on its way down.
-        if ward.phase != Phase::Starting {
+        if self.wards[child].phase != Phase::Starting {
             return;
         }
-        ward.phase = Phase::Running { since: now };
+        self.set(child, Phase::Running { since: now });
         actions.push(Action::Disarm { child });
-        actions.push(Action::Record { child, epoch: ward.epoch, what: What::Started });
-        if ward.on_probation {
-            ward.on_probation = false;
+        actions.push(Action::Record { child, epoch: self.wards[child].epoch, what: What::Started });
+        self.admit(child, actions);
+    }
+
+    fn admit(&mut self, child: usize, actions: &mut Vec<Action>) {
+        if std::mem::take(&mut self.wards[child].on_probation) {
             actions.push(Action::Admit { child });
         }
     }
 
-    fn remove(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
+    /// Somebody wants the child down.
+    fn leave(&mut self, child: usize, leaving: Leaving, now: Moment, actions: &mut Vec<Action>) {
+        if self.is_closing() || self.wards.get(child).is_none() {
+            return;
+        }
         let ward = &mut self.wards[child];
-        if ward.is_alive() {
-            ward.leaving = true;
+        if ward.phase.is_alive() {
+            // Who is to be forgotten stays so.
+            ward.leaving = ward.leaving.filter(|earlier| *earlier == Leaving::ForGood).or(Some(leaving));
             self.stop(child, now, actions);
         } else if ward.phase == Phase::Stuck {
             actions.push(Action::Keep { child });
         } else {
             actions.push(Action::Disarm { child });
-            self.forget(child, actions);
+            self.left(child, leaving, actions);
         }
+    }
+
+    /// Somebody wanted the child down, and it is.
+    fn left(&mut self, child: usize, leaving: Leaving, actions: &mut Vec<Action>) {
+        let ward = &self.wards[child];
+        if leaving == Leaving::ForGood || ward.on_probation || ward.is_transitory(self.pool) {
+            self.forget(child, actions);
+            return;
+        }
+        let epoch = ward.epoch;
+        if matches!(ward.phase, Phase::Down | Phase::Waiting { .. }) {
+            self.set(child, Phase::Done);
+            actions.push(Action::Record { child, epoch, what: What::Terminated });
+        }
+        actions.push(Action::Rest { child });
     }
 
     fn forget(&mut self, child: usize, actions: &mut Vec<Action>) {
         if let Some(mut ward) = self.wards.remove(child) {
+            self.tally.take(&ward);
             actions.push(Action::Forget { child, epoch: ward.epoch, last_exit: ward.exits.pop_back() });
         }
     }
 
     fn due(&mut self, child: usize, timer: Timer, now: Moment, actions: &mut Vec<Action>) {
-        let ward = &mut self.wards[child];
-        match (timer, &ward.phase) {
-            (Timer::Backoff, Phase::Waiting { until }) if *until <= now => ward.phase = Phase::Down,
+        match (timer, &self.wards[child].phase) {
+            (Timer::Backoff, Phase::Waiting { until }) if *until <= now => self.set(child, Phase::Down),
             (Timer::Start, Phase::Starting) => self.kill(child, Sentence::Start, now, actions),
             (Timer::Stop, Phase::Stopping) => self.kill(child, Sentence::Stop, now, actions),
-            (Timer::Confirm, Phase::Killing(_)) => self.stuck(child, actions),
+            (Timer::Confirm, Phase::Killing(sentence)) => self.abort(child, *sentence, now, actions),
+            (Timer::Confirm, Phase::Aborting(_)) => self.stuck(child, actions),
             // The child moved on while the timer fired.
             _ => {}
         }
     }
 
     fn kill(&mut self, child: usize, sentence: Sentence, now: Moment, actions: &mut Vec<Action>) {
-        let ward = &mut self.wards[child];
-        let epoch = ward.epoch;
-        ward.phase = Phase::Killing(sentence);
+        let epoch = self.wards[child].epoch;
+        self.set(child, Phase::Killing(sentence));
         actions.push(Action::Record { child, epoch, what: What::Killing });
         actions.push(Action::Kill { child, epoch });
         actions.push(Action::Arm { child, epoch, timer: Timer::Confirm, at: now + KILL_CONFIRM });
     }
 
+    fn abort(&mut self, child: usize, sentence: Sentence, now: Moment, actions: &mut Vec<Action>) {
+        let epoch = self.wards[child].epoch;
+        self.set(child, Phase::Aborting(sentence));
+        actions.push(Action::Record { child, epoch, what: What::Aborting });
+        actions.push(Action::Abort { child, epoch });
+        actions.push(Action::Arm { child, epoch, timer: Timer::Confirm, at: now + ABORT_CONFIRM });
+    }
+
     /// Gives up on ending the child. Nobody may start in its place, so its supervisor ends or does without.
     fn stuck(&mut self, child: usize, actions: &mut Vec<Action>) {
+        self.change(child, |ward| {
+            ward.phase = Phase::Stuck;
+            ward.recycle = false;
+        });
         let ward = &mut self.wards[child];
         ward.remember(Exit::Unresponsive);
-        ward.recycle = false;
-        let awaited = ward.leaving || ward.on_probation;
-        ward.leaving = false;
+        let awaited = ward.leaving.take().is_some() || ward.on_probation;
         let verdict = match (&self.course, ward.rules.on_exhausted) {
             (Course::Closing { .. } | Course::Closed, _) => Verdict::AsOrdered,
             // Nobody needs it: whoever wanted it gone, or here, learns that it is neither.
             _ if awaited => Verdict::Quarantine,
-            (Course::Steady, Exhausted::Quarantine) => Verdict::Quarantine,
+            (Course::Steady, Exhausted::Quarantine | Exhausted::Stop) => Verdict::Quarantine,
             _ => Verdict::Escalate,
         };
-        ward.phase = Phase::Stuck;
         if verdict == Verdict::Escalate {
             self.give_up(child);
         }
@@ -500,28 +666,34 @@ impl State {
         let (exit, up_since) = match ward.phase {
             Phase::Running { since } => (exit, Some(since)),
             Phase::Stopping if exit == Exit::Normal => (Exit::Shutdown, None),
-            Phase::Killing(Sentence::Start) => {
+            Phase::Killing(Sentence::Start) | Phase::Aborting(Sentence::Start) => {
                 let limit = ward.rules.start_timeout.unwrap_or_default();
                 (Exit::StartFailed(StartFault::TimedOut { limit }), None)
             }
-            Phase::Starting | Phase::Stopping | Phase::Killing(Sentence::Stop) => (exit, None),
+            Phase::Starting | Phase::Stopping | Phase::Killing(Sentence::Stop) | Phase::Aborting(Sentence::Stop) => {
+                (exit, None)
+            }
             Phase::Stuck => {
-                ward.phase = Phase::Quarantined { reason: Exit::Unresponsive };
-                actions.push(Action::Record { child, epoch: ward.epoch, what: What::EndedLate });
-                if ward.on_probation {
+                self.set(child, Phase::Quarantined { reason: Exit::Unresponsive });
+                let ward = &self.wards[child];
+                let (epoch, on_probation) = (ward.epoch, ward.on_probation);
+                actions.push(Action::Record { child, epoch, what: What::EndedLate });
+                if on_probation {
                     self.forget(child, actions);
                 }
                 return;
             }
-            Phase::Down | Phase::Waiting { .. } | Phase::Done | Phase::Quarantined { .. } => return,
+            Phase::Down | Phase::Waiting { .. } | Phase::Done | Phase::Over | Phase::Quarantined { .. } => return,
         };
         ward.remember(exit.clone());
         actions.push(Action::Disarm { child });
         let verdict = self.judge(child, &exit, up_since, now);
-        self.carry_out(child, &exit, verdict, now, actions);
+        let is_kept = self.carry_out(child, &exit, verdict, now, actions);
         self.record_exit(child, exit, verdict, actions);
-        if self.wards[child].leaving || verdict == Verdict::TakeOut {
-            self.forget(child, actions);
+        match self.wards[child].leaving.take() {
+            Some(leaving) => self.left(child, leaving, actions),
+            None if is_kept => {}
+            None => self.forget(child, actions),
         }
     }
 
@@ -532,13 +704,12 @@ impl State {
 
     /// The one place where an end is judged. Read top to bottom: the first that applies.
     fn judge(&mut self, child: usize, exit: &Exit, up_since: Option<Moment>, now: Moment) -> Verdict {
-        let ward = &mut self.wards[child];
-        if self.course == Course::Closed
-            || matches!(self.course, Course::Closing { .. })
-            || ward.recycle
-            || ward.leaving
-        {
+        let ward = &self.wards[child];
+        if self.is_closing() || ward.recycle || ward.leaving.is_some() {
             return Verdict::AsOrdered;
+        }
+        if *exit == Exit::Ignored {
+            return Verdict::Done;
         }
         if ward.on_probation {
             return Verdict::TakeOut;
@@ -550,18 +721,20 @@ impl State {
             return Verdict::Escalate;
         }
         match ward.rules.restart {
-            Restart::Temporary => return Verdict::Done,
-            Restart::Transient if exit.is_peaceful() => return Verdict::Done,
+            Restart::Temporary => return self.for_good(child, Verdict::Done),
+            Restart::Transient if exit.is_peaceful() => return self.for_good(child, Verdict::Done),
             Restart::Transient | Restart::Permanent => {}
         }
+        let ward = &mut self.wards[child];
         // Both are charged before either is judged, so that each alone tells the truth about its window.
         let own_covers = ward.own.as_mut().is_none_or(|own| own.charge(now));
         let policy = ward.rules.on_exhausted;
-        let all_cover = policy == Exhausted::Quarantine || self.shared.charge(now);
+        let all_cover = policy != Exhausted::Escalate || self.shared.charge(now);
         if !(own_covers && all_cover) {
             return match policy {
                 Exhausted::Escalate => Verdict::Escalate,
                 Exhausted::Quarantine => Verdict::Quarantine,
+                Exhausted::Stop => self.for_good(child, Verdict::Stop),
             };
         }
         let backoff = ward.rules.backoff;
@@ -574,45 +747,102 @@ impl State {
         Verdict::Restart { after }
     }
 
-    fn carry_out(&mut self, child: usize, exit: &Exit, verdict: Verdict, now: Moment, actions: &mut Vec<Action>) {
+    /// The verdict on an end of its own after which the child does not come back: the supervisor may end with it.
+    fn for_good(&self, child: usize, otherwise: Verdict) -> Verdict {
+        let is_the_end = match self.auto_shutdown {
+            AutoShutdown::Never => false,
+            AutoShutdown::AnySignificant => true,
+            // The one that has just ended still counts.
+            AutoShutdown::AllSignificant => self.tally.significant == 1,
+        };
+        if self.wards[child].rules.significant && is_the_end { Verdict::AutoShutdown } else { otherwise }
+    }
+
+    /// Returns whether the child stays in the specification.
+    fn carry_out(
+        &mut self,
+        child: usize,
+        exit: &Exit,
+        verdict: Verdict,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let ward = &mut self.wards[child];
+        let transitory = ward.is_transitory(self.pool);
         match verdict {
             Verdict::Restart { after } => {
                 ward.restarts += 1;
                 if after.is_zero() {
-                    ward.phase = Phase::Down;
+                    self.set(child, Phase::Down);
                 } else {
                     let (epoch, until) = (ward.epoch, now + after);
-                    ward.phase = Phase::Waiting { until };
+                    self.set(child, Phase::Waiting { until });
                     actions.push(Action::Arm { child, epoch, timer: Timer::Backoff, at: until });
                 }
                 self.recycle_with(child);
+                true
             }
-            Verdict::Done | Verdict::TakeOut => ward.phase = Phase::Done,
-            Verdict::Quarantine => ward.phase = Phase::Quarantined { reason: exit.clone() },
+            Verdict::Done => {
+                self.set(child, Phase::Done);
+                self.admit(child, actions);
+                !transitory
+            }
+            Verdict::Stop => {
+                self.set(child, Phase::Over);
+                !transitory
+            }
+            Verdict::AutoShutdown => {
+                let cause = ward.cause();
+                self.set(child, Phase::Done);
+                if self.course == Course::Opening {
+                    // It did come up, and ends in peace: not a start that failed.
+                    actions.push(Action::Up);
+                }
+                self.close(Exit::AutoShutdown(cause));
+                !transitory
+            }
+            Verdict::TakeOut => {
+                self.set(child, Phase::Done);
+                false
+            }
+            Verdict::Quarantine => {
+                self.set(child, Phase::Quarantined { reason: exit.clone() });
+                true
+            }
             Verdict::Escalate => {
-                ward.phase = Phase::Down;
+                self.set(child, Phase::Down);
                 self.give_up(child);
+                true
             }
             Verdict::AsOrdered => {
                 // Whoever added it still waits for it.
-                let gone = ward.rules.restart == Restart::Temporary && ward.recycle && !ward.on_probation;
-                ward.recycle = false;
-                ward.phase = if gone { Phase::Done } else { Phase::Down };
+                let gone = ward.recycle && ward.rules.restart == Restart::Temporary && !ward.on_probation;
+                self.change(child, |ward| {
+                    ward.phase = Phase::Down;
+                    ward.recycle = false;
+                });
+                !gone
             }
         }
     }
 
-    /// Marks those who must end because `child` did.
+    /// Marks those who must end because `child` did, and lets those start again with them that had ended for good.
     fn recycle_with(&mut self, child: usize) {
         let group = match self.strategy {
             Strategy::OneForOne => return,
             Strategy::OneForAll => 0,
             Strategy::RestForOne => child,
         };
-        for (at, other) in self.wards.iter_mut().filter(|(at, _)| *at >= group) {
-            other.recycle = at != child && other.is_alive();
+        for (at, other) in self.wards.range_mut(group..) {
+            self.tally.take(other);
+            other.recycle = at != child && other.phase.is_alive();
+            if other.phase == Phase::Done {
+                other.phase = Phase::Down;
+                self.low = self.low.min(at);
+            }
+            self.tally.add(other);
         }
+        self.high = usize::MAX;
     }
 
     fn give_up(&mut self, child: usize) {
@@ -621,20 +851,29 @@ impl State {
             Course::Opening => Exit::StartFailed(StartFault::Child(cause)),
             _ => Exit::Escalated(cause),
         };
-        self.course = Course::Closing { exit };
+        self.close(exit);
     }
 
     /// Orders the next stops and starts.
     fn reconcile(&mut self, touched: Option<usize>, now: Moment, actions: &mut Vec<Action>) {
         match &self.course {
             Course::Idle | Course::Closed => {}
-            Course::Closing { exit } => {
+            Course::Closing { exit } if self.tally.alive == 0 => {
                 let exit = exit.clone();
-                if let Some(last) = self.last(Ward::is_alive) {
+                self.course = Course::Closed;
+                actions.push(Action::End { exit });
+            }
+            Course::Closing { .. } if self.pool => {
+                if std::mem::take(&mut self.high) > 0 {
+                    let members: Vec<_> = self.wards.iter().map(|(child, _)| child).collect();
+                    for child in members {
+                        self.stop(child, now, actions);
+                    }
+                }
+            }
+            Course::Closing { .. } => {
+                if let Some(last) = self.last(|ward| ward.phase.is_alive()) {
                     self.stop(last, now, actions);
-                } else {
-                    self.course = Course::Closed;
-                    actions.push(Action::End { exit });
                 }
             }
             // Nobody depends on anybody, so an event moves no child but its own: a restart costs the same among ten
@@ -646,50 +885,51 @@ impl State {
                 }
             }
             Course::Opening | Course::Steady => {
-                if let Some(last) = self.last(|ward| ward.recycle) {
-                    self.stop(last, now, actions);
-                } else {
+                if self.tally.marked == 0 {
                     self.start_next(now, actions);
+                } else if let Some(last) = self.last(|ward| ward.recycle) {
+                    self.stop(last, now, actions);
                 }
             }
         }
     }
 
-    /// The last in start order of whom this is true.
-    fn last(&self, is_so: impl Fn(&Ward) -> bool) -> Option<usize> {
-        self.wards.iter().rev().find(|(_, ward)| is_so(ward)).map(|(child, _)| child)
+    /// The last in start order of whom this is true, and it is of nobody from `high` on.
+    fn last(&mut self, is_so: impl Fn(&Ward) -> bool) -> Option<usize> {
+        let last = self.wards.range(..self.high).rev().find(|(_, ward)| is_so(ward)).map(|(child, _)| child);
+        self.high = last.map_or(0, |last| last + 1);
+        last
     }
 
     /// In start order and one at a time: a child may need all that come before it.
     fn start_next(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let grouped = self.strategy != Strategy::OneForOne;
-        let holds_all = |ward: &Ward| match ward.phase {
-            Phase::Starting | Phase::Stopping | Phase::Killing(_) => true,
-            Phase::Waiting { .. } => self.strategy == Strategy::OneForAll,
-            _ => false,
-        };
-        if self.wards.iter().any(|(_, ward)| holds_all(ward)) {
+        if self.tally.busy > 0 || self.strategy == Strategy::OneForAll && self.tally.waiting > 0 {
             return;
         }
-        let next = self.wards.iter().find(|(_, ward)| match ward.phase {
+        let next = self.wards.range(self.low..).find(|(_, ward)| match ward.phase {
             Phase::Down => true,
             Phase::Waiting { .. } => grouped,
             _ => false,
         });
         if let Some((child, is_down)) = next.map(|(child, ward)| (child, ward.phase == Phase::Down)) {
+            self.low = child;
             if is_down {
                 self.start(child, now, actions);
             }
-        } else if self.course == Course::Opening {
-            self.course = Course::Steady;
-            actions.push(Action::Up);
+        } else {
+            self.low = usize::MAX;
+            if self.course == Course::Opening {
+                self.course = Course::Steady;
+                actions.push(Action::Up);
+            }
         }
     }
 
     fn start(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
+        self.set(child, Phase::Starting);
         let ward = &mut self.wards[child];
         ward.epoch += 1;
-        ward.phase = Phase::Starting;
         let epoch = ward.epoch;
         actions.push(Action::Record { child, epoch, what: What::Starting });
         actions.push(Action::Start { child, epoch });
@@ -698,19 +938,23 @@ impl State {
         }
     }
 
-    /// Does nothing if the child is on its way down already.
+    /// Does nothing if the child is on its way down already, or is down.
     fn stop(&mut self, child: usize, now: Moment, actions: &mut Vec<Action>) {
-        let ward = &mut self.wards[child];
+        let ward = &self.wards[child];
         if !matches!(ward.phase, Phase::Starting | Phase::Running { .. }) {
             return;
         }
-        ward.phase = Phase::Stopping;
-        let epoch = ward.epoch;
+        let (epoch, shutdown) = (ward.epoch, ward.rules.shutdown);
+        if shutdown == Shutdown::BrutalKill {
+            self.kill(child, Sentence::Stop, now, actions);
+            return;
+        }
+        self.set(child, Phase::Stopping);
         actions.push(Action::Record { child, epoch, what: What::Stopping });
         actions.push(Action::Stop { child, epoch });
-        match ward.rules.shutdown {
-            Some(limit) => actions.push(Action::Arm { child, epoch, timer: Timer::Stop, at: now + limit }),
-            None => actions.push(Action::Disarm { child }),
+        match shutdown {
+            Shutdown::Within(limit) => actions.push(Action::Arm { child, epoch, timer: Timer::Stop, at: now + limit }),
+            Shutdown::Unlimited | Shutdown::BrutalKill => actions.push(Action::Disarm { child }),
         }
     }
 }

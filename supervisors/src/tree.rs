@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::board::{Board, Events, Slot, lock};
 use crate::report::{
-    AddError, Ended, Exit, Farewell, Node, NodeState, NotFound, RemoveError, Report, RestartError, StartError, Verdict,
-    What,
+    AddError, Counts, Ended, Exit, Farewell, Node, NodeState, NotFound, RemoveError, Report, RestartError, StartError,
+    Verdict, What,
 };
-use crate::shell::{self, News, Order};
+use crate::shell::{self, News, Order, Way};
 use crate::spec::{Child, Supervisor};
 
 /// The epoch of the root: nobody restarts it.
@@ -85,7 +85,17 @@ impl Tree {
 
     /// The whole tree as it stands.
     pub fn snapshot(&self) -> Node {
-        self.board.root.node(Vec::new())
+        self.board.root.node()
+    }
+
+    /// The children of a node, in start order; none for a worker. OTP lists them in the reverse of it.
+    pub fn children(&self, path: &str) -> Result<Vec<Node>, NotFound> {
+        Ok(self.board.find(path)?.node().children)
+    }
+
+    /// How many children a node has.
+    pub fn count(&self, path: &str) -> Result<Counts, NotFound> {
+        Ok(self.board.find(path)?.counts())
     }
 
     /// Kills the current incarnation of a node, as chaos would; its supervisor decides what follows. A node that is
@@ -99,8 +109,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Starts a child that is down: releases it from quarantine, cuts its back-off short, or starts again what had
-    /// ended for good. Its record of failures is wiped.
+    /// Starts a child that is down: releases it from quarantine, cuts its back-off short, or starts again what was
+    /// terminated or had ended for good. Its record of failures is wiped. OTP refuses a child whose restart is being
+    /// tried again; with back-off, wanting it now is the point.
     pub async fn restart(&self, path: &str) -> Result<(), RestartError> {
         let slot = self.board.find(path)?;
         let down = || RestartError::SupervisorDown { path: path.to_owned() };
@@ -165,21 +176,43 @@ impl Tree {
         added.await.unwrap_or_else(|_| Err(down()))
     }
 
-    /// Stops a child as a shutdown would, whatever it is doing, and forgets it: it leaves the snapshot and the
-    /// specification, and its name is free. Its siblings are left alone, also those that may need it. Returns how its
-    /// last incarnation ended.
+    /// Stops a child as a shutdown would, whatever it is doing, and leaves it down: it keeps its specification, and
+    /// starts again by [`Tree::restart`], with its group or with its supervisor. One that is down already stays so, and
+    /// one that is backing off starts no more; a quarantine is left as it is. Nobody is charged, no strategy applies,
+    /// and its siblings are left alone, also those that may need it. A temporary child has no use for a specification
+    /// and is forgotten. Returns how its last incarnation ended.
     ///
-    /// If the caller stops waiting, the child is removed all the same.
+    /// If the caller stops waiting, the child is terminated all the same.
+    ///
+    /// # Errors
+    /// [`RemoveError::Unresponsive`] if neither stop nor kill ended it.
+    pub async fn terminate(&self, path: &str) -> Result<Farewell, RemoveError> {
+        self.leave(path, Way::Terminate).await
+    }
+
+    /// Takes a child that is down out of the specification: it leaves the snapshot, and its name is free.
+    ///
+    /// # Errors
+    /// [`RemoveError::Running`] and [`RemoveError::Restarting`] if it is not down.
+    pub async fn delete(&self, path: &str) -> Result<Farewell, RemoveError> {
+        self.leave(path, Way::Delete).await
+    }
+
+    /// Terminates a child and deletes it, with nothing in between.
     ///
     /// # Errors
     /// [`RemoveError::Unresponsive`] if neither stop nor kill ended it: what lives is not forgotten.
     pub async fn remove(&self, path: &str) -> Result<Farewell, RemoveError> {
+        self.leave(path, Way::Remove).await
+    }
+
+    async fn leave(&self, path: &str, way: Way) -> Result<Farewell, RemoveError> {
         let slot = self.board.find(path)?;
         let down = || RemoveError::SupervisorDown { path: path.to_owned() };
         let above = slot.above.upgrade().ok_or_else(|| RemoveError::Root { path: path.to_owned() })?;
-        let (reply, removed) = oneshot::channel();
-        keeper(&above).ok_or_else(down)?.cast(Order::Remove { slot, reply }).map_err(|_| down())?;
-        removed.await.unwrap_or_else(|_| Err(down()))
+        let (reply, left) = oneshot::channel();
+        keeper(&above).ok_or_else(down)?.cast(Order::Leave { slot, way, reply }).map_err(|_| down())?;
+        left.await.unwrap_or_else(|_| Err(down()))
     }
 
     /// All decisions, from the oldest that is still kept.
@@ -191,7 +224,7 @@ impl Tree {
     pub async fn shutdown(&self, deadline: Duration) -> Report {
         let alive: Vec<_> = self.board.root.all().into_iter().filter(|slot| slot.incarnation().is_some()).collect();
         if let Some(root) = self.board.root.incarnation() {
-            root.stop();
+            root.stop(false);
             if timeout(deadline, self.ended()).await.is_err() {
                 root.kill();
             }

@@ -2,12 +2,16 @@
 //!
 //! A row is a script. Each line has the event on the left and on the right all that must follow from it. Time passes
 //! with `after MS`, and with `due N` by more than any back-off here; `early N` is the same timer before its time. A child
-//! is its number; `up 1` is about its current epoch, `up 1#2` about epoch 2. `add 3 x` adds a child of this kind.
+//! is its number; `up 1` is about its current epoch, `up 1#2` about epoch 2. `add 3 x` adds a child of this kind. Kinds
+//! are letters: p(ermanent), t(ransient), x (temporary), s for a permanent supervisor, b for a permanent child that is
+//! killed without warning, u for one that may take as long as it likes to stop; T and X are significant.
 
 use std::time::Duration;
 
 use supervisors::step::{Action, ChildRules, Event, Rules, State, Timer, step};
-use supervisors::{Backoff, Budget, Exhausted, Exit, Restart, StartFault, Strategy, What};
+use supervisors::{
+    AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Verdict, What,
+};
 
 use Exhausted::{Escalate, Quarantine};
 use Strategy::{OneForAll, OneForOne, RestForOne};
@@ -24,11 +28,16 @@ fn rules(at: usize, kind: char, on_exhausted: Exhausted) -> ChildRules {
     ChildRules {
         path: format!("top/{at}").into(),
         restart: match kind {
-            't' => Restart::Transient,
-            'x' => Restart::Temporary,
+            't' | 'T' => Restart::Transient,
+            'x' | 'X' => Restart::Temporary,
             _ => Restart::Permanent,
         },
-        shutdown: (kind != 's').then_some(LIMIT),
+        significant: kind.is_uppercase(),
+        shutdown: match kind {
+            's' | 'u' => Shutdown::Unlimited,
+            'b' => Shutdown::BrutalKill,
+            _ => Shutdown::Within(LIMIT),
+        },
         start_timeout: (kind != 's').then_some(LIMIT),
         backoff: Backoff::exp(Duration::from_millis(100), Duration::from_millis(200)),
         budget: None,
@@ -37,11 +46,22 @@ fn rules(at: usize, kind: char, on_exhausted: Exhausted) -> ChildRules {
 }
 
 impl Desk {
-    /// `kinds` has one letter per child: p(ermanent), t(ransient), x (temporary), s for a permanent supervisor.
-    fn new(strategy: Strategy, on_exhausted: Exhausted, kinds: &str) -> Self {
+    /// `kinds` has one letter per child.
+    fn new(strategy: Strategy, auto_shutdown: AutoShutdown, on_exhausted: Exhausted, kinds: &str) -> Self {
         let children = kinds.chars().enumerate().map(|(at, kind)| rules(at, kind, on_exhausted));
         let intensity = Budget { restarts: 2, within: Duration::from_secs(5) };
-        let rules = Rules { strategy, intensity, children: children.collect() };
+        let rules = Rules { strategy, intensity, auto_shutdown, pool: false, children: children.collect() };
+        Self::of(rules, on_exhausted)
+    }
+
+    /// A pool, which has no members yet.
+    fn pool(on_exhausted: Exhausted) -> Self {
+        let intensity = Budget { restarts: 2, within: Duration::from_secs(5) };
+        let (strategy, auto_shutdown) = (OneForOne, AutoShutdown::Never);
+        Self::of(Rules { strategy, intensity, auto_shutdown, pool: true, children: Vec::new() }, on_exhausted)
+    }
+
+    fn of(rules: Rules, on_exhausted: Exhausted) -> Self {
         let record = vec![(0, 0); rules.children.len()];
         Self { state: State::new(rules, record, 1), now: Duration::ZERO, on_exhausted }
     }
@@ -67,6 +87,7 @@ impl Desk {
                 let kind = words.get(2).and_then(|kind| kind.chars().next()).unwrap_or('p');
                 Event::Add { child, epoch: 0, rules: rules(child, kind, self.on_exhausted) }
             }
+            "terminate" => Event::Terminate { child },
             "remove" => Event::Remove { child },
             "up" => Event::Started { child, epoch },
             "lingers" => Event::Lingers { child, epoch, exit: Exit::Killed },
@@ -74,6 +95,7 @@ impl Desk {
             "shutdown" => ended(Exit::Shutdown),
             "killed" => ended(Exit::Killed),
             "unstarted" => ended(Exit::StartFailed(StartFault::Failed { error: "no".to_owned() })),
+            "ignored" => ended(Exit::Ignored),
             "torn" => ended(Exit::StartFailed(StartFault::Unrecoverable { reason: "torn".to_owned() })),
             "late-start" => due(Timer::Start),
             "late-stop" => due(Timer::Stop),
@@ -90,18 +112,26 @@ impl Desk {
         told.join(", ")
     }
 
+    fn check(mut self, row: &str, script: &[(&str, &str)]) {
+        for (line, (event, expected)) in script.iter().enumerate() {
+            assert_eq!(self.play(event), *expected, "{row}, line {line}: {event}");
+        }
+    }
+
     fn tell(&self, action: &Action) -> Option<String> {
         let told = match action {
             Action::Start { child, epoch } => format!("start {child}#{epoch}"),
             Action::Stop { child, .. } => format!("stop {child}"),
             Action::Kill { child, .. } => format!("kill {child}"),
+            Action::Abort { child, .. } => format!("abort {child}"),
+            Action::Rest { child } => format!("rest {child}"),
             Action::Arm { child, timer: Timer::Backoff, at, .. } => {
                 format!("wait {child} {}", at.saturating_sub(self.now).as_millis())
             }
-            Action::Record { child, what: What::Exited { verdict: supervisors::Verdict::Quarantine, .. }, .. } => {
+            Action::Record { child, what: What::Exited { verdict: Verdict::Quarantine, .. }, .. } => {
                 format!("quarantine {child}")
             }
-            Action::Record { child, what: What::Exited { verdict: supervisors::Verdict::TakeOut, .. }, .. } => {
+            Action::Record { child, what: What::Exited { verdict: Verdict::TakeOut, .. }, .. } => {
                 format!("take out {child}")
             }
             Action::Admit { child } => format!("admit {child}"),
@@ -118,10 +148,7 @@ impl Desk {
 }
 
 fn check(row: &str, strategy: Strategy, on_exhausted: Exhausted, kinds: &str, script: &[(&str, &str)]) {
-    let mut desk = Desk::new(strategy, on_exhausted, kinds);
-    for (line, (event, expected)) in script.iter().enumerate() {
-        assert_eq!(desk.play(event), *expected, "{row}, line {line}: {event}");
-    }
+    Desk::new(strategy, AutoShutdown::Never, on_exhausted, kinds).check(row, script);
 }
 
 /// The script's start: three children come up one by one.
@@ -188,13 +215,13 @@ fn restart_kinds() {
     for (row, kind, end, follows) in [
         ("(45) permanent, normal", "p", "normal 0", "start 0#2"),
         ("(46) transient, normal", "t", "normal 0", ""),
-        ("(47) temporary, normal", "x", "normal 0", ""),
+        ("(47) temporary, normal", "x", "normal 0", "forget 0#1: ended normally"),
         ("(48) permanent, shutdown", "p", "shutdown 0", "start 0#2"),
         ("(49) transient, shutdown", "t", "shutdown 0", ""),
-        ("(50) temporary, shutdown", "x", "shutdown 0", ""),
+        ("(50) temporary, shutdown", "x", "shutdown 0", "forget 0#1: stopped as asked"),
         ("(52) permanent, abnormal", "p", "killed 0", "start 0#2"),
         ("(53) transient, abnormal", "t", "killed 0", "start 0#2"),
-        ("(54) temporary, abnormal", "x", "killed 0", ""),
+        ("(54) temporary, abnormal", "x", "killed 0", "forget 0#1: killed"),
     ] {
         for strategy in [OneForOne, OneForAll, RestForOne] {
             let script = [("begin", "start 0#1"), ("up 0", "ready"), (end, follows)];
@@ -269,7 +296,12 @@ fn one_for_all() {
     ]
     .concat();
     check_three("siblings stop at once, all wait for the back-off", OneForAll, Escalate, "ppp", &delayed);
-    let bystander = [("killed 0", "stop 2"), ("normal 2", "stop 1"), ("normal 1", "start 0#2"), ("up 0", "start 2#2")];
+    let bystander = [
+        ("killed 0", "stop 2"),
+        ("normal 2", "stop 1"),
+        ("normal 1", "forget 1#1: stopped as asked, start 0#2"),
+        ("up 0", "start 2#2"),
+    ];
     check_three("(78) a temporary sibling does not come back", OneForAll, Escalate, "pxp", &bystander);
 }
 
@@ -320,6 +352,7 @@ fn stopping() {
         ("late-stop 2", "kill 2"),
         ("killed 2", "stop 1"),
         ("late-stop 1", "kill 1"),
+        ("late-kill 1", "abort 1"),
         ("late-kill 1", "stop 0"),
         ("normal 0", "end in order"),
     ];
@@ -333,7 +366,7 @@ fn stopping() {
     ];
     for strategy in [OneForOne, OneForAll, RestForOne] {
         check_three("(87) in reverse start order", strategy, Escalate, "ptx", &reverse);
-        check_three("(17, 19) ask, kill, give up", strategy, Escalate, "ppp", &ladder);
+        check_three("(17) ask, kill, abort, give up", strategy, Escalate, "ppp", &ladder);
         check_three("(21) who ends by itself meanwhile is not restarted", strategy, Escalate, "ppp", &race);
         check("before the start", strategy, Escalate, "p", &[("stop", "end in order"), ("begin", "")]);
     }
@@ -365,6 +398,7 @@ fn quarantine() {
     let stuck = [
         ("killed 0", "stop 2"),
         ("late-stop 2", "kill 2"),
+        ("late-kill 2", "abort 2"),
         ("late-kill 2", "quarantine 2, stop 1"),
         ("normal 1", "start 0#2"),
         ("up 0", "start 1#2"),
@@ -458,6 +492,7 @@ fn adding() {
         let stuck = [
             ("add 3", "start 3#1"),
             ("late-start 3", "kill 3"),
+            ("late-kill 3", "abort 3"),
             ("late-kill 3", "quarantine 3, keep 3"),
             ("release 3", ""),
             ("remove 3", "keep 3"),
@@ -501,7 +536,7 @@ fn adding() {
         ("up 2", "start 3#2"),
         ("up 3", "admit 3"),
         ("killed 0", "stop 3"),
-        ("normal 3", "stop 2"),
+        ("normal 3", "forget 3#2: stopped as asked, stop 2"),
         ("normal 2", "stop 1"),
         ("normal 1", "start 0#2"),
         ("up 0", "start 1#3"),
@@ -547,6 +582,7 @@ fn removing() {
         let stuck = [
             ("remove 1", "stop 1"),
             ("late-stop 1", "kill 1"),
+            ("late-kill 1", "abort 1"),
             ("late-kill 1", "quarantine 1, keep 1"),
             ("remove 1", "keep 1"),
             ("killed 1", ""),
@@ -609,4 +645,240 @@ fn removing() {
         ("up 0", "start 2#2"),
     ];
     check_three("a restart of the group waits until it is gone", OneForAll, Escalate, "ppp", &both);
+}
+
+#[test]
+fn terminating() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        let up = [
+            ("terminate 1", "stop 1"),
+            ("terminate 1", ""),
+            ("normal 1", "rest 1"),
+            ("terminate 1", "rest 1"),
+            ("killed 1#1", ""),
+            ("release 1", "start 1#2"),
+            ("up 1", ""),
+            ("terminate 7", ""),
+        ];
+        check_three("(23, F29) one that is up, and again", strategy, Escalate, "ppp", &up);
+        let temporary = [("terminate 1", "stop 1"), ("normal 1", "forget 1#1: stopped as asked"), ("release 1", "")];
+        check_three("a temporary one has no use for its specification", strategy, Escalate, "pxp", &temporary);
+        let both = [("terminate 1", "stop 1"), ("remove 1", ""), ("killed 1", "forget 1#1: killed")];
+        check_three("one that is also removed", strategy, Escalate, "ppp", &both);
+        let other = [("remove 1", "stop 1"), ("terminate 1", ""), ("killed 1", "forget 1#1: killed")];
+        check_three("in whatever order", strategy, Escalate, "ppp", &other);
+        let opening = [("begin", "start 0#1"), ("terminate 1", "rest 1"), ("up 0", "start 2#1"), ("up 2", "ready")];
+        check("one whose turn to start has not come", strategy, Escalate, "ppp", &opening);
+        let adding = [("add 3", "start 3#1"), ("terminate 3", "stop 3"), ("normal 3", "forget 3#1: stopped as asked")];
+        check_three("one that is being added", strategy, Escalate, "ppp", &adding);
+        let stuck = [
+            ("terminate 1", "stop 1"),
+            ("late-stop 1", "kill 1"),
+            ("late-kill 1", "abort 1"),
+            ("late-kill 1", "quarantine 1, keep 1"),
+        ];
+        check_three("one that cannot be ended", strategy, Escalate, "ppp", &stuck);
+        let closing = [
+            ("terminate 0", "stop 0"),
+            ("stop", "stop 2"),
+            ("terminate 1", ""),
+            ("normal 0", "rest 0"),
+            ("normal 2", "stop 1"),
+            ("normal 1", "end in order"),
+        ];
+        check_three("a stop in the midst of it", strategy, Escalate, "ppp", &closing);
+    }
+    let waiting = [
+        ("killed 1", "start 1#2"),
+        ("unstarted 1", "wait 1 100"),
+        ("terminate 1", "rest 1"),
+        ("due 1#2", ""),
+        ("release 1", "start 1#3"),
+    ];
+    check_three("(80, F23) one that is backing off starts no more", OneForOne, Escalate, "ppp", &waiting);
+    let free = [("terminate 1", "stop 1"), ("killed 1", "rest 1"), ("release 1", "start 1#2"), ("up 1", "")];
+    let free = [&free[..], &free[..1], &[("killed 1", "rest 1"), ("killed 0", "start 0#2")]].concat();
+    check_three("it costs nothing", OneForOne, Escalate, "ppp", &free);
+    let back = [
+        ("terminate 1", "stop 1"),
+        ("normal 1", "rest 1"),
+        ("killed 0", "stop 2"),
+        ("normal 2", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", ""),
+    ];
+    check_three("(56) its group takes it along", OneForAll, Escalate, "ptp", &back);
+    let before = [("terminate 0", "stop 0"), ("normal 0", "rest 0"), ("killed 1", "stop 2"), ("normal 2", "start 1#2")];
+    check_three("but not one that is not of the group", RestForOne, Escalate, "ppp", &before);
+    let turn = [
+        ("killed 0", "stop 2"),
+        ("normal 2", "stop 1"),
+        ("normal 1", "start 0#2"),
+        ("terminate 1", "rest 1"),
+        ("up 0", "start 2#2"),
+    ];
+    check_three("one that waits for its turn in the group", OneForAll, Escalate, "ppp", &turn);
+    let unrecoverable = [("begin", "start 0#1"), ("torn 0", "quarantine 0, ready"), ("terminate 0", "rest 0")];
+    check("one in quarantine", OneForOne, Escalate, "p", &unrecoverable);
+}
+
+#[test]
+fn kinds_of_stop() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        let brutal = [("stop", "kill 2"), ("killed 2", "stop 1"), ("normal 1", "stop 0"), ("late-stop 0", "kill 0")];
+        check_three("(19) killed without a word", strategy, Escalate, "pub", &brutal);
+        let deaf = [("terminate 2", "kill 2"), ("late-kill 2", "abort 2"), ("killed 2", "rest 2")];
+        check_three("and aborted if that is not heard", strategy, Escalate, "ppb", &deaf);
+        let patient = [("stop", "stop 2"), ("late-start 2", ""), ("normal 2", "stop 1"), ("normal 1", "stop 0")];
+        check_three("(16) without a limit, also for a worker", strategy, Escalate, "ppu", &patient);
+    }
+}
+
+#[test]
+fn ignoring() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        let first = [
+            ("begin", "start 0#1"),
+            ("ignored 0", "start 1#1"),
+            ("ignored 1", "forget 1#1: ignored its start, start 2#1"),
+            ("up 2", "ready"),
+            ("release 0", "start 0#2"),
+            ("up 0", ""),
+        ];
+        check("(3, 4, F15) it is no failure", strategy, Escalate, "pxp", &first);
+        let all = [("begin", "start 0#1"), ("ignored 0", "ready"), ("stop", "end in order")];
+        check("of everybody", strategy, Escalate, "p", &all);
+        let added = [("add 3", "start 3#1"), ("ignored 3", "admit 3"), ("release 3", "start 3#2"), ("up 3", "")];
+        check_three("(3) one that is added has been added", strategy, Escalate, "ppp", &added);
+        let gone = [("add 3 x", "start 3#1"), ("ignored 3", "admit 3, forget 3#1: ignored its start")];
+        check_three("(5) and forgotten if it is temporary", strategy, Escalate, "ppp", &gone);
+        let late = [("begin", "start 0#1"), ("late-start 0", "kill 0")];
+        let end = "end: did not start: top/0 (epoch 1): did not start: not up within 1s";
+        let late = [&late[..], &[("ignored 0", end)]].concat();
+        check("too late", strategy, Escalate, "p", &late);
+    }
+    let again = [("killed 1", "start 1#2"), ("ignored 1", ""), ("killed 0", "start 0#2"), ("up 0", "")];
+    check_three("at a restart", OneForOne, Escalate, "ppp", &again);
+    let group = [("killed 1", "stop 2"), ("normal 2", "start 1#2"), ("ignored 1", "start 2#2"), ("up 2", "")];
+    let group = [&group[..], &[("killed 0", "stop 2"), ("normal 2", "start 0#2"), ("up 0", "start 1#3")]].concat();
+    check_three("its group tries it again", RestForOne, Escalate, "ppp", &group);
+}
+
+#[test]
+fn significance() {
+    use AutoShutdown::{AllSignificant, AnySignificant, Never};
+    let play = |row: &str, strategy, auto_shutdown, kinds: &str, script: &[(&str, &str)]| {
+        let script = [&THREE[..], script].concat();
+        Desk::new(strategy, auto_shutdown, Escalate, kinds).check(row, &script);
+    };
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        for end in ["normal", "shutdown"] {
+            let (one, two) = (format!("{end} 1"), format!("{end} 2"));
+            let quiet = [(&*one, ""), ("stop", "stop 2")];
+            play("(57, 58) nobody is significant", strategy, AnySignificant, "ptp", &quiet);
+            play("by default", strategy, Never, "pTp", &quiet);
+            let exit = "end: shut itself down after top/1 (epoch 1): ended normally";
+            let any = [("normal 1", "stop 2"), ("normal 2", "stop 0"), ("normal 0", exit)];
+            play("(60) any", strategy, AnySignificant, "pTT", &any);
+            let all = [(&*one, ""), (&*two, "stop 0")];
+            play("(60) all: only the last one", strategy, AllSignificant, "pTT", &all);
+        }
+        let any = [("killed 1", "forget 1#1: killed, stop 2"), ("normal 2", "stop 0")];
+        play("(59) a temporary one, however it ends", strategy, AnySignificant, "pXp", &any);
+        let last = [("killed 1", "forget 1#1: killed"), ("normal 2", "forget 2#1: ended normally, stop 0")];
+        play("(59) all: only the last one", strategy, AllSignificant, "pXX", &last);
+        let ordered = [("terminate 1", "stop 1"), ("normal 1", "rest 1"), ("normal 2", "stop 0")];
+        play("(59, F27) who is terminated is not counted, but gone", strategy, AllSignificant, "pTT", &ordered);
+        let opening = [("begin", "start 0#1"), ("up 0", "start 1#1"), ("normal 0", "ready, stop 1")];
+        let end = "end: shut itself down after top/0 (epoch 1): ended normally";
+        let opening = [&opening[..], &[("killed 1", end)]].concat();
+        let desk = Desk::new(strategy, AnySignificant, Escalate, "Tp");
+        desk.check("in the middle of the start", &opening);
+    }
+    let restart = [("killed 1", "start 1#2"), ("up 1", ""), ("normal 1", "stop 2")];
+    play("(60) a transient one that fails is restarted", OneForOne, AnySignificant, "pTp", &restart);
+    let bystander = [
+        ("killed 0", "stop 2"),
+        ("normal 2", "stop 1"),
+        ("normal 1", "start 0#2"),
+        ("up 0", "start 1#2"),
+        ("up 1", "start 2#2"),
+    ];
+    play("(62) who ends with its group triggers nothing", OneForAll, AnySignificant, "pTT", &bystander);
+    let ignored = [("begin", "start 0#1"), ("ignored 0", "ready")];
+    Desk::new(OneForOne, AnySignificant, Escalate, "T").check("nor does one that ignores its start", &ignored);
+    let held = [("begin", "start 0#1"), ("torn 0", "quarantine 0, start 1#1"), ("up 1", "ready"), ("normal 1", "")];
+    let desk = Desk::new(OneForOne, AllSignificant, Escalate, "TT");
+    desk.check("who is in quarantine is not over", &held);
+}
+
+#[test]
+fn stop_for_good() {
+    let spent =
+        [("killed 1", "start 1#2"), ("up 1", ""), ("killed 1", "wait 1 100"), ("due 1", "start 1#3"), ("up 1", "")];
+    let alone = [&spent[..], &[("killed 1", ""), ("killed 0", "start 0#2"), ("release 1", "start 1#4")]].concat();
+    check_three("only the child", OneForOne, Exhausted::Stop, "ppp", &alone);
+    let members = [("begin", "start 0#1"), ("up 0", "ready"), ("killed 0", "start 0#2"), ("up 0", "")];
+    let others =
+        [("killed 0", "wait 0 100"), ("due 0", "start 0#3"), ("up 0", ""), ("killed 0", ""), ("add 1", "start 1#1")];
+    let group = [("up 1", "admit 1"), ("killed 1", "start 1#2"), ("up 1", "")];
+    let group = [&members[..], &others, &group].concat();
+    check("its group does not bring it back", OneForAll, Exhausted::Stop, "p", &group);
+    let all = [("begin", "start 0#1"), ("up 0", "ready"), ("killed 0", "start 0#2"), ("up 0", "")];
+    let end = "end: shut itself down after top/0 (epoch 3): killed";
+    let all = [&all[..], &others[..3], &[("killed 0", end)]].concat();
+    Desk::new(OneForOne, AutoShutdown::AllSignificant, Exhausted::Stop, "T").check("and if that was all", &all);
+}
+
+#[test]
+fn pools() {
+    let four = [
+        ("begin", "ready"),
+        ("add 0", "start 0#1"),
+        ("add 1 t", "start 1#1"),
+        ("add 2 x", "start 2#1"),
+        ("up 1", "admit 1"),
+        ("add 3 b", "start 3#1"),
+        ("up 0", "admit 0"),
+        ("up 2", "admit 2"),
+        ("up 3", "admit 3"),
+    ];
+    let play = |row: &str, on_exhausted, script: &[(&str, &str)]| {
+        Desk::pool(on_exhausted).check(row, &[&four[..], script].concat());
+    };
+    let stop = [
+        ("stop", "stop 0, stop 1, stop 2, kill 3"),
+        ("normal 1", ""),
+        ("late-stop 0", "kill 0"),
+        ("killed 3", ""),
+        ("normal 2", ""),
+        ("killed 0", "end in order"),
+    ];
+    play("(18, 20, 36, F24) all stop at once", Escalate, &stop);
+    let ends = [
+        ("normal 0", "start 0#2"),
+        ("normal 1", "forget 1#1: ended normally"),
+        ("killed 2", "forget 2#1: killed"),
+        ("terminate 3", "kill 3"),
+        ("killed 3", "forget 3#1: killed"),
+        ("terminate 3", ""),
+        ("up 0", ""),
+    ];
+    play("(24, 35) who ends for good is forgotten", Escalate, &ends);
+    let fails = [("add 4", "start 4#1"), ("unstarted 4", "take out 4, forget 4#1: did not start: no")];
+    play("(12) and so is who does not come up", Escalate, &fails);
+    let ignores = [("add 4", "start 4#1"), ("ignored 4", "admit 4, forget 4#1: ignored its start")];
+    play("(6, 7) or ignores its start", Escalate, &ignores);
+    let ignores = [("killed 0", "start 0#2"), ("ignored 0", "forget 0#2: ignored its start")];
+    play("(40) also at a restart", Escalate, &ignores);
+    let waits =
+        [("killed 0", "start 0#2"), ("unstarted 0", "wait 0 100"), ("terminate 0", "forget 0#2: did not start: no")];
+    play("(82) or is terminated while it backs off", Escalate, &waits);
+    let spent = [("killed 0", "start 0#2"), ("up 0", ""), ("killed 1", "start 1#2"), ("up 1", "")];
+    let escalates = [&spent[..], &[("killed 0", "stop 1, stop 2, kill 3")]].concat();
+    play("(35, 38) members share a budget", Escalate, &escalates);
+    let stops = [("killed 0", "start 0#2"), ("up 0", ""), ("killed 0", "wait 0 100"), ("due 0", "start 0#3")];
+    let stops = [&stops[..], &[("up 0", ""), ("killed 0", "forget 0#3: killed"), ("killed 1", "start 1#2")]].concat();
+    play("unless each has its own", Exhausted::Stop, &stops);
 }

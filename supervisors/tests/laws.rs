@@ -13,7 +13,9 @@ use proptest::prelude::*;
 // Proptest and supervision both call theirs `Strategy`.
 use proptest::strategy::Strategy as Generator;
 use supervisors::step::{Action, ChildRules, Event, Phase, Rules, Sentence, State, Timer, step};
-use supervisors::{Backoff, Budget, Exhausted, Exit, Restart, StartFault, Strategy, Verdict, What};
+use supervisors::{
+    AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Verdict, What,
+};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -32,7 +34,10 @@ enum Dead {
     Restarting {
         not_before: Duration,
     },
+    /// Until its group restarts, or somebody starts it.
     Done,
+    /// Until somebody starts it.
+    Over,
     Quarantined,
     Stuck,
     /// Must be forgotten before anything else happens.
@@ -44,6 +49,13 @@ enum Dead {
 enum Life {
     Alive(Stage),
     Dead(Dead),
+}
+
+/// What somebody wants of a child that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Down,
+    Gone,
 }
 
 /// One end that was answered with a restart.
@@ -65,10 +77,11 @@ struct World {
     by_hand: Vec<bool>,
     /// Added, and not come up yet.
     on_probation: Vec<bool>,
-    /// Somebody wants it gone.
-    unwanted: Vec<bool>,
-    /// Those of whom it must be said that they cannot be forgotten.
+    unwanted: Vec<Option<Want>>,
+    /// Those of whom it must be said that they cannot be ended.
     kept: Vec<usize>,
+    /// Those of whom it must be said that they are down.
+    resting: Vec<usize>,
     timers: Vec<(Duration, usize, u64, Timer)>,
     granted: Vec<Granted>,
     /// How many of `granted` were there at the latest release of each child: they do not count against it.
@@ -91,8 +104,9 @@ impl World {
             ordered: vec![false; count],
             by_hand: vec![false; count],
             on_probation: vec![false; count],
-            unwanted: vec![false; count],
+            unwanted: vec![None; count],
             kept: Vec::new(),
+            resting: Vec::new(),
             timers: Vec::new(),
             granted: Vec::new(),
             forgiven: vec![0; count],
@@ -120,7 +134,28 @@ impl World {
 
     /// The core killed it because it did not start in time; then that is how it ended.
     fn late_start(&self, child: usize) -> bool {
-        self.state.ward(child).is_some_and(|ward| ward.phase == Phase::Killing(Sentence::Start))
+        let late = [Phase::Killing(Sentence::Start), Phase::Aborting(Sentence::Start)];
+        self.state.ward(child).is_some_and(|ward| late.contains(&ward.phase))
+    }
+
+    /// The specification does not outlive it.
+    fn is_transitory(&self, child: usize) -> bool {
+        self.rules.pool || self.rules.children[child].restart == Restart::Temporary
+    }
+
+    /// The supervisor ends when this one ends for good.
+    fn is_the_end(&self, child: usize) -> bool {
+        let significant = |child: &usize| self.rules.children[*child].significant;
+        let left = |other: &usize| {
+            !matches!(self.lives[*other], Life::Dead(Dead::Done | Dead::Over | Dead::Leaving | Dead::Gone))
+        };
+        let mut others = (0..self.lives.len()).filter(|other| *other != child);
+        significant(&child)
+            && match self.rules.auto_shutdown {
+                AutoShutdown::Never => false,
+                AutoShutdown::AnySignificant => true,
+                AutoShutdown::AllSignificant => !others.any(|other| significant(&other) && left(&other)),
+            }
     }
 
     fn policy(&self, child: usize) -> Exhausted {
@@ -137,9 +172,13 @@ impl World {
         let rules = &self.rules.children[child];
         let just = |verdict| (verdict, verdict);
         let late_start = self.late_start(child);
-        if self.closing || self.ordered[child] || self.unwanted[child] {
+        if self.closing || self.ordered[child] || self.unwanted[child].is_some() {
             return just(Verdict::AsOrdered);
         }
+        if *exit == Exit::Ignored && !late_start {
+            return just(Verdict::Done);
+        }
+        let for_good = |verdict| just(if self.is_the_end(child) { Verdict::AutoShutdown } else { verdict });
         if self.on_probation[child] {
             return just(Verdict::TakeOut);
         }
@@ -152,19 +191,23 @@ impl World {
         }
         let in_peace = exit.is_peaceful() && !late_start;
         if rules.restart == Restart::Temporary || rules.restart == Restart::Transient && in_peace {
-            return just(Verdict::Done);
+            return for_good(Verdict::Done);
         }
-        let quarantines = rules.on_exhausted == Exhausted::Quarantine;
+        let alone = rules.on_exhausted != Exhausted::Escalate;
         let spent = |budget: Budget, counts: &dyn Fn(usize, &Granted) -> bool| {
             let granted = self.granted.iter().enumerate();
             let within = granted.filter(|(at, past)| past.at + budget.within >= self.now && counts(*at, past));
             within.count() >= usize::try_from(budget.restarts).unwrap()
         };
-        let own = if quarantines { Some(rules.budget.unwrap_or(self.rules.intensity)) } else { rules.budget };
+        let own = if alone { Some(rules.budget.unwrap_or(self.rules.intensity)) } else { rules.budget };
         let mine = |at: usize, past: &Granted| past.child == child && at >= self.forgiven[child];
         let shared = |_: usize, past: &Granted| self.policy(past.child) == Exhausted::Escalate;
-        if own.is_some_and(|own| spent(own, &mine)) || !quarantines && spent(self.rules.intensity, &shared) {
-            return just(if quarantines { Verdict::Quarantine } else { Verdict::Escalate });
+        if own.is_some_and(|own| spent(own, &mine)) || !alone && spent(self.rules.intensity, &shared) {
+            return match rules.on_exhausted {
+                Exhausted::Escalate => just(Verdict::Escalate),
+                Exhausted::Quarantine => just(Verdict::Quarantine),
+                Exhausted::Stop => for_good(Verdict::Stop),
+            };
         }
         let mut failures = 0;
         if !self.was_healthy(child) {
@@ -205,7 +248,8 @@ impl World {
             match action {
                 Action::Start { child, epoch } => self.start(child, epoch),
                 Action::Stop { child, epoch } => self.stop(child, epoch),
-                Action::Kill { child, epoch } => assert!(self.alive(child) && self.epochs[child] == epoch),
+                Action::Kill { child, epoch } => self.kill(child, epoch),
+                Action::Abort { child, epoch } => assert!(self.alive(child) && self.epochs[child] == epoch),
                 Action::Arm { child, epoch, timer, at } => self.timers.push((at, child, epoch, timer)),
                 // A timer that was disarmed too late fires all the same; here, all of them do.
                 Action::Disarm { .. } => {}
@@ -226,7 +270,7 @@ impl World {
                     }
                 }
                 Action::Admit { child } => {
-                    assert!(matches!(self.lives[child], Life::Alive(Stage::Up { .. })) && self.on_probation[child]);
+                    assert!(matches!(self.lives[child], Life::Alive(_)) && self.on_probation[child]);
                     self.on_probation[child] = false;
                 }
                 Action::Forget { child, epoch, last_exit } => {
@@ -240,6 +284,11 @@ impl World {
                     let at = self.kept.iter().position(|kept| *kept == child);
                     self.kept.swap_remove(at.expect("only what lives is kept"));
                 }
+                Action::Rest { child } => {
+                    assert!(!self.alive(child));
+                    let at = self.resting.iter().position(|resting| *resting == child);
+                    self.resting.swap_remove(at.expect("somebody wants it down"));
+                }
                 Action::Up => {
                     assert!(self.opening && !self.closing);
                     self.opening = false;
@@ -252,7 +301,7 @@ impl World {
             }
         }
         assert!(!self.lives.contains(&Life::Dead(Dead::Leaving)), "one is not forgotten");
-        assert_eq!(self.kept, [], "somebody waits for an answer");
+        assert_eq!((&self.kept[..], &self.resting[..]), (&[][..], &[][..]), "somebody waits for an answer");
         verdicts
     }
 
@@ -278,12 +327,22 @@ impl World {
     }
 
     fn stop(&mut self, child: usize, epoch: u64) {
-        assert!(self.closing || self.ordered[child] || self.unwanted[child], "{child} is stopped without need");
+        let need = self.closing || self.ordered[child] || self.unwanted[child].is_some();
+        assert!(need, "{child} is stopped without need");
         assert!(matches!(self.lives[child], Life::Alive(Stage::Starting | Stage::Up { .. })));
         assert_eq!(epoch, self.epochs[child]);
         let later = (child + 1..self.lives.len()).find(|later| self.alive(*later));
-        assert!(later.is_none() || self.unwanted[child], "I2: {child} stops before {later:?}, which may need it");
+        let may_go_first = later.is_none() || self.unwanted[child].is_some() || self.rules.pool;
+        assert!(may_go_first, "I2: {child} stops before {later:?}, which may need it");
         self.lives[child] = Life::Alive(Stage::Asked);
+    }
+
+    fn kill(&mut self, child: usize, epoch: u64) {
+        assert!(self.alive(child) && self.epochs[child] == epoch);
+        if self.lives[child] != Life::Alive(Stage::Asked) && !self.late_start(child) {
+            assert_eq!(self.rules.children[child].shutdown, Shutdown::BrutalKill, "{child} is killed without warning");
+            self.stop(child, epoch);
+        }
     }
 
     /// The core gave up on ending a child.
@@ -291,14 +350,14 @@ impl World {
         assert!(self.alive(child));
         let expected = match self.policy(child) {
             _ if self.closing => Verdict::AsOrdered,
-            _ if self.unwanted[child] || self.on_probation[child] => Verdict::Quarantine,
-            Exhausted::Quarantine if !self.opening => Verdict::Quarantine,
+            _ if self.unwanted[child].is_some() || self.on_probation[child] => Verdict::Quarantine,
+            Exhausted::Quarantine | Exhausted::Stop if !self.opening => Verdict::Quarantine,
             _ => Verdict::Escalate,
         };
         assert_eq!(verdict, expected);
         self.closing |= verdict == Verdict::Escalate;
         self.ordered[child] = false;
-        if std::mem::take(&mut self.unwanted[child]) || self.on_probation[child] {
+        if self.unwanted[child].take().is_some() || self.on_probation[child] {
             self.kept.push(child);
         }
         self.lives[child] = Life::Dead(Dead::Stuck);
@@ -306,7 +365,7 @@ impl World {
 
     fn obey(&mut self, child: usize, verdict: Verdict) {
         assert!(self.alive(child), "{child} ended twice");
-        let rules = &self.rules.children[child];
+        let transitory = self.is_transitory(child);
         let dead = match verdict {
             Verdict::Restart { after } => {
                 let healthy = self.was_healthy(child);
@@ -318,23 +377,38 @@ impl World {
                         Strategy::RestForOne => other > child,
                     };
                     self.ordered[other] |= grouped && self.alive(other);
+                    if grouped && self.lives[other] == Life::Dead(Dead::Done) {
+                        self.lives[other] = Life::Dead(Dead::Restarting { not_before: self.now });
+                    }
                 }
                 Dead::Restarting { not_before: self.now + after }
             }
-            Verdict::Done => Dead::Done,
+            Verdict::Done | Verdict::AutoShutdown | Verdict::Stop if transitory => Dead::Leaving,
+            Verdict::Done | Verdict::AutoShutdown => Dead::Done,
+            Verdict::Stop => Dead::Over,
             Verdict::Quarantine => Dead::Quarantined,
             Verdict::TakeOut => Dead::Leaving,
-            Verdict::AsOrdered if self.unwanted[child] => Dead::Leaving,
-            Verdict::AsOrdered if rules.restart == Restart::Temporary && self.ordered[child] => {
-                // Whoever added it still waits for it.
-                if self.on_probation[child] { Dead::Restarting { not_before: self.now } } else { Dead::Done }
-            }
+            Verdict::AsOrdered if self.unwanted[child].is_some() => self.left(child),
+            // Whoever added it still waits for it.
+            Verdict::AsOrdered if self.ordered[child] && !self.on_probation[child] && transitory => Dead::Leaving,
             Verdict::Escalate | Verdict::AsOrdered => Dead::Restarting { not_before: self.now },
         };
-        self.closing |= verdict == Verdict::Escalate;
+        self.closing |= matches!(verdict, Verdict::Escalate | Verdict::AutoShutdown);
         self.ordered[child] = false;
         self.by_hand[child] = false;
         self.lives[child] = Life::Dead(dead);
+    }
+
+    /// Somebody wanted it down, and it is.
+    fn left(&mut self, child: usize) -> Dead {
+        if self.unwanted[child].take() == Some(Want::Gone) || self.on_probation[child] || self.is_transitory(child) {
+            return Dead::Leaving;
+        }
+        self.resting.push(child);
+        match self.lives[child] {
+            Life::Dead(dead @ (Dead::Over | Dead::Quarantined)) => dead,
+            _ => Dead::Done,
+        }
     }
 
     fn come_up(&mut self, child: usize) {
@@ -368,21 +442,28 @@ impl World {
             self.ordered.push(false);
             self.by_hand.push(false);
             self.on_probation.push(true);
-            self.unwanted.push(false);
+            self.unwanted.push(None);
             self.forgiven.push(0);
         }
         self.tell(Event::Add { child, epoch: 0, rules: rules.clone() });
     }
 
-    fn remove(&mut self, child: usize) {
+    fn want(&mut self, child: usize, want: Want) {
         match self.lives[child] {
             _ if self.closing => {}
-            Life::Alive(_) => self.unwanted[child] = true,
             Life::Dead(Dead::Stuck) => self.kept.push(child),
             Life::Dead(Dead::Gone) => {}
-            Life::Dead(_) => self.lives[child] = Life::Dead(Dead::Leaving),
+            Life::Alive(_) if self.unwanted[child] == Some(Want::Gone) => {}
+            Life::Alive(_) => self.unwanted[child] = Some(want),
+            Life::Dead(_) => {
+                self.unwanted[child] = Some(want);
+                self.lives[child] = Life::Dead(self.left(child));
+            }
         }
-        self.tell(Event::Remove { child });
+        self.tell(match want {
+            Want::Down => Event::Terminate { child },
+            Want::Gone => Event::Remove { child },
+        });
     }
 
     fn pass(&mut self, time: Duration) {
@@ -430,7 +511,7 @@ impl World {
             }
             Deed::Release(child) => self.release(child % count),
             Deed::Add(ref rules) => self.add(rules),
-            Deed::Remove(child) => self.remove(child % count),
+            Deed::Want(child, want) => self.want(child % count, want),
             Deed::Repeat(place) => {
                 if let Some(event) = self.past.get(place % self.past.len().max(1)).cloned() {
                     let before = format!("{:?}", self.state);
@@ -449,6 +530,11 @@ impl World {
                     (Life::Alive(Stage::Starting), 4) => {
                         let fault = StartFault::Unrecoverable { reason: "torn".to_owned() };
                         self.end(child, Exit::StartFailed(fault));
+                    }
+                    (Life::Alive(Stage::Starting), 5) => {
+                        self.end(child, Exit::Ignored);
+                        let told = !self.on_probation[child] || self.lives[child] != Life::Dead(Dead::Done);
+                        assert!(told, "{child} ignores its start, and whoever added it does not hear of it");
                     }
                     (Life::Alive(Stage::Up { .. }), 0..3) => {}
                     (Life::Alive(_), 3..6) => self.end(child, Exit::Normal),
@@ -489,7 +575,7 @@ enum Deed {
     Release(usize),
     Repeat(usize),
     Add(ChildRules),
-    Remove(usize),
+    Want(usize, Want),
     Stop,
 }
 
@@ -499,7 +585,7 @@ fn deed() -> impl Generator<Value = Deed> {
         24 => (0..9usize, 0..10u8).prop_map(|(child, answer)| Deed::Answer(child, answer)),
         2 => (0..9usize).prop_map(Deed::Release),
         2 => child().prop_map(Deed::Add),
-        2 => (0..9usize).prop_map(Deed::Remove),
+        3 => (0..9usize, prop_oneof![Just(Want::Down), Just(Want::Gone)]).prop_map(|(child, want)| Deed::Want(child, want)),
         2 => any::<usize>().prop_map(Deed::Repeat),
         1 => Just(Deed::Stop),
     ]
@@ -512,28 +598,50 @@ fn budget() -> impl Generator<Value = Budget> {
 fn child() -> impl Generator<Value = ChildRules> {
     let restart =
         prop_oneof![3 => Just(Restart::Permanent), 1 => Just(Restart::Transient), 1 => Just(Restart::Temporary)];
-    let exhausted = prop_oneof![Just(Exhausted::Escalate), Just(Exhausted::Quarantine)];
+    let exhausted = prop_oneof![Just(Exhausted::Escalate), Just(Exhausted::Quarantine), Just(Exhausted::Stop)];
+    let shutdown = prop_oneof![
+        2 => Just(Shutdown::Within(ms(400))),
+        1 => Just(Shutdown::Unlimited),
+        1 => Just(Shutdown::BrutalKill),
+    ];
     let backoff = (0..300u64, 1..4u32, 0..1000u64, 0..50u8, 0..1500u64);
-    (restart, exhausted, backoff, proptest::option::of(budget()), any::<bool>()).prop_map(
-        |(restart, on_exhausted, (first, factor, more, jitter, healthy), budget, limited)| ChildRules {
-            path: "top/child".into(),
-            restart,
-            shutdown: limited.then_some(ms(400)),
-            start_timeout: limited.then_some(ms(600)),
-            backoff: Backoff::exp(ms(first), ms(first + more)).factor(factor).jitter(jitter).healthy_after(ms(healthy)),
-            budget,
-            on_exhausted,
+    (restart, exhausted, backoff, proptest::option::of(budget()), shutdown, any::<[bool; 2]>()).prop_map(
+        |(restart, on_exhausted, (first, factor, more, jitter, healthy), budget, shutdown, [limited, significant])| {
+            ChildRules {
+                path: "top/child".into(),
+                restart,
+                significant,
+                shutdown,
+                start_timeout: limited.then_some(ms(600)),
+                backoff: Backoff::exp(ms(first), ms(first + more))
+                    .factor(factor)
+                    .jitter(jitter)
+                    .healthy_after(ms(healthy)),
+                budget,
+                on_exhausted,
+            }
         },
     )
 }
 
 fn rules() -> impl Generator<Value = Rules> {
-    let strategy = prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)];
-    (strategy, budget(), vec(child(), 1..5)).prop_map(|(strategy, intensity, children)| Rules {
-        strategy,
-        intensity,
-        children,
-    })
+    let strategy = prop_oneof![
+        2 => Just((Strategy::OneForOne, false)),
+        1 => Just((Strategy::OneForOne, true)),
+        3 => Just((Strategy::OneForAll, false)),
+        3 => Just((Strategy::RestForOne, false)),
+    ];
+    let auto_shutdown = prop_oneof![
+        2 => Just(AutoShutdown::Never),
+        1 => Just(AutoShutdown::AnySignificant),
+        1 => Just(AutoShutdown::AllSignificant),
+    ];
+    (strategy, auto_shutdown, budget(), vec(child(), 1..5)).prop_map(
+        |((strategy, pool), auto_shutdown, intensity, children)| {
+            let auto_shutdown = if pool { AutoShutdown::Never } else { auto_shutdown };
+            Rules { strategy, auto_shutdown, pool, intensity, children }
+        },
+    )
 }
 
 proptest! {

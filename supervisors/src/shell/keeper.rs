@@ -11,12 +11,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::{Herald, Launched, NAMELESS, News, Verdict, message};
+use super::{Herald, Launched, NAMELESS, News, Tasks, Verdict, message};
 use crate::alarms::Alarms;
-use crate::board::{Board, Incarnation, Slot};
+use crate::board::{Board, Grip, Incarnation, Slot};
 use crate::report::{AddError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
 use crate::row::Row;
-use crate::spec::{Child, Part, SpecError, Supervisor};
+use crate::spec::{Child, Part, Restart, Supervisor};
 use crate::step::{Action, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
 
 /// Counts the live incarnations below one incarnation of a supervisor.
@@ -93,10 +93,12 @@ fn launch_keeper(board: &Arc<Board>, spec: &Arc<Supervisor>, slot: &Arc<Slot>, e
         up,
     };
     let (keeper, starting) = ActorRuntime::spawn_instant(None, Keeper, post).expect(NAMELESS);
-    let cell = keeper.get_cell();
+    let (cell, grip) = (keeper.get_cell(), Arc::new(Tasks::new(&starting)));
+    let tasks = grip.clone();
     let life = Box::pin(async move {
         let ended = match starting.await {
             Ok(Ok(running)) => {
+                tasks.started(&running);
                 // It drops its end of the channel if it ends before it is up.
                 if is_up.await.is_ok() {
                     herald(News::Started);
@@ -113,7 +115,16 @@ fn launch_keeper(board: &Arc<Board>, spec: &Arc<Supervisor>, slot: &Arc<Slot>, e
         }
         exit
     });
-    Launched { incarnation: Incarnation { cell, supervisor: Some(keeper), unplug: Arc::new(|| ()) }, life }
+    Launched { incarnation: Incarnation { cell, supervisor: Some(keeper), grip }, life }
+}
+
+impl Grip for Tasks {
+    /// No reference leads to a supervisor.
+    fn unplug(&self) {}
+
+    fn abort(&self) {
+        self.take_away();
+    }
 }
 
 /// The actor of a supervisor.
@@ -144,17 +155,29 @@ pub(crate) enum Order {
         child: Child,
         reply: Adding,
     },
-    /// Answered when the child is forgotten or will not be.
-    Remove {
+    /// Answered when the child is down or forgotten, or will not be.
+    Leave {
         slot: Arc<Slot>,
-        reply: Removing,
+        way: Way,
+        reply: Leaving,
     },
+}
+
+/// How far a child is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Down.
+    Terminate,
+    /// Out of the specification, provided that it is down.
+    Delete,
+    /// Both.
+    Remove,
 }
 
 /// Where somebody waits for a child to come up. They may have stopped waiting, as is their right.
 type Adding = oneshot::Sender<Result<(), AddError>>;
-/// Where somebody waits for a child to be forgotten. They may have stopped waiting, too.
-type Removing = oneshot::Sender<Result<Farewell, RemoveError>>;
+/// Where somebody waits for a child to be gone. They may have stopped waiting, too.
+type Leaving = oneshot::Sender<Result<Farewell, RemoveError>>;
 
 /// A keeper's state. Dropping it, for whatever reason, ends all below, and tells who waits for an answer.
 struct Desk {
@@ -168,7 +191,7 @@ struct Desk {
     /// The places of our children, numbered as in the core.
     children: Row<Arc<Slot>>,
     adding: BTreeMap<usize, Adding>,
-    removing: BTreeMap<usize, Vec<Removing>>,
+    leaving: BTreeMap<usize, Vec<(Way, Leaving)>>,
     alarms: Alarms,
     /// The task that sleeps until the earliest alarm, or a little less if that was taken back.
     sleeper: Option<(Moment, AbortHandle)>,
@@ -182,6 +205,7 @@ impl Actor for Keeper {
 
     async fn pre_start(&self, myself: ActorRef<Order>, post: Post) -> Result<Desk, ActorProcessingErr> {
         let Post { board, spec, slot, epoch, latch, verdict, up } = post;
+        board.wake(&slot);
         let children = slot.children();
         let rules = children.iter().map(|child| spec.child_rules(&child.spec, child.path.clone()));
         let rules = spec.rules(rules.collect());
@@ -205,12 +229,13 @@ impl Actor for Keeper {
             core,
             children: children.into_iter().collect(),
             adding: BTreeMap::new(),
-            removing: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             alarms: Alarms::default(),
             sleeper: None,
             myself,
         };
-        for (child, _) in desk.children.iter() {
+        for (child, slot) in desk.children.iter() {
+            slot.live().number = child;
             desk.publish(child);
         }
         Ok(desk)
@@ -227,7 +252,7 @@ impl Actor for Keeper {
             Order::Stop => desk.take(Event::Stop),
             Order::Restart { slot, reply } => desk.restart(&slot, reply),
             Order::Add { child, reply } => desk.add(child, reply),
-            Order::Remove { slot, reply } => desk.remove(&slot, reply),
+            Order::Leave { slot, way, reply } => desk.leave(&slot, way, reply),
         }
     }
 }
@@ -270,11 +295,13 @@ impl Desk {
             let _ = reply.send(Err(AddError::SupervisorDown { path: self.slot.path.to_string() }));
             return Ok(());
         }
-        if self.board.find(&path).is_ok() {
-            let _ = reply.send(Err(SpecError::DuplicateName { path }.into()));
+        if let Ok(present) = self.board.find(&path) {
+            let down = matches!(present.live().state, NodeState::Stopped | NodeState::Quarantined { .. });
+            let present = if down { AddError::AlreadyPresent { path } } else { AddError::AlreadyStarted { path } };
+            let _ = reply.send(Err(present));
             return Ok(());
         }
-        let slot = self.slot.slot_for(child);
+        let slot = self.slot.slot_for(child, false);
         let epoch = {
             let mut live = slot.live();
             live.on_probation = true;
@@ -283,27 +310,45 @@ impl Desk {
         let rules = self.spec.child_rules(&slot.spec, slot.path.clone());
         self.board.put_up(&slot, &self.slot);
         self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Added);
-        let child = self.children.push(slot);
+        let child = self.children.push(slot.clone());
+        slot.live().number = child;
         self.adding.insert(child, reply);
         self.take(Event::Add { child, epoch, rules })
     }
 
-    fn remove(&mut self, slot: &Arc<Slot>, reply: Removing) -> Result<(), ActorProcessingErr> {
-        let path = slot.path.to_string();
-        let Some(child) = self.number(slot) else {
-            let _ = reply.send(Err(NotFound { path }.into()));
-            return Ok(());
-        };
-        if self.core.is_closing() {
-            let _ = reply.send(Err(RemoveError::SupervisorDown { path }));
-            return Ok(());
+    fn leave(&mut self, slot: &Arc<Slot>, way: Way, reply: Leaving) -> Result<(), ActorProcessingErr> {
+        match self.may_leave(slot, way) {
+            Ok(child) => {
+                self.leaving.entry(child).or_default().push((way, reply));
+                self.take(if way == Way::Terminate { Event::Terminate { child } } else { Event::Remove { child } })
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                Ok(())
+            }
         }
-        self.removing.entry(child).or_default().push(reply);
-        self.take(Event::Remove { child })
+    }
+
+    /// The number of the child, if it can be told to leave in this way.
+    fn may_leave(&self, slot: &Arc<Slot>, way: Way) -> Result<usize, RemoveError> {
+        let path = || slot.path.to_string();
+        let child = self.number(slot).ok_or_else(|| NotFound { path: path() })?;
+        if self.core.is_closing() {
+            return Err(RemoveError::SupervisorDown { path: path() });
+        }
+        match &self.core.ward(child).expect("the core has whom we have").phase {
+            _ if way != Way::Delete => Ok(child),
+            Phase::Running { .. } | Phase::Stopping | Phase::Killing(_) | Phase::Aborting(_) => {
+                Err(RemoveError::Running { path: path() })
+            }
+            Phase::Down | Phase::Waiting { .. } | Phase::Starting => Err(RemoveError::Restarting { path: path() }),
+            Phase::Done | Phase::Over | Phase::Quarantined { .. } | Phase::Stuck => Ok(child),
+        }
     }
 
     fn number(&self, slot: &Arc<Slot>) -> Option<usize> {
-        self.children.iter().find(|(_, child)| Arc::ptr_eq(child, slot)).map(|(number, _)| number)
+        let number = slot.live().number;
+        self.children.get(number).filter(|child| Arc::ptr_eq(child, slot)).map(|_| number)
     }
 
     /// A child is up that somebody may have waited for.
@@ -323,14 +368,23 @@ impl Desk {
                 live.last_exit.clone_from(&last_exit);
             }
         }
-        self.board.take_down(&slot, &self.slot);
+        let leaving = self.leaving.remove(&child).unwrap_or_default();
+        // Unless somebody wants it gone, one that is listed is there again with the next incarnation of its supervisor.
+        let comes_again = slot.listed && leaving.iter().all(|(way, _)| *way == Way::Terminate);
+        self.board.take_down(&slot, &self.slot, comes_again);
         self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
         if let Some(adding) = self.adding.remove(&child) {
             let (path, exit) = (slot.path.to_string(), last_exit.unwrap_or(Exit::Shutdown));
             let _ = adding.send(Err(AddError::Start { path, exit }));
         }
-        for removing in self.removing.remove(&child).unwrap_or_default() {
-            let _ = removing.send(Ok(slot.farewell()));
+        for (_, leaving) in leaving {
+            let _ = leaving.send(Ok(slot.farewell()));
+        }
+    }
+
+    fn rest(&mut self, child: usize) {
+        for (_, leaving) in self.leaving.remove(&child).unwrap_or_default() {
+            let _ = leaving.send(Ok(self.children[child].farewell()));
         }
     }
 
@@ -340,8 +394,8 @@ impl Desk {
         if let Some(adding) = self.adding.remove(&child) {
             let _ = adding.send(Err(AddError::Start { path: path.clone(), exit: Exit::Unresponsive }));
         }
-        for removing in self.removing.remove(&child).unwrap_or_default() {
-            let _ = removing.send(Err(RemoveError::Unresponsive { path: path.clone() }));
+        for (_, leaving) in self.leaving.remove(&child).unwrap_or_default() {
+            let _ = leaving.send(Err(RemoveError::Unresponsive { path: path.clone() }));
         }
     }
 
@@ -349,8 +403,9 @@ impl Desk {
         match action {
             Action::Start { child, epoch } => self.start(child, epoch),
             Action::Stop { child, .. } => {
-                if let Some(incarnation) = self.children[child].incarnation() {
-                    incarnation.stop();
+                let slot = &self.children[child];
+                if let Some(incarnation) = slot.incarnation() {
+                    incarnation.stop(slot.spec.drains());
                 }
             }
             Action::Kill { child, .. } => {
@@ -358,7 +413,13 @@ impl Desk {
                     incarnation.kill();
                 }
             }
+            Action::Abort { child, .. } => {
+                if let Some(incarnation) = self.children[child].incarnation() {
+                    incarnation.abort();
+                }
+            }
             Action::Admit { child } => self.admit(child),
+            Action::Rest { child } => self.rest(child),
             Action::Forget { child, epoch, last_exit } => self.forget(child, epoch, last_exit),
             Action::Keep { child } => self.keep(child),
             Action::Arm { child, epoch, timer, at } => self.alarms.arm(child, epoch, timer, at),
@@ -443,11 +504,14 @@ impl Desk {
     fn state(&self, ward: &Ward) -> NodeState {
         match &ward.phase {
             Phase::Down | Phase::Waiting { .. } if self.core.is_closing() => NodeState::Stopped,
-            Phase::Down | Phase::Starting => NodeState::Starting,
+            Phase::Down | Phase::Starting => match ward.last_exit() {
+                Some(Exit::StartFailed(_)) => NodeState::Restarting,
+                _ => NodeState::Starting,
+            },
             Phase::Waiting { until } => NodeState::BackingOff { until: (self.board.origin + *until).into_std() },
             Phase::Running { .. } => NodeState::Running,
-            Phase::Stopping | Phase::Killing(_) => NodeState::Stopping,
-            Phase::Done => NodeState::Stopped,
+            Phase::Stopping | Phase::Killing(_) | Phase::Aborting(_) => NodeState::Stopping,
+            Phase::Done | Phase::Over => NodeState::Stopped,
             Phase::Quarantined { reason } => NodeState::Quarantined { reason: reason.clone() },
             Phase::Stuck => NodeState::Quarantined { reason: Exit::Unresponsive },
         }
@@ -465,8 +529,8 @@ impl Drop for Desk {
                 let live = slot.live();
                 (live.on_probation, live.epoch)
             };
-            if on_probation {
-                self.board.take_down(&slot, &self.slot);
+            if on_probation || slot.spec.restart == Restart::Temporary && !slot.listed {
+                self.board.take_down(&slot, &self.slot, false);
                 self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
             }
         }

@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Herald, Launch, Launched, Worker};
+use crate::board::{Grip, Incarnation};
 use crate::reference::ChildRef;
-use crate::report::{AddError, Exit, NodeState, Outcome, RemoveError, RestartError};
+use crate::report::{AddError, Exit, NodeState, Outcome, RemoveError, RestartError, Verdict, What};
 use crate::spec::{Child, Exhausted, Part, Strategy, Supervisor};
-use crate::step::KILL_CONFIRM;
+use crate::step::{ABORT_CONFIRM, KILL_CONFIRM};
 use crate::tree::Tree;
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -70,8 +71,9 @@ async fn a_shutdown_is_bounded_and_names_it() {
     let tree = Tree::start(root, 1).await.unwrap();
     let before = Instant::now();
     let report = tree.shutdown(2 * (LIMIT + KILL_CONFIRM)).await;
-    // The supervisor asks and kills; then whoever waits for the supervisor gives what is left below it a last chance.
-    assert_eq!(before.elapsed(), LIMIT + 2 * KILL_CONFIRM);
+    // The supervisor asks, kills and aborts; then whoever waits for the supervisor gives what is left below it a last
+    // chance.
+    assert_eq!(before.elapsed(), LIMIT + 2 * KILL_CONFIRM + ABORT_CONFIRM);
     let outcomes: Vec<_> = report.farewells.iter().map(|farewell| (&*farewell.path, farewell.outcome)).collect();
     let (graceful, unresponsive) = (Outcome::Graceful, Outcome::Unresponsive);
     assert_eq!(outcomes, [("root", unresponsive), ("root/first", graceful), ("root/last", unresponsive)]);
@@ -131,7 +133,7 @@ async fn it_is_not_forgotten_while_it_lives() {
     let unresponsive = || Err(RemoveError::Unresponsive { path: "root/child".to_owned() });
     let before = Instant::now();
     assert_eq!(tree.remove("root/child").await, unresponsive());
-    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM);
+    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM + ABORT_CONFIRM);
     assert_eq!(tree.remove("root/child").await, unresponsive(), "at once");
     let quarantined = NodeState::Quarantined { reason: Exit::Unresponsive };
     assert_eq!(tree.snapshot().find("root/child").unwrap().state, quarantined);
@@ -167,11 +169,88 @@ async fn one_that_was_to_be_added_is_forgotten_when_it_has_ended() {
     let before = Instant::now();
     let path = "root/child".to_owned();
     assert_eq!(tree.add("root", late).await, Err(AddError::Start { path, exit: Exit::Unresponsive }));
-    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM);
-    assert!(matches!(tree.add("root", idle(&child)).await, Err(AddError::Spec(_))), "its name is taken");
+    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM + ABORT_CONFIRM);
+    let taken = tree.add("root", idle(&child)).await;
+    assert!(matches!(taken, Err(AddError::AlreadyPresent { .. })), "its name is taken");
     gate.send_replace(true);
     while tree.add("root", idle(&child)).await.is_err() {
         tokio::task::yield_now().await;
     }
     assert!(child.is_up());
+}
+
+/// Hears no kill, and ends when its task is taken away.
+struct Deaf(Box<dyn Launch>);
+
+struct Gate(watch::Sender<bool>);
+
+impl Grip for Gate {
+    fn unplug(&self) {}
+
+    fn abort(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Launch for Deaf {
+    fn launch(&self, epoch: u64, herald: Herald) -> Launched {
+        let Launched { incarnation, life } = self.0.launch(epoch, herald);
+        let gate = watch::Sender::new(false);
+        let mut opened = gate.subscribe();
+        let life = Box::pin(async move {
+            life.await;
+            opened.wait_for(|open| *open).await.expect("the incarnation is on the board");
+            Exit::Aborted
+        });
+        Launched { incarnation: Incarnation { grip: Arc::new(Gate(gate)), ..incarnation }, life }
+    }
+
+    fn latest_epoch(&self) -> u64 {
+        self.0.latest_epoch()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_hear_its_kill_is_aborted() {
+    let child = ChildRef::new("child");
+    let launch = Deaf(Box::new(Worker::new(child.clone(), |_| (Idle, ()))));
+    let spec = Child::new("child".into(), Part::Worker(Arc::new(launch))).shutdown(LIMIT);
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).child(spec), 1).await.unwrap();
+    let mut events = tree.subscribe();
+    let before = Instant::now();
+    let farewell = tree.terminate("root/child").await.unwrap();
+    assert_eq!(before.elapsed(), LIMIT + KILL_CONFIRM);
+    assert_eq!((farewell.outcome, farewell.exit), (Outcome::Aborted, Exit::Aborted));
+    let decided = std::iter::from_fn(|| events.try_next()).filter_map(|heard| match heard {
+        crate::Heard::Decision(decision) if &*decision.path == "root/child" => Some(decision.what),
+        _ => None,
+    });
+    let exited = What::Exited { exit: Exit::Aborted, verdict: Verdict::AsOrdered };
+    let ladder = [What::Stopping, What::Killing, What::Aborting, exited, What::Terminated];
+    assert_eq!(decided.skip(2).collect::<Vec<_>>(), ladder);
+    assert!(tree.shutdown(LIMIT).await.is_graceful());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_is_an_end_of_its_own() {
+    for starts in [false, true] {
+        let child = ChildRef::new("child");
+        let herald: Herald = Arc::new(|_| ());
+        let launched = if starts {
+            Worker::new(child.clone(), |_| (Idle, ())).launch(1, herald)
+        } else {
+            Worker::new(child.clone(), |_| (Sleeper, ())).launch(1, herald)
+        };
+        let grip = launched.incarnation.grip.clone();
+        let aborting = async {
+            if starts {
+                child.up().await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+            grip.abort();
+        };
+        assert_eq!(tokio::join!(launched.life, aborting).0, Exit::Aborted);
+        assert!(!child.is_up());
+    }
 }

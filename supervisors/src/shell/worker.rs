@@ -9,10 +9,10 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, Message, SupervisionEvent};
 
-use super::{Herald, Launch, Launched, NAMELESS, News, Verdict, message};
-use crate::board::Incarnation;
+use super::{Herald, Launch, Launched, NAMELESS, News, Tasks, Verdict, message};
+use crate::board::{Grip, Incarnation};
 use crate::reference::ChildRef;
 use crate::report::{Exit, StartFault};
 
@@ -21,6 +21,13 @@ use crate::report::{Exit, StartFault};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unrecoverable(pub String);
+
+/// An error that a `pre_start` may return, also as the source of another: there is nothing to do, now. It is no failure
+/// and charges no budget. The child stays in the specification and is down until it is started by hand, or with its
+/// group or its supervisor; a temporary one and a member of a pool are forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("nothing to do")]
+pub struct Ignore;
 
 pub(crate) struct Worker<A: Actor, F> {
     reference: ChildRef<A::Msg>,
@@ -42,18 +49,17 @@ where
         let verdict = Verdict::default();
         let actor = Supervised { make: self.make.clone(), epoch, actor: OnceLock::new(), verdict: verdict.clone() };
         let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
-        let (cell, reference) = (actor.get_cell(), self.reference.clone());
-        let unplug = {
-            let reference = reference.clone();
-            Arc::new(move || reference.unplug(epoch))
-        };
+        let cell = actor.get_cell();
+        let grip = Arc::new(Plugged { reference: self.reference.clone(), epoch, tasks: Tasks::new(&starting) });
+        let plugged = grip.clone();
         let life = Box::pin(async move {
             let ended = match starting.await {
                 Ok(Ok(running)) => {
-                    reference.plug(epoch, actor);
+                    plugged.tasks.started(&running);
+                    plugged.reference.plug(epoch, actor);
                     herald(News::Started);
                     let ended = running.await;
-                    reference.unplug(epoch);
+                    plugged.unplug();
                     ended
                 }
                 Ok(Err(_)) => Ok(()),
@@ -61,11 +67,28 @@ where
             };
             verdict.settle(ended)
         });
-        Launched { incarnation: Incarnation { cell, supervisor: None, unplug }, life }
+        Launched { incarnation: Incarnation { cell, supervisor: None, grip }, life }
     }
 
     fn latest_epoch(&self) -> u64 {
         self.reference.epoch()
+    }
+}
+
+/// An incarnation and the reference that leads to it.
+struct Plugged<M: Message> {
+    reference: ChildRef<M>,
+    epoch: u64,
+    tasks: Tasks,
+}
+
+impl<M: Message> Grip for Plugged<M> {
+    fn unplug(&self) {
+        self.reference.unplug(self.epoch);
+    }
+
+    fn abort(&self) {
+        self.tasks.take_away();
     }
 }
 
@@ -140,6 +163,10 @@ where
         };
         let (fault, error) = match caught(start).await {
             Ok(Ok(state)) => return Ok(state),
+            Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Ignore>) => {
+                self.verdict.set(Exit::Ignored);
+                return Err(error);
+            }
             Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Unrecoverable>) => {
                 (StartFault::Unrecoverable { reason: sentence(&error) }, error)
             }

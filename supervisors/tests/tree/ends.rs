@@ -168,7 +168,7 @@ async fn those_after_the_failed_one_stop_in_reverse_and_start_in_order() {
     let snapshot = tree.snapshot();
     let restarts: Vec<_> = snapshot.children.iter().map(|child| child.restarts).collect();
     assert_eq!(restarts, [0, 2, 0, 0], "a restart with the group is not charged");
-    assert_eq!(snapshot.find("root/b").unwrap().restarts_with_me, ["c", "d"]);
+    assert_eq!(snapshot.restarts_with("root/b"), ["c", "d"]);
 
     let report = tree.shutdown(LONG).await;
     assert!(report.is_graceful(), "{report:?}");
@@ -212,7 +212,7 @@ async fn a_spent_budget_ends_the_root_with_the_whole_cause() {
     let inner = Supervisor::new("inner", Strategy::OneForOne).intensity(1, LONG).child(probe(&child, &script));
     let root = Supervisor::new("root", Strategy::OneForOne).intensity(0, LONG);
     let tree = Tree::start(root.child(probe(&other, &script)).supervisor(inner), 1).await.unwrap();
-    assert_eq!(tree.snapshot().find("root/inner").unwrap().restarts_with_me, ["other"]);
+    assert_eq!(tree.snapshot().restarts_with("root/inner"), ["other"]);
 
     tree.kill("root/inner/child").await.unwrap();
     child.up_after(1).await;

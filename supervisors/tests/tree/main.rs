@@ -5,3 +5,4 @@
 mod ends;
 mod members;
 mod probe;
+mod rules;

@@ -58,8 +58,9 @@ async fn who_was_added_is_a_child_like_the_others() {
     let b = add(&tree, "b", &script).await;
     assert_eq!(script.logged(), ["start a", "start b"]);
     assert_eq!(names(&tree), ["own", "a", "b"]);
-    let with_me = group(&tree).children.into_iter().map(|child| child.restarts_with_me);
-    assert_eq!(with_me.collect::<Vec<_>>(), [vec!["a", "b"], vec!["b"], vec![]]);
+    let root = tree.snapshot();
+    let with_each = ["own", "a", "b"].map(|name| root.restarts_with(&format!("{GROUP}/{name}")));
+    assert_eq!(with_each, [vec!["a", "b"], vec!["b"], vec![]]);
     assert_eq!(decided(&mut events, "root/group/a"), [What::Added, What::Starting, What::Started]);
 
     tree.kill("root/group/own").await.unwrap();
@@ -139,13 +140,13 @@ async fn what_cannot_be_meant_is_not_added() {
     let child = |name| probe(&ChildRef::new(name), &script);
     let path = |path: &str| path.to_owned();
     let bad_name = SpecError::Name { path: path("root/group/a/b") };
-    let taken = SpecError::DuplicateName { path: path("root/group/own") };
+    let taken = AddError::AlreadyStarted { path: path("root/group/own") };
     let no_backoff = SpecError::Backoff { path: path("root/group/child") };
     let nested = Supervisor::new("nested", Strategy::OneForOne).child(child("twin")).child(child("twin"));
     let twins = SpecError::DuplicateName { path: path("root/group/nested/twin") };
     for (supervisor, child, expected) in [
         (GROUP, child("a/b"), AddError::Spec(bad_name)),
-        (GROUP, child("own"), AddError::Spec(taken)),
+        (GROUP, child("own"), taken),
         (GROUP, child("child").backoff(Backoff::none().factor(0)), AddError::Spec(no_backoff)),
         (GROUP, nested.into(), AddError::Spec(twins)),
         ("root/base", child("child"), AddError::NotASupervisor { path: path("root/base") }),
@@ -158,8 +159,8 @@ async fn what_cannot_be_meant_is_not_added() {
     let slow = script.but_starts([Some(Start::Slow(100))]);
     let (twin, other) = (ChildRef::new("twin"), ChildRef::new("twin"));
     let both = tokio::join!(tree.add(GROUP, probe(&twin, &slow)), tree.add(GROUP, probe(&other, &slow)));
-    let taken = SpecError::DuplicateName { path: path("root/group/twin") };
-    assert_eq!(both, (Ok(()), Err(AddError::Spec(taken))), "also while the first is on its way up");
+    let taken = AddError::AlreadyStarted { path: path("root/group/twin") };
+    assert_eq!(both, (Ok(()), Err(taken)), "also while the first is on its way up");
     assert_eq!(names(&tree), ["own", "twin"]);
 }
 

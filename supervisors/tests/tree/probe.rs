@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use supervisors::{Child, ChildRef, Events, Exit, Heard, Unrecoverable, Verdict, What};
+use supervisors::{Child, ChildRef, Events, Exit, Heard, Ignore, Unrecoverable, Verdict, What};
 use tokio::sync::oneshot;
 
 pub const LONG: Duration = Duration::from_mins(10);
@@ -20,6 +20,8 @@ pub enum Say {
     Panic,
     Fail,
     End,
+    /// Takes so many milliseconds.
+    Nap(u64),
     /// Never comes back from the handler.
     Hang,
 }
@@ -29,6 +31,7 @@ pub enum Start {
     Fail,
     Panic,
     Unrecoverable,
+    Ignore,
     Hang,
     /// Comes up after this many milliseconds.
     Slow(u64),
@@ -85,6 +88,7 @@ impl Actor for Probe {
             Some(Start::Fail) => return Err("no disk".into()),
             Some(Start::Panic) => panic!("no state"),
             Some(Start::Unrecoverable) => return Err(Replay(Unrecoverable("record 7 is torn".to_owned())).into()),
+            Some(Start::Ignore) => return Err(Ignore.into()),
             Some(Start::Hang) => std::future::pending().await,
             Some(Start::Slow(millis)) => tokio::time::sleep(ms(millis)).await,
         }
@@ -99,6 +103,7 @@ impl Actor for Probe {
             Say::Panic => panic!("lost my mind at {seen}"),
             Say::Fail => return Err("lost my disk".into()),
             Say::End => myself.stop(None),
+            Say::Nap(millis) => tokio::time::sleep(ms(millis)).await,
             Say::Hang => std::future::pending().await,
         }
         Ok(())

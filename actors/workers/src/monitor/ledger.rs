@@ -136,7 +136,9 @@ impl Ledger {
             left.extend(&node.children);
             let (quarantined, why) = match &node.state {
                 NodeState::Quarantined { reason } => (true, Some(reason)),
-                NodeState::Starting | NodeState::BackingOff { .. } => (false, node.last_exit.as_ref()),
+                NodeState::Starting | NodeState::Restarting | NodeState::BackingOff { .. } => {
+                    (false, node.last_exit.as_ref())
+                }
                 NodeState::Running | NodeState::Stopping | NodeState::Stopped => continue,
             };
             if !quarantined {
@@ -188,7 +190,7 @@ pub fn is_needed(path: &str, needed: &[&str]) -> bool {
 fn judged(verdict: sv::Verdict) -> Option<Verdict> {
     match verdict {
         sv::Verdict::Restart { .. } => Some(Verdict::Restart),
-        sv::Verdict::Done => Some(Verdict::Done),
+        sv::Verdict::Done | sv::Verdict::Stop | sv::Verdict::AutoShutdown => Some(Verdict::Done),
         sv::Verdict::Quarantine => Some(Verdict::Quarantine),
         sv::Verdict::Escalate => Some(Verdict::Escalate),
         // And a child that did not come up when it was added is an answer to whoever added it.
@@ -199,9 +201,9 @@ fn judged(verdict: sv::Verdict) -> Option<Verdict> {
 /// An end without what it says, which is not for everybody.
 pub fn word(exit: &sv::Exit) -> Exit {
     match exit {
-        sv::Exit::Normal => Exit::Normal,
-        sv::Exit::Shutdown => Exit::Shutdown,
-        sv::Exit::Killed => Exit::Killed,
+        sv::Exit::Normal | sv::Exit::Ignored => Exit::Normal,
+        sv::Exit::Shutdown | sv::Exit::AutoShutdown(_) => Exit::Shutdown,
+        sv::Exit::Killed | sv::Exit::Aborted => Exit::Killed,
         sv::Exit::Panicked { .. } => Exit::Panicked,
         sv::Exit::Failed { .. } => Exit::Failed,
         sv::Exit::StartFailed(_) => Exit::StartFailed,
@@ -250,7 +252,7 @@ mod tests {
             epoch: 1,
             restarts: 0,
             last_exit: Some(End::Panicked { message: "a secret".into() }),
-            restarts_with_me: Vec::new(),
+            ends_supervisor: false,
             children,
         }
     }
