@@ -166,6 +166,7 @@ fn node(of: &Node, root: &Node) -> Value {
     };
     let strategy = match of.kind {
         Kind::Worker => None,
+        Kind::Pool => Some("pool"),
         Kind::Supervisor { strategy: Strategy::OneForOne } => Some("one_for_one"),
         Kind::Supervisor { strategy: Strategy::OneForAll } => Some("one_for_all"),
         Kind::Supervisor { strategy: Strategy::RestForOne } => Some("rest_for_one"),

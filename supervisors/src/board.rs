@@ -50,6 +50,8 @@ struct Children {
     /// Listed, temporary and over: not there until the next incarnation of the supervisor.
     resting: BTreeMap<u64, Arc<Slot>>,
     next: u64,
+    /// How many a pool has named.
+    members: u64,
 }
 
 pub(crate) struct Live {
@@ -123,6 +125,9 @@ impl Slot {
         };
         let (children, live) = (Mutex::default(), Mutex::new(live));
         let slot = Arc::new(Self { path, spec, above, place, listed, children, live });
+        if let Some(template) = slot.supervisor().and_then(|supervisor| supervisor.pool.as_ref()) {
+            template.place.is_at(&slot);
+        }
         for child in slot.supervisor().map_or(&[][..], |supervisor| &supervisor.children) {
             let child = slot.slot_for(child.clone(), true);
             lock(&slot.children).shown.insert(child.place, child);
@@ -139,6 +144,13 @@ impl Slot {
             children.next
         };
         Self::new(child, path.into(), Arc::downgrade(self), place, listed)
+    }
+
+    /// The name of one more member of this pool.
+    pub(crate) fn next_member(&self) -> Arc<str> {
+        let mut children = lock(&self.children);
+        children.members += 1;
+        children.members.to_string().into()
     }
 
     pub(crate) fn path_of(&self, child: &Child) -> String {
@@ -169,6 +181,7 @@ impl Slot {
     pub(crate) fn node(&self) -> Node {
         let children = self.children().iter().map(|child| child.node()).collect();
         let kind = match self.supervisor() {
+            Some(supervisor) if supervisor.pool.is_some() => Kind::Pool,
             Some(supervisor) => Kind::Supervisor { strategy: supervisor.strategy },
             None => Kind::Worker,
         };

@@ -71,6 +71,7 @@
 mod alarms;
 mod backoff;
 mod board;
+mod pool;
 mod reference;
 mod report;
 mod row;
@@ -81,6 +82,7 @@ mod tree;
 
 pub use backoff::Backoff;
 pub use board::{Events, Heard};
+pub use pool::{Member, Pool, PoolRef};
 pub use reference::{ChildRef, Down};
 pub use report::{
     AddError, Cause, Counts, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError,

@@ -184,7 +184,11 @@ pub struct Decision {
 /// What a node of the tree is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Supervisor { strategy: Strategy },
+    Supervisor {
+        strategy: Strategy,
+    },
+    /// A supervisor whose children are all of one kind and nothing to each other.
+    Pool,
     Worker,
 }
 
@@ -259,7 +263,11 @@ impl Node {
 
     /// `beyond` are those that our own end restarts.
     fn restarts_with_child(&self, index: usize, beyond: Vec<String>) -> Vec<String> {
-        let (child, Kind::Supervisor { strategy }) = (&self.children[index], self.kind) else { return Vec::new() };
+        let child = &self.children[index];
+        let strategy = match self.kind {
+            Kind::Supervisor { strategy } => strategy,
+            Kind::Pool | Kind::Worker => Strategy::OneForOne,
+        };
         let ends_us = child.ends_supervisor;
         if child.restart == Restart::Temporary || strategy == Strategy::OneForOne && !ends_us {
             return Vec::new();
@@ -350,6 +358,10 @@ pub enum AddError {
     NotFound(#[from] NotFound),
     #[error("{path} is a worker: only a supervisor has children")]
     NotASupervisor { path: String },
+    #[error("{path} is a pool: its reference starts its members")]
+    IsAPool { path: String },
+    #[error("the pool {path} has the {max} members that it may have")]
+    Full { path: String, max: usize },
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// Its supervisor has a child of this name, which is up or on its way.

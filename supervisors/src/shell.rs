@@ -22,7 +22,7 @@ use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use crate::board::Incarnation;
 use crate::report::Exit;
 
-pub(crate) use keeper::{Order, Way, launch_root};
+pub(crate) use keeper::{Order, Way, add, keeper, launch_root, leave};
 pub(crate) use worker::Worker;
 pub use worker::{Ignore, Unrecoverable};
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ractor::Actor;
 
 use crate::backoff::Backoff;
+use crate::pool::Template;
 use crate::reference::ChildRef;
 use crate::shell::{Launch, Worker};
 use crate::step::{ChildRules, Rules};
@@ -140,6 +141,11 @@ impl Child {
         }
     }
 
+    /// Another that is specified as this one.
+    pub(crate) fn like(&self, name: Arc<str>, part: Part) -> Self {
+        Self { name, part, ..self.clone() }
+    }
+
     pub fn permanent(self) -> Self {
         Self { restart: Restart::Permanent, ..self }
     }
@@ -222,6 +228,8 @@ pub struct Supervisor {
     on_exhausted: Exhausted,
     backoff: Backoff,
     pub(crate) children: Vec<Child>,
+    /// It is a pool, and lists nobody.
+    pub(crate) pool: Option<Arc<Template>>,
 }
 
 impl Supervisor {
@@ -235,6 +243,7 @@ impl Supervisor {
             on_exhausted: Exhausted::default(),
             backoff: Backoff::default(),
             children: Vec::new(),
+            pool: None,
         }
     }
 
@@ -271,13 +280,18 @@ impl Supervisor {
         self.child(supervisor)
     }
 
+    /// Makes it a pool.
+    pub(crate) fn of(self, template: Template) -> Self {
+        Self { pool: Some(Arc::new(template)), ..self }
+    }
+
     /// What the decision core needs to know of this supervisor and its present children.
     pub(crate) fn rules(&self, children: Vec<ChildRules>) -> Rules {
         Rules {
             strategy: self.strategy,
             intensity: self.intensity,
             auto_shutdown: self.auto_shutdown,
-            pool: false,
+            pool: self.pool.is_some(),
             children,
         }
     }
@@ -317,6 +331,9 @@ impl Supervisor {
     pub(crate) fn check(&self, path: &str) -> Result<(), SpecError> {
         let mut names = BTreeSet::new();
         check_name(&self.name, path)?;
+        if let Some(template) = &self.pool {
+            self.check_child(&template.member, &format!("{path}/{}", template.member.name))?;
+        }
         for child in &self.children {
             let path = format!("{path}/{}", child.name);
             self.check_child(child, &path)?;

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
@@ -116,7 +115,7 @@ impl Tree {
         let slot = self.board.find(path)?;
         let down = || RestartError::SupervisorDown { path: path.to_owned() };
         let (reply, restarted) = oneshot::channel();
-        let keeper = slot.above.upgrade().and_then(|above| keeper(&above)).ok_or_else(down)?;
+        let keeper = slot.above.upgrade().and_then(|above| shell::keeper(&above)).ok_or_else(down)?;
         keeper.cast(Order::Restart { slot, reply }).map_err(|_| down())?;
         restarted.await.unwrap_or_else(|_| Err(down()))
     }
@@ -169,11 +168,11 @@ impl Tree {
         let (slot, child) = (self.board.find(supervisor)?, child.into());
         let path = || supervisor.to_owned();
         let spec = slot.supervisor().ok_or_else(|| AddError::NotASupervisor { path: path() })?;
+        if spec.pool.is_some() {
+            return Err(AddError::IsAPool { path: path() });
+        }
         spec.check_child(&child, &slot.path_of(&child))?;
-        let down = || AddError::SupervisorDown { path: path() };
-        let (reply, added) = oneshot::channel();
-        keeper(&slot).ok_or_else(down)?.cast(Order::Add { child, reply }).map_err(|_| down())?;
-        added.await.unwrap_or_else(|_| Err(down()))
+        shell::add(&slot, child).await.map(drop)
     }
 
     /// Stops a child as a shutdown would, whatever it is doing, and leaves it down: it keeps its specification, and
@@ -207,12 +206,7 @@ impl Tree {
     }
 
     async fn leave(&self, path: &str, way: Way) -> Result<Farewell, RemoveError> {
-        let slot = self.board.find(path)?;
-        let down = || RemoveError::SupervisorDown { path: path.to_owned() };
-        let above = slot.above.upgrade().ok_or_else(|| RemoveError::Root { path: path.to_owned() })?;
-        let (reply, left) = oneshot::channel();
-        keeper(&above).ok_or_else(down)?.cast(Order::Leave { slot, way, reply }).map_err(|_| down())?;
-        left.await.unwrap_or_else(|_| Err(down()))
+        shell::leave(self.board.find(path)?, way).await
     }
 
     /// All decisions, from the oldest that is still kept.
@@ -242,11 +236,6 @@ impl Tree {
             Ok(None) | Err(_) => Ended { exit: Exit::Killed },
         }
     }
-}
-
-/// The supervisor that is alive at `slot`.
-fn keeper(slot: &Slot) -> Option<ActorRef<Order>> {
-    slot.incarnation().and_then(|incarnation| incarnation.supervisor)
 }
 
 /// Kills a tree whose start nobody waits for any more.

@@ -127,6 +127,29 @@ impl Grip for Tasks {
     }
 }
 
+/// The supervisor that is alive at `slot`.
+pub(crate) fn keeper(slot: &Slot) -> Option<ActorRef<Order>> {
+    slot.incarnation().and_then(|incarnation| incarnation.supervisor)
+}
+
+/// Has `child` added to the supervisor at `slot`, and waits until it is up.
+pub(crate) async fn add(slot: &Slot, child: Child) -> Result<Arc<Slot>, AddError> {
+    let down = || AddError::SupervisorDown { path: slot.path.to_string() };
+    let (reply, added) = oneshot::channel();
+    keeper(slot).ok_or_else(down)?.cast(Order::Add { child, reply }).map_err(|_| down())?;
+    added.await.unwrap_or_else(|_| Err(down()))
+}
+
+/// Has the child at `slot` leave in this way, and waits until it has.
+pub(crate) async fn leave(slot: Arc<Slot>, way: Way) -> Result<Farewell, RemoveError> {
+    let path = slot.path.clone();
+    let down = || RemoveError::SupervisorDown { path: path.to_string() };
+    let above = slot.above.upgrade().ok_or_else(|| RemoveError::Root { path: path.to_string() })?;
+    let (reply, left) = oneshot::channel();
+    keeper(&above).ok_or_else(down)?.cast(Order::Leave { slot, way, reply }).map_err(|_| down())?;
+    left.await.unwrap_or_else(|_| Err(down()))
+}
+
 /// The actor of a supervisor.
 struct Keeper;
 
@@ -175,7 +198,7 @@ pub(crate) enum Way {
 }
 
 /// Where somebody waits for a child to come up. They may have stopped waiting, as is their right.
-type Adding = oneshot::Sender<Result<(), AddError>>;
+type Adding = oneshot::Sender<Result<Arc<Slot>, AddError>>;
 /// Where somebody waits for a child to be gone. They may have stopped waiting, too.
 type Leaving = oneshot::Sender<Result<Farewell, RemoveError>>;
 
@@ -295,6 +318,12 @@ impl Desk {
             let _ = reply.send(Err(AddError::SupervisorDown { path: self.slot.path.to_string() }));
             return Ok(());
         }
+        if let Some(max) = self.spec.pool.as_ref().and_then(|template| template.max)
+            && self.children.len() >= max
+        {
+            let _ = reply.send(Err(AddError::Full { path: self.slot.path.to_string(), max }));
+            return Ok(());
+        }
         if let Ok(present) = self.board.find(&path) {
             let down = matches!(present.live().state, NodeState::Stopped | NodeState::Quarantined { .. });
             let present = if down { AddError::AlreadyPresent { path } } else { AddError::AlreadyStarted { path } };
@@ -355,7 +384,7 @@ impl Desk {
     fn admit(&mut self, child: usize) {
         self.children[child].live().on_probation = false;
         if let Some(adding) = self.adding.remove(&child) {
-            let _ = adding.send(Ok(()));
+            let _ = adding.send(Ok(self.children[child].clone()));
         }
     }
 

@@ -4,5 +4,6 @@
 
 mod ends;
 mod members;
+mod pools;
 mod probe;
 mod rules;
