@@ -229,6 +229,26 @@ impl Slot {
         }
     }
 
+    /// An incarnation of each worker here and below will come sooner or later.
+    pub(crate) fn expect(&self) {
+        if let Part::Worker(worker) = &self.spec.part {
+            worker.expect(&self.spec.terms);
+        }
+        for child in self.children() {
+            child.expect();
+        }
+    }
+
+    /// None will come, unless somebody sees to it.
+    pub(crate) fn give_up(&self) {
+        if let Part::Worker(worker) = &self.spec.part {
+            worker.give_up();
+        }
+        for child in self.children() {
+            child.give_up();
+        }
+    }
+
     /// This slot and all below it, parents first.
     pub(crate) fn all(self: &Arc<Self>) -> Vec<Arc<Slot>> {
         let mut all = vec![self.clone()];

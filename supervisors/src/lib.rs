@@ -72,6 +72,7 @@ mod alarms;
 mod backoff;
 mod board;
 mod pool;
+mod pulse;
 mod reference;
 mod report;
 mod row;
@@ -83,7 +84,7 @@ mod tree;
 pub use backoff::Backoff;
 pub use board::{Events, Heard};
 pub use pool::{Member, Pool, PoolRef};
-pub use reference::{ChildRef, Down};
+pub use reference::{CallError, ChildRef, Context, Load, Reply, SendError, WhenFull, WhileDown};
 pub use report::{
     AddError, Cause, Counts, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError,
     Report, RestartError, StartError, StartFault, Verdict, What,

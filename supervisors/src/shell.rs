@@ -23,12 +23,14 @@ use crate::board::Incarnation;
 use crate::report::Exit;
 
 pub(crate) use keeper::{Order, Way, add, keeper, launch_root, leave};
-pub(crate) use worker::Worker;
 pub use worker::{Ignore, Unrecoverable};
+pub(crate) use worker::{Terms, Worker};
 
 /// What becomes of an incarnation, told to whoever launched it.
 pub(crate) enum News {
     Started,
+    /// It says that it is well.
+    Healthy,
     Lingers(Exit),
     Ended(Exit),
 }
@@ -39,15 +41,23 @@ pub(crate) type Herald = Arc<dyn Fn(News) + Send + Sync>;
 pub(crate) struct Launched {
     incarnation: Incarnation,
     /// Completes when all of it is gone.
-    life: Pin<Box<dyn Future<Output = Exit> + Send>>,
+    life: Life,
 }
+
+type Life = Pin<Box<dyn Future<Output = Exit> + Send>>;
 
 /// Makes incarnations of one worker, whatever its type.
 pub(crate) trait Launch: Send + Sync {
-    fn launch(&self, epoch: u64, herald: Herald) -> Launched;
+    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched;
 
-    /// The epoch of the latest incarnation that its reference ever led to.
+    /// The latest epoch that was ever launched under its reference.
     fn latest_epoch(&self) -> u64;
+
+    /// An incarnation will come sooner or later, under these terms.
+    fn expect(&self, terms: &Terms);
+
+    /// None will come, unless somebody sees to it.
+    fn give_up(&self);
 }
 
 const NAMELESS: &str = "only a name can be taken, and these actors have none";

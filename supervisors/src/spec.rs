@@ -12,8 +12,8 @@ use ractor::Actor;
 
 use crate::backoff::Backoff;
 use crate::pool::Template;
-use crate::reference::ChildRef;
-use crate::shell::{Launch, Worker};
+use crate::reference::{ChildRef, Context, WhenFull, WhileDown};
+use crate::shell::{Launch, Terms, Worker};
 use crate::step::{ChildRules, Rules};
 
 /// How long a worker may take to stop before it is killed, unless it says otherwise. OTP's value.
@@ -96,6 +96,7 @@ pub struct Child {
     backoff: Option<Backoff>,
     budget: Option<Budget>,
     on_exhausted: Option<Exhausted>,
+    pub(crate) terms: Terms,
     pub(crate) part: Part,
 }
 
@@ -126,6 +127,16 @@ impl Child {
         Self::new(reference.name().into(), Part::Worker(Arc::new(worker)))
     }
 
+    /// Like [`Child::actor`], for a child that has something to tell its supervisor: that it is well.
+    pub fn actor_with_context<A, F>(reference: &ChildRef<A::Msg>, make: F) -> Self
+    where
+        A: Actor,
+        F: Fn(Context<A::Msg>) -> (A, A::Arguments) + Send + Sync + 'static,
+    {
+        let context = reference.clone();
+        Self::actor_with_epoch(reference, move |epoch| make(Context::new(context.clone(), epoch)))
+    }
+
     pub(crate) fn new(name: Arc<str>, part: Part) -> Self {
         Self {
             name,
@@ -137,6 +148,7 @@ impl Child {
             backoff: None,
             budget: None,
             on_exhausted: None,
+            terms: Terms::default(),
             part,
         }
     }
@@ -195,6 +207,24 @@ impl Child {
 
     pub(crate) fn drains(&self) -> bool {
         self.drains
+    }
+
+    /// No more than `limit` messages lie in its mailbox, beside the one in the hands of its handler. This counts what
+    /// comes by its [`ChildRef`], and not what it sends to itself. Unless this is called the mailbox has no bound, and
+    /// costs nothing but memory. A nested supervisor ignores it.
+    ///
+    /// A bounded child is two actors, of which one is the `myself` that it is given: what it sends to itself takes one
+    /// hop more.
+    pub fn mailbox(mut self, limit: usize, when_full: WhenFull) -> Self {
+        self.terms.mailbox = Some((limit, when_full));
+        self
+    }
+
+    /// What becomes of messages by [`ChildRef::send`] and [`ChildRef::call`] while it is down. A nested supervisor
+    /// ignores it.
+    pub fn while_down(mut self, while_down: WhileDown) -> Self {
+        self.terms.while_down = while_down;
+        self
     }
 
     pub fn backoff(self, backoff: Backoff) -> Self {
@@ -362,6 +392,11 @@ impl Supervisor {
         if child.significant && self.auto_shutdown == AutoShutdown::Never {
             return Err(SpecError::SignificantForNobody { path: path() });
         }
+        let Terms { mailbox, while_down } = child.terms;
+        let places = mailbox.map_or(usize::MAX, |(limit, _)| limit);
+        if places == 0 || matches!(while_down, WhileDown::Hold(held) if held > places) {
+            return Err(SpecError::Mailbox { path: path() });
+        }
         match &child.part {
             Part::Supervisor(nested) => nested.check(&path()),
             Part::Worker(_) => Ok(()),
@@ -391,4 +426,6 @@ pub enum SpecError {
     SignificantPermanent { path: String },
     #[error("{path}: its supervisor never shuts itself down, so it cannot be significant")]
     SignificantForNobody { path: String },
+    #[error("{path}: a mailbox has room for at least one message, and for all that are held for it")]
+    Mailbox { path: String },
 }

@@ -96,6 +96,11 @@ pub enum Event {
         epoch: u64,
         timer: Timer,
     },
+    /// It says that it is well: what befell those before it is over.
+    Healthy {
+        child: usize,
+        epoch: u64,
+    },
     /// Somebody wants the child up now, whatever its record.
     Restart {
         child: usize,
@@ -486,6 +491,12 @@ impl State {
             Event::Due { child, epoch, timer } => {
                 if self.is_present(child, epoch) {
                     self.due(child, timer, now, actions);
+                }
+                Some(child)
+            }
+            Event::Healthy { child, epoch } => {
+                if self.is_present(child, epoch) {
+                    self.wards[child].failures = 0;
                 }
                 Some(child)
             }

@@ -49,6 +49,8 @@ impl Tree {
                     // The caller of `start` may have stopped waiting.
                     up.map(|up| up.send(()));
                 }
+                // Nobody calls a supervisor well.
+                News::Healthy => {}
                 // What lingers is bounded in time; the end that follows once it is gone adds nothing.
                 News::Lingers(_) | News::Ended(_) if end.borrow().is_some() => {}
                 News::Lingers(exit) | News::Ended(exit) => {
@@ -60,6 +62,7 @@ impl Tree {
                     let verdict = if exit == Exit::Shutdown { Verdict::AsOrdered } else { Verdict::Done };
                     record(&board, What::Exited { exit: exit.clone(), verdict });
                     board.journal.close();
+                    board.root.give_up();
                     end.send_replace(Some(Ended { exit }));
                     drop(lock(&up).take());
                 }

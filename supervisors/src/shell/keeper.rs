@@ -230,6 +230,9 @@ impl Actor for Keeper {
         let Post { board, spec, slot, epoch, latch, verdict, up } = post;
         board.wake(&slot);
         let children = slot.children();
+        for child in &children {
+            child.expect();
+        }
         let rules = children.iter().map(|child| spec.child_rules(&child.spec, child.path.clone()));
         let rules = spec.rules(rules.collect());
         let record = children.iter().map(|child| {
@@ -331,6 +334,7 @@ impl Desk {
             return Ok(());
         }
         let slot = self.slot.slot_for(child, false);
+        slot.expect();
         let epoch = {
             let mut live = slot.live();
             live.on_probation = true;
@@ -390,6 +394,7 @@ impl Desk {
 
     fn forget(&mut self, child: usize, epoch: u64, last_exit: Option<Exit>) {
         let Some(slot) = self.children.remove(child) else { return };
+        slot.give_up();
         {
             let mut live = slot.live();
             live.state = NodeState::Stopped;
@@ -477,13 +482,14 @@ impl Desk {
         let herald: Herald = Arc::new(move |news| {
             let event = match news {
                 News::Started => Event::Started { child, epoch },
+                News::Healthy => Event::Healthy { child, epoch },
                 News::Lingers(exit) => Event::Lingers { child, epoch, exit },
                 News::Ended(exit) => Event::Ended { child, epoch, exit },
             };
             tell(&keeper, Order::Event(event));
         });
         let launched = match &slot.spec.part {
-            Part::Worker(worker) => worker.launch(epoch, herald.clone()),
+            Part::Worker(worker) => worker.launch(epoch, &slot.spec.terms, herald.clone()),
             Part::Supervisor(nested) => launch_keeper(&self.board, nested, &slot, epoch, herald.clone()),
         };
         mind(slot, launched, Some(self.latch.hold()), herald);
@@ -520,6 +526,9 @@ impl Desk {
     fn publish(&self, child: usize) {
         // One that is about to be forgotten stands as it did until then.
         let Some(ward) = self.core.ward(child) else { return };
+        if matches!(ward.phase, Phase::Done | Phase::Over | Phase::Quarantined { .. } | Phase::Stuck) {
+            self.children[child].give_up();
+        }
         let state = self.state(ward);
         let mut live = self.children[child].live();
         live.state = state;
@@ -559,6 +568,7 @@ impl Drop for Desk {
                 (live.on_probation, live.epoch)
             };
             if on_probation || slot.spec.restart == Restart::Temporary && !slot.listed {
+                slot.give_up();
                 self.board.take_down(&slot, &self.slot, false);
                 self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
             }

@@ -10,7 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Herald, Launch, Launched, Worker};
+use super::{Herald, Launch, Launched, Terms, Worker};
 use crate::board::{Grip, Incarnation};
 use crate::reference::ChildRef;
 use crate::report::{AddError, Exit, NodeState, Outcome, RemoveError, RestartError, Verdict, What};
@@ -26,8 +26,8 @@ struct Undying {
 }
 
 impl Launch for Undying {
-    fn launch(&self, epoch: u64, herald: Herald) -> Launched {
-        let Launched { incarnation, life } = self.worker.launch(epoch, herald);
+    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let Launched { incarnation, life } = self.worker.launch(epoch, terms, herald);
         let mut gate = self.gate.clone();
         let life = Box::pin(async move {
             let exit = life.await;
@@ -39,6 +39,14 @@ impl Launch for Undying {
 
     fn latest_epoch(&self) -> u64 {
         self.worker.latest_epoch()
+    }
+
+    fn expect(&self, terms: &Terms) {
+        self.worker.expect(terms);
+    }
+
+    fn give_up(&self) {
+        self.worker.give_up();
     }
 }
 
@@ -193,8 +201,8 @@ impl Grip for Gate {
 }
 
 impl Launch for Deaf {
-    fn launch(&self, epoch: u64, herald: Herald) -> Launched {
-        let Launched { incarnation, life } = self.0.launch(epoch, herald);
+    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let Launched { incarnation, life } = self.0.launch(epoch, terms, herald);
         let gate = watch::Sender::new(false);
         let mut opened = gate.subscribe();
         let life = Box::pin(async move {
@@ -207,6 +215,14 @@ impl Launch for Deaf {
 
     fn latest_epoch(&self) -> u64 {
         self.0.latest_epoch()
+    }
+
+    fn expect(&self, terms: &Terms) {
+        self.0.expect(terms);
+    }
+
+    fn give_up(&self) {
+        self.0.give_up();
     }
 }
 
@@ -237,9 +253,9 @@ async fn an_abort_is_an_end_of_its_own() {
         let child = ChildRef::new("child");
         let herald: Herald = Arc::new(|_| ());
         let launched = if starts {
-            Worker::new(child.clone(), |_| (Idle, ())).launch(1, herald)
+            Worker::new(child.clone(), |_| (Idle, ())).launch(1, &Terms::default(), herald)
         } else {
-            Worker::new(child.clone(), |_| (Sleeper, ())).launch(1, herald)
+            Worker::new(child.clone(), |_| (Sleeper, ())).launch(1, &Terms::default(), herald)
         };
         let grip = launched.incarnation.grip.clone();
         let aborting = async {

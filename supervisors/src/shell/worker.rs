@@ -9,11 +9,13 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime, Message, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, Message, SpawnErr, SupervisionEvent};
+use tokio::task::{JoinError, JoinHandle};
 
-use super::{Herald, Launch, Launched, NAMELESS, News, Tasks, Verdict, message};
+use super::{Herald, Launch, Launched, Life, NAMELESS, News, Tasks, Verdict, message};
 use crate::board::{Grip, Incarnation};
-use crate::reference::ChildRef;
+use crate::pulse::Pulse;
+use crate::reference::{ChildRef, Letter, Line, WhenFull, WhileDown};
 use crate::report::{Exit, StartFault};
 
 /// An error that a `pre_start` may return, also as the source of another: a new start would end the same way. The
@@ -28,6 +30,13 @@ pub struct Unrecoverable(pub String);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("nothing to do")]
 pub struct Ignore;
+
+/// What a child wants of its incarnations beside their life.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) mailbox: Option<(usize, WhenFull)>,
+    pub(crate) while_down: WhileDown,
+}
 
 pub(crate) struct Worker<A: Actor, F> {
     reference: ChildRef<A::Msg>,
@@ -45,41 +54,103 @@ where
     A: Actor,
     F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
 {
-    fn launch(&self, epoch: u64, herald: Herald) -> Launched {
-        let verdict = Verdict::default();
-        let actor = Supervised { make: self.make.clone(), epoch, actor: OnceLock::new(), verdict: verdict.clone() };
-        let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
-        let cell = actor.get_cell();
-        let grip = Arc::new(Plugged { reference: self.reference.clone(), epoch, tasks: Tasks::new(&starting) });
-        let plugged = grip.clone();
-        let life = Box::pin(async move {
-            let ended = match starting.await {
-                Ok(Ok(running)) => {
-                    plugged.tasks.started(&running);
-                    plugged.reference.plug(epoch, actor);
-                    herald(News::Started);
-                    let ended = running.await;
-                    plugged.unplug();
-                    ended
-                }
-                Ok(Err(_)) => Ok(()),
-                Err(error) => Err(error),
-            };
-            verdict.settle(ended)
-        });
+    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let (verdict, pulse) = (Verdict::default(), Arc::new(Pulse::default()));
+        self.reference.launch(epoch, herald.clone(), pulse.clone());
+        let make = self.make.clone();
+        let actor = Supervised { make, epoch, actor: OnceLock::new(), verdict: verdict.clone(), pulse };
+        let plug = |starting: &Starting| {
+            Arc::new(Plugged { reference: self.reference.clone(), epoch, herald, tasks: Tasks::new(starting) })
+        };
+        let (cell, grip, life): (_, Arc<dyn Grip>, Life) = match terms.mailbox {
+            None => {
+                let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
+                let (cell, plugged) = (actor.get_cell(), plug(&starting));
+                let grip = plugged.clone();
+                let life = async move {
+                    let ended = plugged.life(starting, Line::Open(actor)).await;
+                    plugged.ended(&verdict, ended)
+                };
+                (cell, grip, Box::pin(life))
+            }
+            Some((limit, when_full)) => {
+                let main = Arc::new(OnceLock::new());
+                let (mouth, speaking) = ActorRuntime::spawn_instant(None, Mouth(main.clone()), ()).expect(NAMELESS);
+                let actor = Bounded { actor, mouth: mouth.clone(), main };
+                let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
+                let (cell, plugged) = (actor.get_cell(), plug(&starting));
+                let (main, grip) = (cell.clone(), plugged.clone());
+                let life = async move {
+                    let line = plugged.reference.gated(actor, limit, when_full);
+                    let ended = together(main, plugged.life(starting, line), mouth.get_cell(), speaking).await;
+                    plugged.ended(&verdict, ended)
+                };
+                (cell, grip, Box::pin(life))
+            }
+        };
         Launched { incarnation: Incarnation { cell, supervisor: None, grip }, life }
     }
 
     fn latest_epoch(&self) -> u64 {
-        self.reference.epoch()
+        self.reference.launched()
+    }
+
+    fn expect(&self, terms: &Terms) {
+        self.reference.expect(terms.while_down);
+    }
+
+    fn give_up(&self) {
+        self.reference.give_up();
     }
 }
 
-/// An incarnation and the reference that leads to it.
+/// What ractor hands out for an actor that is being started.
+type Starting = JoinHandle<Result<JoinHandle<()>, SpawnErr>>;
+
+/// The life of a bounded actor, `main`, which ends with its mouth, and of that, which ends with it.
+async fn together<T>(main: ActorCell, life: impl Future<Output = T>, mouth: ActorCell, speaking: Starting) -> T {
+    let (mut life, mut silence) = (pin!(life), pin!(silence(speaking)));
+    let ended = tokio::select! {
+        biased;
+        ended = &mut life => ended,
+        () = &mut silence => {
+            main.kill();
+            return life.await;
+        }
+    };
+    mouth.kill();
+    silence.await;
+    ended
+}
+
+/// However it comes about.
+async fn silence(speaking: Starting) {
+    if let Ok(Ok(speaking)) = speaking.await {
+        let _ = speaking.await;
+    }
+}
+
+/// An incarnation, the reference that leads to it, and whoever minds it.
 struct Plugged<M: Message> {
     reference: ChildRef<M>,
     epoch: u64,
+    herald: Herald,
     tasks: Tasks,
+}
+
+impl<M: Message> Plugged<M> {
+    async fn life(&self, starting: Starting, line: Line<M>) -> Result<(), JoinError> {
+        let Ok(running) = starting.await? else { return Ok(()) };
+        self.tasks.started(&running);
+        self.reference.plug(self.epoch, line);
+        (self.herald)(News::Started);
+        running.await
+    }
+
+    fn ended(&self, verdict: &Verdict, ended: Result<(), JoinError>) -> Exit {
+        self.reference.ended(self.epoch);
+        verdict.settle(ended)
+    }
 }
 
 impl<M: Message> Grip for Plugged<M> {
@@ -121,6 +192,7 @@ struct Supervised<A: Actor, F> {
     epoch: u64,
     actor: OnceLock<A>,
     verdict: Verdict,
+    pulse: Arc<Pulse>,
 }
 
 impl<A: Actor, F> Supervised<A, F> {
@@ -133,8 +205,12 @@ impl<A: Actor, F> Supervised<A, F> {
         &self,
         hook: impl Future<Output = Result<(), ActorProcessingErr>>,
     ) -> Result<(), ActorProcessingErr> {
+        self.pulse.begin();
         match caught(hook).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.pulse.done();
+                Ok(())
+            }
             Ok(Err(error)) => {
                 self.verdict.set(Exit::Failed { error: sentence(&error) });
                 Err(error)
@@ -203,5 +279,102 @@ where
         state: &mut A::State,
     ) -> Result<(), ActorProcessingErr> {
         self.guard(self.actor().handle_supervisor_evt(myself, message, state)).await
+    }
+}
+
+/// An incarnation whose mailbox is bounded, so that it must know which messages have come through the gate.
+///
+/// What the actor sends to itself through the `myself` that ractor promises it has no permit, and must be of its own
+/// message type. So that `myself` is an actor of its own, its [`Mouth`], which passes on what it hears.
+struct Bounded<A: Actor, F> {
+    actor: Supervised<A, F>,
+    mouth: ActorRef<A::Msg>,
+    /// Where the mouth finds us.
+    main: Arc<OnceLock<ActorRef<Letter<A::Msg>>>>,
+}
+
+impl<A, F> Actor for Bounded<A, F>
+where
+    A: Actor,
+    F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
+{
+    type Msg = Letter<A::Msg>;
+    type State = A::State;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<Letter<A::Msg>>, (): ()) -> Result<A::State, ActorProcessingErr> {
+        let _ = self.main.set(myself);
+        self.actor.pre_start(self.mouth.clone(), ()).await
+    }
+
+    async fn post_start(&self, _: ActorRef<Letter<A::Msg>>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
+        self.actor.post_start(self.mouth.clone(), state).await
+    }
+
+    async fn post_stop(&self, _: ActorRef<Letter<A::Msg>>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
+        self.actor.post_stop(self.mouth.clone(), state).await
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Letter<A::Msg>>,
+        letter: Letter<A::Msg>,
+        state: &mut A::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let myself = self.mouth.clone();
+        match letter {
+            Letter::Admitted(msg, permit) => {
+                permit.taken();
+                self.actor.handle(myself, msg, state).await
+            }
+            Letter::Own(msg) => self.actor.handle(myself, msg, state).await,
+            Letter::Event(event) => self.actor.handle_supervisor_evt(myself, *event, state).await,
+        }
+    }
+}
+
+/// What a [`Bounded`] actor takes for itself. The actors that it starts are linked here; its stop and its end are those of
+/// the actor.
+struct Mouth<M: Message>(Arc<OnceLock<ActorRef<Letter<M>>>>);
+
+impl<M: Message> Mouth<M> {
+    fn pass(&self, letter: Letter<M>) {
+        let main = self.0.get().expect("nobody knows the mouth before the actor starts");
+        // An actor that ends needs no more of it.
+        drop(main.cast(letter));
+    }
+}
+
+impl<M: Message> Actor for Mouth<M> {
+    type Msg = M;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<M>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(&self, _: ActorRef<M>, msg: M, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        self.pass(Letter::Own(msg));
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<M>,
+        event: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        self.pass(Letter::Event(Box::new(event)));
+        Ok(())
+    }
+
+    /// The actor has stopped itself. What is linked here lives until that has ended.
+    async fn post_stop(&self, _: ActorRef<M>, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        if let Some(main) = self.0.get() {
+            main.stop(None);
+            let _ = main.wait(None).await;
+        }
+        Ok(())
     }
 }

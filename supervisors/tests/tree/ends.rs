@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervisors::{
-    Backoff, Child, ChildRef, Down, Exhausted, Exit, Heard, NodeState, Outcome, RestartError, StartError, StartFault,
-    Strategy, Supervisor, Tree, Verdict,
+    Backoff, Child, ChildRef, Exhausted, Exit, Heard, NodeState, Outcome, RestartError, SendError, StartError,
+    StartFault, Strategy, Supervisor, Tree, Verdict,
 };
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ const AT_ONCE: Verdict = Verdict::Restart { after: Duration::ZERO };
 async fn one_reference_leads_to_every_incarnation() {
     let child = ChildRef::new("child");
     assert_eq!((child.epoch(), child.is_up()), (0, false));
-    let Err(Down(Say::Panic)) = child.cast(Say::Panic) else { panic!("down, with the message") };
+    let Err(SendError::Down(Say::Panic)) = child.cast(Say::Panic) else { panic!("down, with the message") };
 
     let root = Supervisor::new("root", Strategy::OneForOne).child(probe(&child, &Script::default()));
     let tree = Tree::start(root, 1).await.unwrap();
