@@ -370,6 +370,7 @@ enum Course {
 struct Tally {
     alive: usize,
     busy: usize,
+    down: usize,
     waiting: usize,
     /// Marked to end because another did.
     marked: usize,
@@ -391,10 +392,11 @@ impl Tally {
     }
 
     /// Every count, and whether `ward` is one of those counted.
-    fn counts(&mut self, ward: &Ward) -> [(&mut usize, bool); 5] {
+    fn counts(&mut self, ward: &Ward) -> [(&mut usize, bool); 6] {
         [
             (&mut self.alive, ward.phase.is_alive()),
             (&mut self.busy, ward.phase.is_busy()),
+            (&mut self.down, ward.phase == Phase::Down),
             (&mut self.waiting, matches!(ward.phase, Phase::Waiting { .. })),
             (&mut self.marked, ward.recycle),
             (&mut self.significant, ward.rules.significant && !ward.phase.is_for_good()),
@@ -914,11 +916,13 @@ impl State {
 
     /// In start order and one at a time: a child may need all that come before it.
     fn start_next(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let grouped = self.strategy != Strategy::OneForOne;
         if self.tally.busy > 0 || self.strategy == Strategy::OneForAll && self.tally.waiting > 0 {
             return;
         }
-        let next = self.wards.range(self.low..).find(|(_, ward)| match ward.phase {
+        let grouped = self.strategy != Strategy::OneForOne;
+        let left = self.tally.down + if grouped { self.tally.waiting } else { 0 };
+        let from = if left == 0 { usize::MAX } else { self.low };
+        let next = self.wards.range(from..).find(|(_, ward)| match ward.phase {
             Phase::Down => true,
             Phase::Waiting { .. } => grouped,
             _ => false,
