@@ -30,8 +30,10 @@ pub enum Exit {
     /// By taking away its task, after a kill that it had not heard.
     #[error("aborted: its kill was not heard")]
     Aborted,
-    #[error("panicked: {message}")]
-    Panicked { message: String },
+    /// The place is `file:line:column`; `None` if somebody has replaced the panic hook, or if it was in no hook of the
+    /// actor, as in a destructor.
+    #[error("panicked{}: {message}", At(place))]
+    Panicked { message: String, place: Option<String> },
     /// A handler returned an error.
     #[error("failed: {error}")]
     Failed { error: String },
@@ -67,13 +69,22 @@ impl Exit {
     }
 }
 
+/// Where it was, if that is known.
+struct At<'a>(&'a Option<String>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |place| write!(f, " at {place}"))
+    }
+}
+
 /// Why a start failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartFault {
     #[error("{error}")]
     Failed { error: String },
-    #[error("panicked: {message}")]
-    Panicked { message: String },
+    #[error("panicked{}: {message}", At(place))]
+    Panicked { message: String, place: Option<String> },
     #[error("not up within {limit:?}")]
     TimedOut { limit: Duration },
     /// The child said that trying again is pointless.
@@ -343,6 +354,9 @@ pub enum StartError {
     /// A child did not start; those before it were stopped again, in reverse order.
     #[error("the tree {exit}")]
     Start { exit: Exit },
+    /// A panic would end the whole process instead of one incarnation.
+    #[error("this program is built with panic = \"abort\", and what is supervised must unwind")]
+    PanicAborts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,9 +11,9 @@
 //! 2. A keeper that ends in any way leaves nothing alive below it that it has not killed.
 
 mod keeper;
+mod panics;
 mod worker;
 
-use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +23,7 @@ use crate::board::Incarnation;
 use crate::report::Exit;
 
 pub(crate) use keeper::{Order, Way, add, keeper, launch_root, leave};
+pub(crate) use panics::note_places;
 pub use worker::{Ignore, Unrecoverable};
 pub(crate) use worker::{Terms, Worker};
 
@@ -78,7 +79,7 @@ impl Verdict {
             return exit.clone();
         }
         match ended.map_err(JoinError::try_into_panic) {
-            Err(Ok(panic)) => Exit::Panicked { message: message(panic.as_ref()) },
+            Err(Ok(panic)) => Exit::Panicked { message: panics::message(panic.as_ref()), place: None },
             Err(Err(_)) => Exit::Aborted,
             Ok(()) => Exit::Killed,
         }
@@ -103,12 +104,6 @@ impl Tasks {
     fn take_away(&self) {
         self.running.get().unwrap_or(&self.starting).abort();
     }
-}
-
-/// The text of a panic.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
 }
 
 #[cfg(test)]

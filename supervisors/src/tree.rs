@@ -33,8 +33,13 @@ impl Tree {
     ///
     /// # Errors
     /// The first child that did not start, with its cause. All that were started before it have been stopped again.
+    /// [`StartError::PanicAborts`] in a program that cannot unwind, because then nothing here would be true.
     pub async fn start(root: Supervisor, seed: u64) -> Result<Self, StartError> {
+        if cfg!(panic = "abort") {
+            return Err(StartError::PanicAborts);
+        }
         root.check(&root.name)?;
+        shell::note_places();
         let board = Arc::new(Board::new(root, seed));
         let (end, ended) = watch::channel(None);
         let (up, is_up) = oneshot::channel();

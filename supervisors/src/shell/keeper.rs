@@ -4,14 +4,14 @@
 //! incarnation from its launch to the completion of its last task, and comes back as an event.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::{Herald, Launched, NAMELESS, News, Tasks, Verdict, message};
+use super::panics::{self, Panic};
+use super::{Herald, Launched, NAMELESS, News, Tasks, Verdict};
 use crate::alarms::Alarms;
 use crate::board::{Board, Grip, Incarnation, Slot};
 use crate::report::{AddError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
@@ -286,15 +286,14 @@ impl Actor for Keeper {
 impl Desk {
     /// A panic here is a broken invariant of this crate. It ends the supervisor like any other fault.
     fn take(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
-        let taken = catch_unwind(AssertUnwindSafe(|| {
+        let taken = panics::caught(|| {
             for action in step(&mut self.core, event, self.board.now()) {
                 self.carry_out(action);
             }
             self.sleep();
-        }));
-        taken.map_err(|panic| {
-            let message = message(panic.as_ref());
-            self.verdict.set(Exit::Panicked { message: message.clone() });
+        });
+        taken.map_err(|Panic { message, place }| {
+            self.verdict.set(Exit::Panicked { message: message.clone(), place });
             message.into()
         })
     }

@@ -4,7 +4,6 @@
 //! Whoever ends without having said why was killed.
 
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -12,7 +11,8 @@ use std::task::Poll;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, Message, SpawnErr, SupervisionEvent};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::{Herald, Launch, Launched, Life, NAMELESS, News, Tasks, Verdict, message};
+use super::panics::{self, Panic};
+use super::{Herald, Launch, Launched, Life, NAMELESS, News, Tasks, Verdict};
 use crate::board::{Grip, Incarnation};
 use crate::pulse::Pulse;
 use crate::reference::{ChildRef, Letter, Line, WhenFull, WhileDown};
@@ -175,13 +175,13 @@ fn sentence(error: &ActorProcessingErr) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Runs `hook` and answers a panic in it with its text.
-async fn caught<T>(hook: impl Future<Output = T>) -> Result<T, String> {
+/// Runs `hook` and answers a panic in it.
+async fn caught<T>(hook: impl Future<Output = T>) -> Result<T, Panic> {
     let mut hook = pin!(hook);
-    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| hook.as_mut().poll(context))) {
+    std::future::poll_fn(|context| match panics::caught(|| hook.as_mut().poll(context)) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
-        Err(panic) => Poll::Ready(Err(message(panic.as_ref()))),
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
 }
@@ -215,8 +215,8 @@ impl<A: Actor, F> Supervised<A, F> {
                 self.verdict.set(Exit::Failed { error: sentence(&error) });
                 Err(error)
             }
-            Err(message) => {
-                self.verdict.set(Exit::Panicked { message: message.clone() });
+            Err(Panic { message, place }) => {
+                self.verdict.set(Exit::Panicked { message: message.clone(), place });
                 Err(message.into())
             }
         }
@@ -247,7 +247,7 @@ where
                 (StartFault::Unrecoverable { reason: sentence(&error) }, error)
             }
             Ok(Err(error)) => (StartFault::Failed { error: sentence(&error) }, error),
-            Err(message) => (StartFault::Panicked { message: message.clone() }, message.into()),
+            Err(Panic { message, place }) => (StartFault::Panicked { message: message.clone(), place }, message.into()),
         };
         self.verdict.set(Exit::StartFailed(fault));
         Err(error)

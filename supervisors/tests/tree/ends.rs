@@ -9,7 +9,7 @@ use supervisors::{
 };
 use tokio::time::Instant;
 
-use crate::probe::{LONG, Probe, Say, Script, Start, count, exit_of, ms, probe};
+use crate::probe::{LONG, Probe, Say, Script, Start, count, exit_of, ms, place, probe};
 
 const AT_ONCE: Verdict = Verdict::Restart { after: Duration::ZERO };
 
@@ -44,7 +44,7 @@ async fn every_end_has_its_own_reason() {
     let tree = Tree::start(root, 1).await.unwrap();
     let mut events = tree.subscribe();
     for (say, expected) in [
-        (Say::Panic, Exit::Panicked { message: "lost my mind at 1".to_owned() }),
+        (Say::Panic, Exit::Panicked { message: "lost my mind at 1".to_owned(), place: place("lost my mind") }),
         (Say::Fail, Exit::Failed { error: "lost my disk".to_owned() }),
         (Say::End, Exit::Normal),
     ] {
@@ -220,7 +220,7 @@ async fn a_spent_budget_ends_the_root_with_the_whole_cause() {
     let ended = tree.ended().await;
     let chain: Vec<_> = ended.exit.chain().iter().map(|cause| (cause.path.as_str(), cause.epoch)).collect();
     assert_eq!(chain, [("root/inner", 1), ("root/inner/child", 2)]);
-    let panicked = Exit::Panicked { message: "lost my mind at 1".to_owned() };
+    let panicked = Exit::Panicked { message: "lost my mind at 1".to_owned(), place: place("lost my mind") };
     assert_eq!(ended.exit.chain()[1].exits, [Exit::Killed, panicked]);
     assert!(!other.is_up());
     let mut events = tree.subscribe();
@@ -242,7 +242,7 @@ async fn a_failing_start_rolls_back_in_reverse_and_names_the_cause() {
     };
     for (start, expected) in [
         (Start::Fail, StartFault::Failed { error: "no disk".to_owned() }),
-        (Start::Panic, StartFault::Panicked { message: "no state".to_owned() }),
+        (Start::Panic, StartFault::Panicked { message: "no state".to_owned(), place: place("no state") }),
         (Start::Hang, StartFault::TimedOut { limit: ms(300) }),
     ] {
         let script = Script::default();

@@ -6,7 +6,7 @@ use supervisors::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::probe::{LONG, Say, Script, Start, ms, probe};
+use crate::probe::{LONG, Say, Script, Start, ms, place, probe};
 
 const GROUP: &str = "root/group";
 
@@ -105,7 +105,7 @@ async fn who_does_not_come_up_is_taken_out_and_charged_to_nobody() {
     let failed = |fault| Exit::StartFailed(fault);
     for (start, exit) in [
         (Start::Fail, failed(StartFault::Failed { error: "no disk".to_owned() })),
-        (Start::Panic, failed(StartFault::Panicked { message: "no state".to_owned() })),
+        (Start::Panic, failed(StartFault::Panicked { message: "no state".to_owned(), place: place("no state") })),
         (Start::Unrecoverable, failed(StartFault::Unrecoverable { reason: "replay: record 7 is torn".to_owned() })),
         (Start::Hang, failed(StartFault::TimedOut { limit: ms(300) })),
     ] {

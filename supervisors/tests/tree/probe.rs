@@ -118,6 +118,14 @@ impl Actor for Probe {
     }
 }
 
+/// Where the panic of this text is in this file.
+pub fn place(text: &str) -> Option<String> {
+    let panic = format!("panic!(\"{text}");
+    let mut lines = include_str!("probe.rs").lines().zip(1..);
+    let (line, column) = lines.find_map(|(text, line)| Some((line, text.find(&panic)? + 1)))?;
+    Some(format!("{}:{line}:{column}", file!()))
+}
+
 pub fn probe(reference: &ChildRef<Say>, script: &Script) -> Child {
     let (name, script) = (reference.name().to_owned(), script.clone());
     Child::actor(reference, move || (Probe { name: name.clone(), script: script.clone() }, ()))

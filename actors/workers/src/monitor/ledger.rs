@@ -251,7 +251,7 @@ mod tests {
             state,
             epoch: 1,
             restarts: 0,
-            last_exit: Some(End::Panicked { message: "a secret".into() }),
+            last_exit: Some(End::Panicked { message: "a secret".into(), place: None }),
             ends_supervisor: false,
             children,
         }
