@@ -87,7 +87,7 @@ pub use pool::{Member, Pool, PoolRef};
 pub use reference::{CallError, ChildRef, Context, Load, Reply, SendError, WhenFull, WhileDown};
 pub use report::{
     AddError, Cause, Counts, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError,
-    Report, RestartError, StartError, StartFault, Verdict, What,
+    Report, RestartError, StartError, StartFault, Unhealth, Verdict, What,
 };
 pub use shell::{Ignore, Unrecoverable};
 pub use spec::{AutoShutdown, Budget, Child, Exhausted, Restart, Shutdown, SpecError, Strategy, Supervisor};

@@ -83,6 +83,8 @@ struct Standing<M: Message> {
     retired: u64,
     /// The latest that has ended.
     ended: u64,
+    /// The latest that said that it is ready.
+    ready: u64,
     /// Leads to the incarnation that is up.
     line: Option<Line<M>>,
     while_down: WhileDown,
@@ -243,6 +245,7 @@ impl<M: Message> ChildRef<M> {
             epoch: 0,
             retired: 0,
             ended: 0,
+            ready: 0,
             line: None,
             while_down: WhileDown::default(),
             held: Mutex::default(),
@@ -398,6 +401,15 @@ impl<M: Message> ChildRef<M> {
         lock(&self.inner.standing.borrow().held).len()
     }
 
+    /// Incarnation `epoch` of a child that [waits for it](crate::Child::await_ready) can do its work from now on.
+    pub fn ready(&self, epoch: u64) {
+        self.inner.standing.send_if_modified(|standing| {
+            let is_news = standing.ready < epoch && epoch <= standing.launched;
+            standing.ready = if is_news { epoch } else { standing.ready };
+            is_news
+        });
+    }
+
     /// Incarnation `epoch` is well, whatever befell those before it: should it fail, its back-off begins anew. Budgets
     /// are not touched.
     pub fn healthy(&self, epoch: u64) {
@@ -549,6 +561,20 @@ impl<M: Message> ChildRef<M> {
         });
     }
 
+    /// Waits until incarnation `epoch` has said that it is ready.
+    pub(crate) async fn readiness(&self, epoch: u64) {
+        self.reached(|standing| standing.ready >= epoch).await;
+    }
+
+    /// Asks incarnation `epoch` past every bound, and says whether it gave an answer. One that is not up is not asked.
+    pub(crate) async fn probe<R: Reply>(&self, epoch: u64, make: impl FnOnce(R) -> M) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let probe = make(R::from_sender(reply));
+        let line = self.line(epoch);
+        // Who does not take it is about to end.
+        line.is_none_or(|line| line.push(probe).is_err()) || answer.await.is_ok()
+    }
+
     /// Incarnation `epoch` is up, and gets what was held for it. If it was told to end meanwhile, it gets nothing.
     pub(crate) fn plug(&self, epoch: u64, line: Line<M>) {
         let mut told = Vec::new();
@@ -574,6 +600,11 @@ impl<M: Message> ChildRef<M> {
             standing.ended = epoch;
             standing.current = None;
         });
+    }
+
+    fn line(&self, epoch: u64) -> Option<Line<M>> {
+        let standing = self.inner.standing.borrow();
+        standing.line.clone().filter(|_| standing.epoch == epoch)
     }
 
     /// A way into the mailbox of `actor` that admits `limit` messages.
@@ -692,6 +723,11 @@ impl<M: Message> Context<M> {
     /// The reference to the child, which leads to later incarnations as well.
     pub fn reference(&self) -> &ChildRef<M> {
         &self.reference
+    }
+
+    /// [`ChildRef::ready`] of this incarnation.
+    pub fn ready(&self) {
+        self.reference.ready(self.epoch);
     }
 
     /// [`ChildRef::healthy`] of this incarnation.

@@ -43,6 +43,9 @@ pub enum Exit {
     /// Neither stop nor kill ended it within bounds; its task may still run.
     #[error("unresponsive: neither stop nor kill ended it")]
     Unresponsive,
+    /// It was up and did not do its work, so its supervisor killed it.
+    #[error("unhealthy: {0}")]
+    Unhealthy(Unhealth),
     /// A supervisor gave up on a child.
     #[error("gave up on {0}")]
     Escalated(Arc<Cause>),
@@ -76,6 +79,17 @@ impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |place| write!(f, " at {place}"))
     }
+}
+
+/// How it was seen that an incarnation does not do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unhealth {
+    /// By its watchdog: see [`Child::watchdog`](crate::Child::watchdog).
+    #[error("one handler ran for {limit:?}")]
+    Stuck { limit: Duration },
+    /// By a probe: see [`Child::probe`](crate::Child::probe).
+    #[error("a probe was not answered within {within:?}")]
+    Silent { within: Duration },
 }
 
 /// Why a start failed.

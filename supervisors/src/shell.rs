@@ -20,16 +20,17 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use crate::board::Incarnation;
-use crate::report::Exit;
+use crate::report::{Exit, Unhealth};
 
 pub(crate) use keeper::{Order, Way, add, keeper, launch_root, leave};
 pub(crate) use panics::note_places;
 pub use worker::{Ignore, Unrecoverable};
-pub(crate) use worker::{Terms, Worker};
+pub(crate) use worker::{Probe, Terms, Worker};
 
 /// What becomes of an incarnation, told to whoever launched it.
 pub(crate) enum News {
     Started,
+    Unhealthy(Unhealth),
     /// It says that it is well.
     Healthy,
     Lingers(Exit),

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::Actor;
+use ractor::{Actor, Message};
 
 use crate::backoff::Backoff;
 use crate::pool::Template;
-use crate::reference::{ChildRef, Context, WhenFull, WhileDown};
-use crate::shell::{Launch, Terms, Worker};
+use crate::reference::{ChildRef, Context, Reply, WhenFull, WhileDown};
+use crate::shell::{Launch, Probe, Terms, Worker};
 use crate::step::{ChildRules, Rules};
 
 /// How long a worker may take to stop before it is killed, unless it says otherwise. OTP's value.
@@ -127,7 +127,7 @@ impl Child {
         Self::new(reference.name().into(), Part::Worker(Arc::new(worker)))
     }
 
-    /// Like [`Child::actor`], for a child that has something to tell its supervisor: that it is well.
+    /// Like [`Child::actor`], for a child that has something to tell its supervisor: that it is ready, or well.
     pub fn actor_with_context<A, F>(reference: &ChildRef<A::Msg>, make: F) -> Self
     where
         A: Actor,
@@ -210,8 +210,8 @@ impl Child {
     }
 
     /// No more than `limit` messages lie in its mailbox, beside the one in the hands of its handler. This counts what
-    /// comes by its [`ChildRef`], and not what it sends to itself. Unless this is called the mailbox has no bound, and
-    /// costs nothing but memory. A nested supervisor ignores it.
+    /// comes by its [`ChildRef`], and neither what it sends to itself nor its supervisor's probes. Unless this is called
+    /// the mailbox has no bound, and costs nothing but memory. A nested supervisor ignores it.
     ///
     /// A bounded child is two actors, of which one is the `myself` that it is given: what it sends to itself takes one
     /// hop more.
@@ -224,6 +224,95 @@ impl Child {
     /// ignores it.
     pub fn while_down(mut self, while_down: WhileDown) -> Self {
         self.terms.while_down = while_down;
+        self
+    }
+
+    /// It is up only when it has said so, by [`Context::ready`] or [`ChildRef::ready`]: then those after it start, and
+    /// messages reach it. Its start lasts until then, and has the same limit. A nested supervisor ignores this.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// use supervisors::{Child, ChildRef, Context, Strategy, Supervisor, Tree};
+    ///
+    /// struct Index(Context<()>);
+    ///
+    /// impl Actor for Index {
+    /// #   type Msg = ();
+    /// #   type State = ();
+    /// #   type Arguments = ();
+    /// #   async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #       Ok(())
+    /// #   }
+    ///     // …
+    ///     async fn post_start(&self, _: ActorRef<()>, (): &mut ()) -> Result<(), ActorProcessingErr> {
+    ///         // Warm up, at leisure.
+    ///         self.0.ready();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let index = ChildRef::new("index");
+    /// let child = Child::actor_with_context(&index, |context| (Index(context), ())).await_ready();
+    /// let tree = Tree::start(Supervisor::new("sop", Strategy::OneForOne).child(child), 42).await?;
+    /// assert!(index.is_up());
+    /// # tree.shutdown(Duration::from_secs(1)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn await_ready(mut self) -> Self {
+        self.terms.await_ready = true;
+        self
+    }
+
+    /// While it is up, a handler that runs for `limit`, whether it waits or computes, has it killed: an end as
+    /// [`Exit::Unhealthy`](crate::Exit::Unhealthy), which is charged and answered like any other. What blocks its thread
+    /// hears no kill, and ends as [`Exit::Unresponsive`](crate::Exit::Unresponsive). A nested supervisor ignores this.
+    pub fn watchdog(mut self, limit: Duration) -> Self {
+        self.terms.watchdog = Some(limit);
+        self
+    }
+
+    /// While it is up, it is sent what `make` makes `every` so often, and killed unless it answers `within` that time: an
+    /// end as [`Exit::Unhealthy`](crate::Exit::Unhealthy). A probe lies in the mailbox behind what is there already, and
+    /// so measures how far behind the child is; no bound keeps it out. `reference` is the child's own.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// # use supervisors::{Child, ChildRef};
+    /// # use tokio::sync::oneshot;
+    /// enum Msg {
+    ///     AreYouThere(oneshot::Sender<()>),
+    ///     // …
+    /// }
+    /// # struct Desk;
+    /// # impl Actor for Desk {
+    /// #     type Msg = Msg;
+    /// #     type State = ();
+    /// #     type Arguments = ();
+    /// #     async fn pre_start(&self, _: ActorRef<Msg>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let (desk, second) = (ChildRef::new("desk"), Duration::from_secs(1));
+    /// let child = Child::actor(&desk, || (Desk, ())).probe(&desk, 10 * second, second, Msg::AreYouThere);
+    /// ```
+    pub fn probe<M: Message, R: Reply + 'static>(
+        mut self,
+        reference: &ChildRef<M>,
+        every: Duration,
+        within: Duration,
+        make: impl Fn(R) -> M + Send + Sync + 'static,
+    ) -> Self {
+        let (reference, make) = (reference.clone(), Arc::new(make));
+        let ask = move |epoch| {
+            let (reference, make) = (reference.clone(), make.clone());
+            Box::pin(async move { reference.probe(epoch, &*make).await }) as _
+        };
+        self.terms.probe = Some(Arc::new(Probe { every, within, ask: Box::new(ask) }));
         self
     }
 
@@ -392,10 +481,12 @@ impl Supervisor {
         if child.significant && self.auto_shutdown == AutoShutdown::Never {
             return Err(SpecError::SignificantForNobody { path: path() });
         }
-        let Terms { mailbox, while_down } = child.terms;
-        let places = mailbox.map_or(usize::MAX, |(limit, _)| limit);
-        if places == 0 || matches!(while_down, WhileDown::Hold(held) if held > places) {
+        let places = child.terms.mailbox.map_or(usize::MAX, |(limit, _)| limit);
+        if places == 0 || matches!(child.terms.while_down, WhileDown::Hold(held) if held > places) {
             return Err(SpecError::Mailbox { path: path() });
+        }
+        if !child.terms.is_meant() {
+            return Err(SpecError::Health { path: path() });
         }
         match &child.part {
             Part::Supervisor(nested) => nested.check(&path()),
@@ -428,4 +519,6 @@ pub enum SpecError {
     SignificantForNobody { path: String },
     #[error("{path}: a mailbox has room for at least one message, and for all that are held for it")]
     Mailbox { path: String },
+    #[error("{path}: a watchdog and a probe grant a time longer than zero")]
+    Health { path: String },
 }

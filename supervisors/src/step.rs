@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::{Backoff, Dice};
-use crate::report::{Cause, Exit, StartFault, Verdict, What};
+use crate::report::{Cause, Exit, StartFault, Unhealth, Verdict, What};
 use crate::row::Row;
 use crate::spec::{AutoShutdown, Budget, Exhausted, Restart, Shutdown, Strategy};
 
@@ -95,6 +95,12 @@ pub enum Event {
         child: usize,
         epoch: u64,
         timer: Timer,
+    },
+    /// It is up, and does not do its work.
+    Unhealthy {
+        child: usize,
+        epoch: u64,
+        fault: Unhealth,
     },
     /// It says that it is well: what befell those before it is over.
     Healthy {
@@ -248,6 +254,8 @@ pub enum Sentence {
     Stop,
     /// It did not start in time.
     Start,
+    /// It was up since then, and did not do its work.
+    Unhealthy { fault: Unhealth, since: Moment },
 }
 
 /// One child and its record.
@@ -496,8 +504,16 @@ impl State {
                 }
                 Some(child)
             }
+            Event::Unhealthy { child, epoch, fault } => {
+                if self.is_present(child, epoch)
+                    && let Phase::Running { since } = self.wards[child].phase
+                {
+                    self.kill(child, Sentence::Unhealthy { fault, since }, now, actions);
+                }
+                Some(child)
+            }
             Event::Healthy { child, epoch } => {
-                if self.is_present(child, epoch) {
+                if self.is_present(child, epoch) && self.wards[child].phase.is_alive() {
                     self.wards[child].failures = 0;
                 }
                 Some(child)
@@ -679,6 +695,12 @@ impl State {
         let (exit, up_since) = match ward.phase {
             Phase::Running { since } => (exit, Some(since)),
             Phase::Stopping if exit == Exit::Normal => (Exit::Shutdown, None),
+            Phase::Killing(Sentence::Unhealthy { fault, since })
+            | Phase::Aborting(Sentence::Unhealthy { fault, since }) => match exit {
+                Exit::Killed | Exit::Aborted => (Exit::Unhealthy(fault), Some(since)),
+                // It was quicker, and knows better.
+                exit => (exit, Some(since)),
+            },
             Phase::Killing(Sentence::Start) | Phase::Aborting(Sentence::Start) => {
                 let limit = ward.rules.start_timeout.unwrap_or_default();
                 (Exit::StartFailed(StartFault::TimedOut { limit }), None)

@@ -54,8 +54,8 @@ impl Tree {
                     // The caller of `start` may have stopped waiting.
                     up.map(|up| up.send(()));
                 }
-                // Nobody calls a supervisor well.
-                News::Healthy => {}
+                // Nobody asks how a supervisor is.
+                News::Unhealthy(_) | News::Healthy => {}
                 // What lingers is bounded in time; the end that follows once it is gone adds nothing.
                 News::Lingers(_) | News::Ended(_) if end.borrow().is_some() => {}
                 News::Lingers(exit) | News::Ended(exit) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use supervisors::step::{Action, ChildRules, Event, Rules, State, Timer, step};
 use supervisors::{
-    AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Verdict, What,
+    AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Unhealth, Verdict, What,
 };
 
 use Exhausted::{Escalate, Quarantine};
@@ -90,6 +90,8 @@ impl Desk {
             "terminate" => Event::Terminate { child },
             "remove" => Event::Remove { child },
             "up" => Event::Started { child, epoch },
+            "sick" => Event::Unhealthy { child, epoch, fault: Unhealth::Stuck { limit: LIMIT } },
+            "well" => Event::Healthy { child, epoch },
             "lingers" => Event::Lingers { child, epoch, exit: Exit::Killed },
             "normal" => ended(Exit::Normal),
             "shutdown" => ended(Exit::Shutdown),
@@ -208,6 +210,39 @@ fn starting() {
         ("up 1", "ready"),
     ];
     check("a crash during the start takes along who was starting", RestForOne, Escalate, "pp", &crash);
+}
+
+#[test]
+fn health() {
+    let sick = [("sick 1", "kill 1"), ("sick 1", ""), ("killed 1", "start 1#2"), ("sick 1", ""), ("up 1", "")];
+    check_three("who does not do its work is killed, and restarted", OneForOne, Escalate, "ppp", &sick);
+    let sick = [("sick 1", "kill 1"), ("killed 1", "stop 2"), ("normal 2", "start 1#2")];
+    check_three("with those after it", RestForOne, Escalate, "ppp", &sick);
+    let stale =
+        [("killed 1", "start 1#2"), ("up 1", ""), ("sick 1#1", ""), ("well 1#1", ""), ("killed 1", "wait 1 100")];
+    check_three("of one that is gone nothing is heard", OneForOne, Escalate, "ppp", &stale);
+    let stopped = [("terminate 1", "stop 1"), ("sick 1", ""), ("normal 1", "rest 1"), ("sick 1", ""), ("well 1", "")];
+    check_three("who is asked to stop need not be well", OneForOne, Escalate, "ppp", &stopped);
+    let quick = [("sick 1", "kill 1"), ("normal 1", "")];
+    check_three("its own end was quicker", OneForOne, Escalate, "ptp", &quick);
+    let spent = [("sick 1", "kill 1"), ("killed 1", "start 1#2"), ("up 1", "")];
+    let again = [("sick 1", "kill 1"), ("killed 1", "wait 1 100"), ("due 1", "start 1#3"), ("up 1", "")];
+    let last = [("sick 1", "kill 1"), ("killed 1", "quarantine 1")];
+    check_three("it is charged like any end", OneForOne, Quarantine, "ppp", &[&spent[..], &again, &last].concat());
+    let well = [("killed 1", "start 1#2"), ("up 1", ""), ("well 1", ""), ("killed 1", "start 1#3")];
+    check_three("who is well begins its back-off anew", OneForOne, Escalate, "ppp", &well);
+    let well = [&well[..], &[("up 1", ""), ("well 1", ""), ("killed 1", "quarantine 1")]].concat();
+    check_three("and not its budget", OneForOne, Quarantine, "ppp", &well);
+    let deaf = [("sick 1", "kill 1"), ("late-kill 1", "abort 1"), ("late-kill 1", "quarantine 1")];
+    check_three("who does not hear its kill is unresponsive", OneForOne, Quarantine, "ppp", &deaf);
+    let removed =
+        [("sick 1", "kill 1"), ("remove 1", ""), ("killed 1", "forget 1#1: unhealthy: one handler ran for 1s")];
+    check_three("who is removed in the meantime is gone", OneForOne, Escalate, "ppp", &removed);
+    let closing = [("sick 1", "kill 1"), ("stop", "stop 2"), ("normal 2", ""), ("killed 1", "stop 0")];
+    check_three("the others wait for it", OneForOne, Escalate, "ppp", &closing);
+    let starting = [("begin", "start 0#1"), ("up 0", "start 1#1"), ("sick 0", "kill 0"), ("up 1", "")];
+    let starting = [&starting[..], &[("killed 0", "start 0#2"), ("up 0", "ready")]].concat();
+    check("in the middle of the start it was up", OneForOne, Escalate, "pp", &starting);
 }
 
 #[test]

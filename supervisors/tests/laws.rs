@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy as Generator;
 use supervisors::step::{Action, ChildRules, Event, Phase, Rules, Sentence, State, Timer, step};
 use supervisors::{
-    AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Verdict, What,
+    AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Unhealth, Verdict, What,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -24,7 +24,13 @@ fn ms(millis: u64) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Starting,
-    Up { since: Duration },
+    Up {
+        since: Duration,
+    },
+    /// It is killed for not doing its work.
+    Sick {
+        since: Duration,
+    },
     Asked,
 }
 
@@ -86,6 +92,8 @@ struct World {
     granted: Vec<Granted>,
     /// How many of `granted` were there at the latest release of each child: they do not count against it.
     forgiven: Vec<usize>,
+    /// The same at the latest time that each said that it is well: those make its delays no longer.
+    well: Vec<usize>,
     past: Vec<Event>,
     opening: bool,
     closing: bool,
@@ -110,6 +118,7 @@ impl World {
             timers: Vec::new(),
             granted: Vec::new(),
             forgiven: vec![0; count],
+            well: vec![0; count],
             past: Vec::new(),
             opening: true,
             closing: false,
@@ -164,7 +173,7 @@ impl World {
 
     fn was_healthy(&self, child: usize) -> bool {
         let enough = self.rules.children[child].backoff.healthy_after;
-        matches!(self.lives[child], Life::Alive(Stage::Up { since }) if since + enough <= self.now)
+        matches!(self.lives[child], Life::Alive(Stage::Up { since } | Stage::Sick { since }) if since + enough <= self.now)
     }
 
     /// The verdict on this end, between the least and the most that jitter can make of it.
@@ -185,7 +194,7 @@ impl World {
         if !late_start && matches!(exit, Exit::StartFailed(StartFault::Unrecoverable { .. })) {
             return just(Verdict::Quarantine);
         }
-        let was_up = matches!(self.lives[child], Life::Alive(Stage::Up { .. }));
+        let was_up = matches!(self.lives[child], Life::Alive(Stage::Up { .. } | Stage::Sick { .. }));
         if self.opening && !was_up {
             return just(Verdict::Escalate);
         }
@@ -212,7 +221,7 @@ impl World {
         let mut failures = 0;
         if !self.was_healthy(child) {
             for (at, past) in self.granted.iter().enumerate().rev() {
-                if mine(at, past) {
+                if mine(at, past) && at >= self.well[child] {
                     failures += 1;
                     if past.healthy {
                         break;
@@ -313,7 +322,7 @@ impl World {
         assert!(not_before <= self.now, "I8: {child} starts before its time");
         assert_eq!(epoch, self.epochs[child] + 1);
         if self.opening || self.rules.strategy != Strategy::OneForOne {
-            let busy = |life: &Life| matches!(life, Life::Alive(Stage::Starting | Stage::Asked));
+            let busy = |life: &Life| matches!(life, Life::Alive(Stage::Starting | Stage::Asked | Stage::Sick { .. }));
             assert!(!self.lives.iter().any(busy), "I2: one after the other");
         }
         if self.rules.strategy != Strategy::OneForOne {
@@ -339,6 +348,9 @@ impl World {
 
     fn kill(&mut self, child: usize, epoch: u64) {
         assert!(self.alive(child) && self.epochs[child] == epoch);
+        if let Life::Alive(Stage::Sick { .. }) = self.lives[child] {
+            return;
+        }
         if self.lives[child] != Life::Alive(Stage::Asked) && !self.late_start(child) {
             assert_eq!(self.rules.children[child].shutdown, Shutdown::BrutalKill, "{child} is killed without warning");
             self.stop(child, epoch);
@@ -444,6 +456,7 @@ impl World {
             self.on_probation.push(true);
             self.unwanted.push(None);
             self.forgiven.push(0);
+            self.well.push(0);
         }
         self.tell(Event::Add { child, epoch: 0, rules: rules.clone() });
     }
@@ -466,6 +479,26 @@ impl World {
         });
     }
 
+    fn say(&mut self, child: usize, is_well: bool) {
+        let epoch = self.epochs[child];
+        if is_well {
+            if self.alive(child) {
+                self.well[child] = self.granted.len();
+            }
+            self.tell(Event::Healthy { child, epoch });
+            return;
+        }
+        let up = self.lives[child];
+        if let Life::Alive(Stage::Up { since }) = up {
+            self.lives[child] = Life::Alive(Stage::Sick { since });
+        }
+        let killed = |state: &State| matches!(state.ward(child), Some(ward) if matches!(ward.phase, Phase::Killing(_)));
+        let before = killed(&self.state);
+        self.tell(Event::Unhealthy { child, epoch, fault: Unhealth::Stuck { limit: ms(1) } });
+        let is_news = matches!(up, Life::Alive(Stage::Up { .. }));
+        assert!(killed(&self.state) == (is_news || before), "{child} is sick");
+    }
+
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         loop {
@@ -482,7 +515,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..1000 {
             let answer = (0..self.lives.len()).find(|child| match self.lives[*child] {
-                Life::Alive(Stage::Starting | Stage::Asked) => true,
+                Life::Alive(Stage::Starting | Stage::Asked | Stage::Sick { .. }) => true,
                 Life::Alive(Stage::Up { .. }) => false,
                 Life::Dead(dead) => dead == Dead::Stuck,
             });
@@ -490,7 +523,7 @@ impl World {
                 Some(child) if self.lives[child] == Life::Dead(Dead::Stuck) => {
                     self.tell(Event::Ended { child, epoch: self.epochs[child], exit: Exit::Killed });
                 }
-                Some(child) if self.lives[child] == Life::Alive(Stage::Asked) || self.late_start(child) => {
+                Some(child) if self.lives[child] != Life::Alive(Stage::Starting) || self.late_start(child) => {
                     self.end(child, Exit::Killed);
                 }
                 Some(child) => self.come_up(child),
@@ -511,6 +544,7 @@ impl World {
             }
             Deed::Release(child) => self.release(child % count),
             Deed::Add(ref rules) => self.add(rules),
+            Deed::Say(child, is_well) => self.say(child % count, is_well),
             Deed::Want(child, want) => self.want(child % count, want),
             Deed::Repeat(place) => {
                 if let Some(event) = self.past.get(place % self.past.len().max(1)).cloned() {
@@ -536,7 +570,7 @@ impl World {
                         let told = !self.on_probation[child] || self.lives[child] != Life::Dead(Dead::Done);
                         assert!(told, "{child} ignores its start, and whoever added it does not hear of it");
                     }
-                    (Life::Alive(Stage::Up { .. }), 0..3) => {}
+                    (Life::Alive(Stage::Up { .. } | Stage::Sick { .. }), 0..3) => {}
                     (Life::Alive(_), 3..6) => self.end(child, Exit::Normal),
                     (Life::Alive(_), 6..9) => self.end(child, Exit::Killed),
                     (Life::Alive(_), _) => {
@@ -576,6 +610,8 @@ enum Deed {
     Repeat(usize),
     Add(ChildRules),
     Want(usize, Want),
+    /// It is well, or sick.
+    Say(usize, bool),
     Stop,
 }
 
@@ -586,6 +622,7 @@ fn deed() -> impl Generator<Value = Deed> {
         2 => (0..9usize).prop_map(Deed::Release),
         2 => child().prop_map(Deed::Add),
         3 => (0..9usize, prop_oneof![Just(Want::Down), Just(Want::Gone)]).prop_map(|(child, want)| Deed::Want(child, want)),
+        3 => (0..9usize, any::<bool>()).prop_map(|(child, is_well)| Deed::Say(child, is_well)),
         2 => any::<usize>().prop_map(Deed::Repeat),
         1 => Just(Deed::Stop),
     ]

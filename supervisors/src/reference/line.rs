@@ -130,6 +130,17 @@ impl<M: Message> Line<M> {
         }
     }
 
+    /// Puts `msg` into the mailbox, bounded or not.
+    pub(super) fn push(&self, msg: M) -> Result<(), M> {
+        match self {
+            Self::Open(actor) => actor.send_message(msg).map_err(returned),
+            Self::Gated(actor, _) => actor.send_message(Letter::Own(msg)).map_err(|error| match returned(error) {
+                Letter::Own(msg) => msg,
+                Letter::Admitted(..) | Letter::Event(_) => unreachable!("what comes back is what was sent"),
+            }),
+        }
+    }
+
     /// Waits for room until `patience` is over, and sends.
     pub(super) async fn send_by(&self, msg: M, patience: Instant) -> Result<(), SendError<M>> {
         let Self::Gated(actor, gate) = self else { return self.send(msg) };

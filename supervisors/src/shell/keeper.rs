@@ -481,6 +481,7 @@ impl Desk {
         let herald: Herald = Arc::new(move |news| {
             let event = match news {
                 News::Started => Event::Started { child, epoch },
+                News::Unhealthy(fault) => Event::Unhealthy { child, epoch, fault },
                 News::Healthy => Event::Healthy { child, epoch },
                 News::Lingers(exit) => Event::Lingers { child, epoch, exit },
                 News::Ended(exit) => Event::Ended { child, epoch, exit },

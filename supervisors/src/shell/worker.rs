@@ -4,19 +4,22 @@
 //! Whoever ends without having said why was killed.
 
 use std::error::Error;
-use std::pin::pin;
+use std::future::pending;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, Message, SpawnErr, SupervisionEvent};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{sleep, timeout};
 
 use super::panics::{self, Panic};
 use super::{Herald, Launch, Launched, Life, NAMELESS, News, Tasks, Verdict};
 use crate::board::{Grip, Incarnation};
 use crate::pulse::Pulse;
 use crate::reference::{ChildRef, Letter, Line, WhenFull, WhileDown};
-use crate::report::{Exit, StartFault};
+use crate::report::{Exit, StartFault, Unhealth};
 
 /// An error that a `pre_start` may return, also as the source of another: a new start would end the same way. The
 /// supervisor puts the child in quarantine at once and charges no budget.
@@ -32,10 +35,42 @@ pub struct Unrecoverable(pub String);
 pub struct Ignore;
 
 /// What a child wants of its incarnations beside their life.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Terms {
     pub(crate) mailbox: Option<(usize, WhenFull)>,
     pub(crate) while_down: WhileDown,
+    pub(crate) await_ready: bool,
+    pub(crate) watchdog: Option<Duration>,
+    pub(crate) probe: Option<Arc<Probe>>,
+}
+
+impl Terms {
+    /// Every limit is one.
+    pub(crate) fn is_meant(&self) -> bool {
+        let of_probe = self.probe.iter().flat_map(|probe| [probe.every, probe.within]);
+        self.watchdog.into_iter().chain(of_probe).all(|limit| !limit.is_zero())
+    }
+}
+
+/// A question that is asked again and again.
+pub(crate) struct Probe {
+    pub(crate) every: Duration,
+    pub(crate) within: Duration,
+    /// Asks the incarnation of this epoch. The answer is whether it gave one.
+    pub(crate) ask: Box<dyn Fn(u64) -> Answer + Send + Sync>,
+}
+
+pub(crate) type Answer = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+impl Probe {
+    async fn silent(&self, epoch: u64) -> Unhealth {
+        loop {
+            sleep(self.every).await;
+            if !timeout(self.within, (self.ask)(epoch)).await.unwrap_or(false) {
+                return Unhealth::Silent { within: self.within };
+            }
+        }
+    }
 }
 
 pub(crate) struct Worker<A: Actor, F> {
@@ -55,10 +90,11 @@ where
     F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
 {
     fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
-        let (verdict, pulse) = (Verdict::default(), Arc::new(Pulse::default()));
+        let (verdict, pulse) = (Verdict::default(), Arc::new(Pulse::new(terms.watchdog.is_some())));
         self.reference.launch(epoch, herald.clone(), pulse.clone());
         let make = self.make.clone();
-        let actor = Supervised { make, epoch, actor: OnceLock::new(), verdict: verdict.clone(), pulse };
+        let actor = Supervised { make, epoch, actor: OnceLock::new(), verdict: verdict.clone(), pulse: pulse.clone() };
+        let care = Care { await_ready: terms.await_ready, watchdog: terms.watchdog, probe: terms.probe.clone(), pulse };
         let plug = |starting: &Starting| {
             Arc::new(Plugged { reference: self.reference.clone(), epoch, herald, tasks: Tasks::new(starting) })
         };
@@ -68,7 +104,7 @@ where
                 let (cell, plugged) = (actor.get_cell(), plug(&starting));
                 let grip = plugged.clone();
                 let life = async move {
-                    let ended = plugged.life(starting, Line::Open(actor)).await;
+                    let ended = plugged.life(starting, Line::Open(actor), care).await;
                     plugged.ended(&verdict, ended)
                 };
                 (cell, grip, Box::pin(life))
@@ -82,7 +118,7 @@ where
                 let (main, grip) = (cell.clone(), plugged.clone());
                 let life = async move {
                     let line = plugged.reference.gated(actor, limit, when_full);
-                    let ended = together(main, plugged.life(starting, line), mouth.get_cell(), speaking).await;
+                    let ended = together(main, plugged.life(starting, line, care), mouth.get_cell(), speaking).await;
                     plugged.ended(&verdict, ended)
                 };
                 (cell, grip, Box::pin(life))
@@ -130,6 +166,38 @@ async fn silence(speaking: Starting) {
     }
 }
 
+/// How one incarnation is looked after.
+struct Care {
+    await_ready: bool,
+    watchdog: Option<Duration>,
+    probe: Option<Arc<Probe>>,
+    pulse: Arc<Pulse>,
+}
+
+impl Care {
+    fn is_needed(&self) -> bool {
+        self.watchdog.is_some() || self.probe.is_some()
+    }
+
+    /// Waits for the first fault.
+    async fn fault(&self, epoch: u64) -> Unhealth {
+        let stuck = async {
+            let Some(limit) = self.watchdog else { return pending().await };
+            self.pulse.stuck(limit).await;
+            Unhealth::Stuck { limit }
+        };
+        let silent = async {
+            let Some(probe) = &self.probe else { return pending().await };
+            probe.silent(epoch).await
+        };
+        tokio::select! {
+            biased;
+            fault = stuck => fault,
+            fault = silent => fault,
+        }
+    }
+}
+
 /// An incarnation, the reference that leads to it, and whoever minds it.
 struct Plugged<M: Message> {
     reference: ChildRef<M>,
@@ -139,11 +207,25 @@ struct Plugged<M: Message> {
 }
 
 impl<M: Message> Plugged<M> {
-    async fn life(&self, starting: Starting, line: Line<M>) -> Result<(), JoinError> {
-        let Ok(running) = starting.await? else { return Ok(()) };
+    async fn life(&self, starting: Starting, line: Line<M>, care: Care) -> Result<(), JoinError> {
+        let Ok(mut running) = starting.await? else { return Ok(()) };
         self.tasks.started(&running);
+        if care.await_ready {
+            tokio::select! {
+                biased;
+                ended = &mut running => return ended,
+                () = Box::pin(self.reference.readiness(self.epoch)) => {}
+            }
+        }
         self.reference.plug(self.epoch, line);
         (self.herald)(News::Started);
+        if care.is_needed() {
+            tokio::select! {
+                biased;
+                ended = &mut running => return ended,
+                fault = Box::pin(care.fault(self.epoch)) => (self.herald)(News::Unhealthy(fault)),
+            }
+        }
         running.await
     }
 

@@ -38,6 +38,10 @@ pub enum Say {
     Die,
     /// Says that it is well.
     Well,
+    /// Waits this many milliseconds.
+    Sleep(u64),
+    /// Says that it is there.
+    Probe(oneshot::Sender<()>),
 }
 
 /// What all incarnations of one child share.
@@ -127,6 +131,9 @@ impl Actor for Echo {
             }
             Say::Die => myself.kill(),
             Say::Well => self.context.healthy(),
+            Say::Sleep(time) => tokio::time::sleep(ms(time)).await,
+            // Its supervisor may have given it up.
+            Say::Probe(reply) => drop(reply.send(())),
         }
         Ok(())
     }

@@ -203,7 +203,7 @@ pub fn word(exit: &sv::Exit) -> Exit {
     match exit {
         sv::Exit::Normal | sv::Exit::Ignored => Exit::Normal,
         sv::Exit::Shutdown | sv::Exit::AutoShutdown(_) => Exit::Shutdown,
-        sv::Exit::Killed | sv::Exit::Aborted => Exit::Killed,
+        sv::Exit::Killed | sv::Exit::Aborted | sv::Exit::Unhealthy(_) => Exit::Killed,
         sv::Exit::Panicked { .. } => Exit::Panicked,
         sv::Exit::Failed { .. } => Exit::Failed,
         sv::Exit::StartFailed(_) => Exit::StartFailed,
