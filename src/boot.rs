@@ -43,6 +43,7 @@ use workers::watch::Watch;
 use crate::attest;
 use crate::requests::Requests;
 use crate::routes::{self, Targets, Watched};
+use crate::shelf::Shelf;
 use crate::states::States;
 use crate::subscriptions::GivenOut;
 use crate::tree::{Groups, tree};
@@ -262,7 +263,7 @@ pub struct Parts {
     /// Makes protocols into children of the tree's last group.
     pub protocols: Runtime,
     /// Where backups are kept.
-    backup_target: PathBuf,
+    shelf: Shelf,
     tree: watch::Sender<Option<Tree>>,
 }
 
@@ -323,7 +324,7 @@ impl Parts {
             backups: Handle::new(&journal, &clock, limits, None),
             subjects: Handle::new(&journal, &clock, limits, None),
             door,
-            backup_target: config.backup.target.clone().unwrap_or_else(|| places.backups.clone()),
+            shelf: Shelf::of(&config.backup, &places.backups),
             keyring: Keyring::new(&places.subject_keys),
             places,
             clock,
@@ -373,9 +374,10 @@ impl Parts {
             },
         };
         let following = Following { evidence: self.evidence.clone(), journal: self.journal.clone() };
+        let place = self.shelf.clone();
         let shelves = Shelves {
             log: self.places.evidence.clone(),
-            target: self.backup_target.clone(),
+            target: Arc::new(move || place.open()),
             old: self.places.backups.clone(),
         };
         let retention = config.backup.retention;
@@ -533,9 +535,13 @@ impl Parts {
     }
 
     /// Where a backup of that name lies.
-    pub fn backup_of(&self, name: &str) -> PathBuf {
+    pub fn backup_of(&self, name: &str) -> String {
         // One of an earlier release is a directory of its own, below the data.
-        if name.contains('/') { self.backup_target.join(name) } else { self.places.backups.join(name) }
+        if name.contains('/') {
+            self.shelf.path(name)
+        } else {
+            Shelf::Directory(self.places.backups.clone()).path(name)
+        }
     }
 
     /// The running tree; `None` before the start.

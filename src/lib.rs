@@ -15,6 +15,7 @@ pub mod routes;
 pub mod samples;
 #[cfg(feature = "cli")]
 pub mod service;
+pub mod shelf;
 pub mod states;
 pub mod subscriptions;
 mod system;

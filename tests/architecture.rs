@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
 /// [`WITHIN_A_LAYER`] names.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("verifier", &["verifier"]),
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
@@ -32,10 +32,11 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("foundation", &["journal", "keyring", "supervisors"]),
     ("evidence", &["evidence"]),
     ("vault", &["vault"]),
+    ("bucket", &["bucket"]),
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
     ("edge", &["http", "protocols"]),
-    ("root", &["sop", "decoders", "kit", "library"]),
+    ("root", &["sop", "decoders", "kit", "library", "store"]),
 ];
 
 /// The kit drives the whole, and the library's program uses it, so they are over the root.
@@ -45,12 +46,13 @@ const WITHIN_A_LAYER: [(&str, &str); 2] = [("kit", "sop"), ("library", "sop")];
 const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
 
 /// Where something may be started: supervision itself, and the few places whose owner ends what it starts.
-const SPAWNERS: [(&str, &str); 14] = [
+const SPAWNERS: [(&str, &str); 15] = [
     ("supervisors/src/", "supervision starts actors"),
     ("actors/host/src/owned.rs", "a task owned by an actor's state"),
     ("actors/foundation/journal/src/lib.rs", "the committer's thread, joined at close"),
     ("actors/foundation/journal/src/tail.rs", "zeros are written ahead; joined with the tail"),
     ("actors/foundation/journal/src/keeper.rs", "opening blocks; awaited by the start"),
+    ("actors/foundation/bucket/src/lib.rs", "the connections' thread, joined when its owner goes"),
     ("actors/workers/src/scanner.rs", "a walk blocks; a flag ends it with its actor"),
     ("actors/workers/src/evidence.rs", "the log waits for the disk; one batch at a time, whoever asks"),
     ("actors/workers/src/erasure.rs", "destroying a key blocks; it ends by itself"),

@@ -9,15 +9,18 @@
 //! 3. The result depends on [`Sources`] and the one file only; the process's environment is read in
 //!    [`Sources::of_process`] and nowhere else.
 
+mod address;
 mod load;
 mod place;
 mod sections;
 mod template;
 
+pub use address::{Address, Named};
 pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
 pub use sections::{
-    Attestation, Backup, Bytes, Door, Gaps, Host, Http, Journal, Log, Pages, Retention, Scan, Store, Supervision, Tls,
+    Attestation, Backup, Bytes, Door, Gaps, Host, Http, Journal, Log, Pages, Place, Retention, S3, Scan, Store,
+    Supervision, Tls,
 };
 pub use template::template;
 

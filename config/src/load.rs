@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Attestation, Backup, Bytes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Scan, Sources, Store,
-    Supervision, place,
+    Address, Attestation, Backup, Bytes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan, Sources,
+    Store, Supervision, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -211,6 +211,13 @@ impl Config {
                 );
             }
             _ => {}
+        }
+        if let (Some(endpoint), false) = (&self.backup.s3.endpoint, self.backup.s3.allow_http)
+            && endpoint.starts_with("http://")
+        {
+            let message = format!("{endpoint} is without TLS: whoever is on the way reads and changes what passes");
+            let remedy = "use https://, or set backup.s3.allow_http = \"yes\" where everybody on the way is trusted";
+            conflict("backup.s3.endpoint", message, remedy);
         }
         let (reserve, group) = (self.store.reserve, self.journal.group_bytes_max);
         if reserve < group {
@@ -556,9 +563,69 @@ impl Reader<'_> {
         self.optional(key, "the path of a file, or \"\" for none")
     }
 
-    /// Likewise.
-    pub(crate) fn directory(&mut self, key: &'static str) -> Option<PathBuf> {
-        self.optional(key, "the path of a directory, or \"\" for the one in the data directory")
+    /// A directory, or a place in an object store.
+    pub(crate) fn place(&mut self, key: &'static str) -> Place {
+        let expected = "the path of a directory, \"s3://bucket/prefix\", or \"\" for the one in the data directory";
+        let Some(text) = self.text(key, expected) else { return Place::Data };
+        if !Address::is_meant(&text) {
+            return self.optional(key, expected).map_or(Place::Data, Place::Directory);
+        }
+        let Some(address) = Address::parse(&text) else { return self.invalid(key, expected, &quoted(&text)) };
+        if !cfg!(feature = "object-store") {
+            let message = format!("{text} is in an object store, and this program was built without them");
+            let remedy = "build it with `cargo build --release --features object-store`, or name a directory";
+            let problem = Problem::new("config.not_built", message, remedy).about(key);
+            self.problems.push(problem.at(&self.setting(key).origin));
+        }
+        self.effective(key, quoted(&text), Place::Bucket(address))
+    }
+
+    /// The address of a server; none for an empty text and no `$AWS_ENDPOINT_URL`.
+    pub(crate) fn endpoint(&mut self, key: &'static str) -> Option<String> {
+        let expected = "\"https://HOST\" or \"https://HOST:PORT\", or \"\" for none";
+        let (text, origin) = self.or_environment(key, "AWS_ENDPOINT_URL", expected)?;
+        let text = text.strip_suffix('/').unwrap_or(&text).to_owned();
+        let server = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let of = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+        if !text.is_empty() && server.is_none_or(|server| server.is_empty() || !server.chars().all(of)) {
+            // It may have a password in it.
+            return self.wrong(key, "found another text", expected, &origin);
+        }
+        self.effective.push(Effective { key, value: quoted(&text), origin });
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// The name of a region of an object store; the usual one if neither this nor `$AWS_REGION` says one.
+    pub(crate) fn region(&mut self, key: &'static str) -> String {
+        let expected = "the name of a region such as \"eu-central-1\", or \"\" for us-east-1";
+        let Some((text, origin)) = self.or_environment(key, "AWS_REGION", expected) else { return String::new() };
+        let of = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if text.len() > 64 || !text.chars().all(of) {
+            return self.wrong(key, &format!("found {}", quoted(&text)), expected, &origin);
+        }
+        self.effective.push(Effective { key, value: quoted(&text), origin });
+        if text.is_empty() { "us-east-1".to_owned() } else { text }
+    }
+
+    /// What the environment says, where an option is left empty.
+    fn or_environment(
+        &mut self,
+        key: &'static str,
+        variable: &'static str,
+        expected: &str,
+    ) -> Option<(String, Origin)> {
+        let text = self.text(key, expected)?;
+        let given = self.sources.variable(variable).filter(|_| text.is_empty());
+        Some(match given {
+            Some(value) => (value.to_string_lossy().into_owned(), Origin::Environment(variable)),
+            None => (text, self.setting(key).origin.clone()),
+        })
+    }
+
+    fn wrong<T: Default>(&mut self, key: &str, message: &str, expected: &str, origin: &Origin) -> T {
+        let problem = Problem::new("config.invalid_value", message, format!("write {expected}")).about(key);
+        self.problems.push(problem.at(origin));
+        T::default()
     }
 
     fn optional(&mut self, key: &'static str, expected: &str) -> Option<PathBuf> {

@@ -44,7 +44,7 @@ impl Sources {
     }
 
     /// A variable that is set to nothing counts as not set, as everywhere in Unix.
-    fn variable(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn variable(&self, name: &str) -> Option<PathBuf> {
         self.environment.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 

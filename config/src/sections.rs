@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::Address;
 use crate::load::Reader;
 
 const KIB: u64 = 1 << 10;
@@ -125,14 +126,42 @@ pub struct Supervision {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Where they are kept, if not in the data directory.
-    pub target: Option<PathBuf>,
+    pub target: Place,
+    /// How an object store is reached, if one is named.
+    pub s3: S3,
     pub overdue_after: Duration,
     /// How often one is made, one is read again, and one is restored for practice.
     pub every: Option<Duration>,
     pub verify_every: Option<Duration>,
     pub drill_every: Option<Duration>,
     pub retention: Retention,
+}
+
+/// Where backups are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Place {
+    /// In the data directory.
+    #[default]
+    Data,
+    Directory(PathBuf),
+    Bucket(Address),
+}
+
+/// How an object store is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3 {
+    /// None for that of the region.
+    pub endpoint: Option<String>,
+    pub region: String,
+    /// Without TLS.
+    pub allow_http: bool,
+    /// Certificates that are believed in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// None for those of the environment.
+    pub credentials: Option<PathBuf>,
+    /// For one attempt.
+    pub timeout: Duration,
+    pub attempts: usize,
 }
 
 /// How many backups are kept; all of them if each is zero.
@@ -237,7 +266,16 @@ impl Supervision {
 impl Backup {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
         Self {
-            target: from.directory("backup.target"),
+            target: from.place("backup.target"),
+            s3: S3 {
+                endpoint: from.endpoint("backup.s3.endpoint"),
+                region: from.region("backup.s3.region"),
+                allow_http: from.choice("backup.s3.allow_http", &[("no", false), ("yes", true)]),
+                ca: from.file("backup.s3.ca"),
+                credentials: from.file("backup.s3.credentials"),
+                timeout: from.span("backup.s3.timeout", Duration::from_millis(100)..=HOUR),
+                attempts: from.count("backup.s3.attempts", 1..=20),
+            },
             overdue_after: from.span("backup.overdue_after", SECOND..=YEAR),
             every: from.period("backup.every", SECOND..=YEAR),
             verify_every: from.period("backup.verify_every", SECOND..=YEAR),

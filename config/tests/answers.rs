@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Bytes, Config, Origin, Problem, Sources, socket};
+use config::{Bytes, Config, Origin, Place, Problem, Sources, socket};
 use tempfile::TempDir;
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
@@ -48,7 +48,10 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.supervision.backoff_max, Duration::from_secs(30));
     assert_eq!(config.supervision.shutdown_deadline, Duration::from_secs(10));
     assert_eq!(config.backup.overdue_after, Duration::from_hours(24));
-    assert_eq!((config.backup.target, config.backup.every, config.backup.verify_every), (None, None, None));
+    assert_eq!((config.backup.target, config.backup.every, config.backup.verify_every), (Place::Data, None, None));
+    let s3 = config.backup.s3;
+    assert_eq!((s3.endpoint, s3.region.as_str(), s3.allow_http), (None, "us-east-1", false));
+    assert_eq!((s3.ca, s3.credentials, s3.timeout, s3.attempts), (None, None, Duration::from_mins(1), 5));
     assert_eq!((config.backup.drill_every, config.backup.retention.last), (None, 0));
     assert_eq!(
         (config.scan.file_max, config.scan.files_max, config.scan.findings_max),
@@ -125,6 +128,39 @@ fn what_is_wrong_is_named_with_its_place() {
             Some("http.tls.certificate"),
             Some((3, 15)),
             "set http.listen",
+        ),
+        (
+            "no bucket",
+            "backup.target = \"s3://a b\"",
+            "config.invalid_value",
+            Some("backup.target"),
+            Some((1, 17)),
+            "s3://bucket/prefix",
+        ),
+        (
+            "no server",
+            "backup.s3.endpoint = \"https://me:hunter2@host\"",
+            "config.invalid_value",
+            Some("backup.s3.endpoint"),
+            Some((1, 22)),
+            "found another text; write \"https://HOST\"",
+        ),
+        (
+            "without TLS",
+            "backup.s3.endpoint = \"http://host:9000\"",
+            "config.conflict",
+            Some("backup.s3.endpoint"),
+            Some((1, 22)),
+            "allow_http",
+        ),
+        ("no region", "backup.s3.region = \"a/b\"", "config.invalid_value", Some("backup.s3.region"), None, "region"),
+        (
+            "no word",
+            "backup.s3.allow_http = \"\"",
+            "config.invalid_value",
+            Some("backup.s3.allow_http"),
+            None,
+            "\"no\"",
         ),
         ("no table", "http = 5", "config.invalid_value", Some("http"), Some((1, 8)), "[http]"),
         ("tables", "[[http]]", "config.invalid_value", Some("http"), None, "not an array"),
@@ -434,4 +470,32 @@ fn one_of_two_places_holds_the_file() {
     sources.config = Some("/my.toml".into());
     assert_eq!(files(&sources).named, Some("/my.toml".into()));
     assert_eq!(files(&Sources::default()).beside_the_data, Path::new("./sop-data/sop.toml"));
+}
+
+#[test]
+fn an_object_store_is_named_where_the_program_can_use_one() {
+    let text = "[backup]\ntarget = \"s3://backups/sop\"\n[backup.s3]\nendpoint = \"http://127.0.0.1:9/\"\nallow_http = \"yes\"";
+    match load(text) {
+        Ok(config) if cfg!(feature = "object-store") => {
+            let Place::Bucket(address) = config.backup.target else { panic!("{:?}", config.backup.target) };
+            assert_eq!((&*address.bucket, &*address.prefix), ("backups", "sop"));
+            assert_eq!(config.backup.s3.endpoint.as_deref(), Some("http://127.0.0.1:9"));
+        }
+        Err(problems) if !cfg!(feature = "object-store") => {
+            let [problem] = &problems[..] else { panic!("{problems:?}") };
+            assert_eq!((problem.code, problem.place), ("config.not_built", Some((2, 10))));
+            assert!(problem.remedy.contains("--features object-store"), "{problem}");
+        }
+        found => panic!("{found:?}"),
+    }
+    let sources = Sources {
+        environment: variables(&[("AWS_REGION", "eu-central-1"), ("AWS_ENDPOINT_URL", "https://s3.example")]),
+        ..Sources::default()
+    };
+    let config = Config::load(&sources).unwrap();
+    assert_eq!(
+        (config.backup.s3.region.as_str(), config.backup.s3.endpoint.as_deref()),
+        ("eu-central-1", Some("https://s3.example"))
+    );
+    assert_eq!(config.origin("backup.s3.region"), Some(&Origin::Environment("AWS_REGION")));
 }

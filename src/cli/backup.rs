@@ -6,11 +6,12 @@ use backup::BackupId;
 use clap::Subcommand;
 use journal::archive;
 use serde_json::{Value, json};
+use vault::VaultError;
 
 use super::call::{Globals, Mutation};
-use super::exit::{Exit, Run};
+use super::exit::{Exit, Failure, Run};
 use super::output::{answer, bytes, cell, fields, table};
-use super::restore::{self, Restore, Source};
+use super::restore::{self, Restore, Source, Where};
 
 #[derive(Subcommand, Debug)]
 pub enum Backup {
@@ -28,7 +29,7 @@ pub enum Backup {
     },
     /// Read a backup again, and check all of it (exit code 2: it is not to be relied on)
     Verify {
-        /// backup-3, to ask the daemon; or a place such as ./copy, or a backup in it, which needs none
+        /// backup-3, to ask the daemon; or a place such as ./copy or s3://…, or a backup in it, which needs none
         what: String,
         /// Which one of those in the place; else the newest
         #[arg(long)]
@@ -79,7 +80,7 @@ pub async fn run(globals: &Globals, command: Backup) -> Run {
                 let arguments = json!({ "backup": backup });
                 globals.remote()?.change("backup.verify", &arguments, mutation.id()).await?
             } else {
-                offline(Path::new(&what), backup)
+                offline(globals, Path::new(&what), backup)?
             };
             answer(format, &found, shown)?;
             if found["state"] == "broken" {
@@ -108,11 +109,11 @@ pub async fn run(globals: &Globals, command: Backup) -> Run {
 }
 
 /// Reads a backup by itself.
-fn offline(place: &Path, backup: Option<BackupId>) -> Value {
+fn offline(globals: &Globals, place: &Path, backup: Option<BackupId>) -> Result<Value, Failure> {
     let broken = |code: &str, why: String| json!({ "backup": place, "state": "broken", "code": code, "why": why });
-    let found = match Source::find(place, backup) {
+    let found = match Source::find(&Where::of(globals, place)?, backup) {
         Ok(Source::Old(directory)) => {
-            return match archive::verify(&directory) {
+            return Ok(match archive::verify(&directory) {
                 Ok(archive) => json!({
                     "backup": place,
                     "state": "verified",
@@ -124,12 +125,14 @@ fn offline(place: &Path, backup: Option<BackupId>) -> Value {
                     "manifest": archive.manifest,
                 }),
                 Err(error) => broken(error.code(), error.to_string()),
-            };
+            });
         }
         Ok(Source::Vault(found)) => found,
-        Err(error) => return broken(error.code(), error.to_string()),
+        // The way there says nothing about the backup.
+        Err(error @ VaultError::Remote { .. }) => return Err(restore::failed(&error)),
+        Err(error) => return Ok(broken(error.code(), error.to_string())),
     };
-    match vault::verify(&found.target, &found.name, &mut || Ok(()), &mut |_| Ok(())) {
+    Ok(match vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |_| Ok(())) {
         Ok(checked) => json!({
             "backup": place,
             "state": "verified",
@@ -143,8 +146,9 @@ fn offline(place: &Path, backup: Option<BackupId>) -> Value {
             "bytes": checked.point.bytes,
             "manifest": checked.manifest,
         }),
+        Err(error @ VaultError::Remote { .. }) => return Err(restore::failed(&error)),
         Err(error) => broken(error.code(), error.to_string()),
-    }
+    })
 }
 
 fn listed(found: &Value) -> String {

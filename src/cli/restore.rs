@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backup::BackupId;
 use clap::Args;
+use config::{Address, Named, S3};
 use evidence::note::Key;
 use host::Clock;
 use journal::archive::{self, ArchiveError};
@@ -25,6 +26,7 @@ use journal::{Held, Journal, Limits};
 use kernel::{Digest, Position, Sequence, Timestamp};
 use serde_json::{Value, json};
 use sop::boot::Places;
+use sop::shelf::Shelf;
 use sop::states::States;
 use vault::{Upto, VaultError};
 
@@ -37,7 +39,8 @@ const CHUNK: usize = 512;
 
 #[derive(Args, Debug)]
 pub struct Restore {
-    /// The backup: its file, the folder of its log, the place for backups, or the directory of an older release's
+    /// The backup: its file, the folder of its log, the place for backups, each also as s3://…, or the directory of an
+    /// older release's
     place: PathBuf,
     /// Which one of those in the place; else the newest
     #[arg(long)]
@@ -63,12 +66,43 @@ pub enum Source {
     Vault(vault::Found),
 }
 
+/// Where a backup is looked for.
+pub enum Where {
+    Path(PathBuf),
+    Bucket(Named, S3),
+}
+
+impl Where {
+    /// What somebody wrote; an object store is reached as the configuration says.
+    pub fn of(globals: &Globals, place: &Path) -> Result<Self, Failure> {
+        let text = place.to_string_lossy();
+        if !Address::is_meant(&text) {
+            return Ok(Self::Path(place.to_owned()));
+        }
+        let named = Named::parse(&text).ok_or_else(|| {
+            Failure::new("cli.place", format!("{text} is no place in an object store"), "write s3://BUCKET/PREFIX")
+        })?;
+        Ok(Self::Bucket(named, globals.load()?.backup.s3))
+    }
+}
+
 impl Source {
-    pub fn find(place: &Path, backup: Option<BackupId>) -> Result<Self, VaultError> {
+    pub fn find(place: &Where, backup: Option<BackupId>) -> Result<Self, VaultError> {
+        let backup = backup.map(|backup| backup.0);
+        let place = match place {
+            Where::Path(path) => path,
+            Where::Bucket(Named { place, log, backup: named }, how) => {
+                if let (Some(_), Some(_)) = (named, backup.filter(|backup| Some(*backup) != *named)) {
+                    return Err(VaultError::NoBackup { place: place.to_string() });
+                }
+                let target = Shelf::Bucket(place.clone(), how.clone()).open()?;
+                return vault::find(target, log.as_deref(), backup.or(*named)).map(Self::Vault);
+            }
+        };
         if place.join("manifest.json").exists() {
             return Ok(Self::Old(place.to_owned()));
         }
-        vault::locate(place, backup.map(|backup| backup.0)).map(Self::Vault)
+        vault::locate(place, backup).map(Self::Vault)
     }
 }
 
@@ -79,6 +113,7 @@ pub fn failed(error: &VaultError) -> Failure {
         VaultError::Format { .. } => "restore it with the release that made it",
         VaultError::Broken { .. } => "nothing was restored: use another backup, or another copy of this one",
         VaultError::Beyond { .. } => "ask for no more than it has, or use a later backup",
+        VaultError::Remote { trouble, .. } => trouble.remedy(),
         VaultError::OtherKey { .. } => "name the key of that log, or leave --key out: then another log begins",
         _ => "see the reason, and restore into a directory that is empty",
     };
@@ -322,7 +357,8 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
         return Err(Failure::new("cli.data", "a restore does not guess where to", remedy));
     };
     let steps = Steps::of(Places::of(data));
-    let source = Source::find(&asked.place, asked.backup).map_err(|error| failed(&error))?;
+    let place = Where::of(globals, &asked.place)?;
+    let source = Source::find(&place, asked.backup).map_err(|error| failed(&error))?;
     let upto = match (asked.to_size, asked.to_time, &asked.key) {
         (Some(size), ..) => Upto::Size(size),
         (_, Some(time), _) => {
@@ -351,7 +387,7 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
     match &source {
         Source::Old(directory) => drop(archive::verify(directory).map_err(|error| failed_archive(&error))?),
         Source::Vault(found) => {
-            let checked = vault::verify(&found.target, &found.name, &mut || Ok(()), &mut |_| Ok(()));
+            let checked = vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |_| Ok(()));
             drop(checked.map_err(|error| failed(&error))?);
         }
     }
@@ -419,11 +455,11 @@ fn stage(source: &Source, upto: Upto, log: bool, steps: &Steps) -> Result<(Strin
         }
         Source::Vault(found) => {
             let mut go_on = || Ok(());
-            let restored = vault::restore(&found.target, &found.name, upto, &journal, &mut go_on)
+            let restored = vault::restore(&*found.target, &found.name, upto, &journal, &mut go_on)
                 .map_err(|error| failed(&error))?;
             if log {
                 let evidence = steps.staging.join("evidence");
-                vault::log_into(&found.target, &found.name, &evidence, &mut go_on).map_err(|error| failed(&error))?;
+                vault::log_into(&*found.target, &found.name, &evidence, &mut go_on).map_err(|error| failed(&error))?;
             }
             Ok((format!("backup-{}", restored.checked.point.backup), restored.head))
         }

@@ -18,7 +18,7 @@ use vault::Upto;
 use super::call::Globals;
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, plain};
-use super::restore::{self, Source};
+use super::restore::{self, Source, Where};
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum State {
@@ -184,7 +184,7 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
     let now = humantime::format_rfc3339_seconds(now).to_string().replace([':', '-'], "");
     let kept = places.evidence();
     // A log that is to be put aside is not believed: it may be that of another journal.
-    let copied = backup.map(|place| copy_of(places, place)).transpose()?;
+    let copied = backup.map(|place| copy_of(globals, places, place)).transpose()?;
     let backup = copied.as_ref().map(|copied| copied.path.as_path());
     let others = Others { past: (log != Log::Another).then_some(&kept), backup };
     let repaired = repair::repair(journal, others, &now, dry_run).map_err(|error| refused(journal, &error))?;
@@ -253,8 +253,8 @@ impl Drop for Copied {
     }
 }
 
-fn copy_of(places: &Places, place: &Path) -> Result<Copied, Failure> {
-    let found = match Source::find(place, None).map_err(|error| restore::failed(&error))? {
+fn copy_of(globals: &Globals, places: &Places, place: &Path) -> Result<Copied, Failure> {
+    let found = match Source::find(&Where::of(globals, place)?, None).map_err(|error| restore::failed(&error))? {
         Source::Old(path) => return Ok(Copied { path, scratch: None }),
         Source::Vault(found) => found,
     };
@@ -265,7 +265,7 @@ fn copy_of(places: &Places, place: &Path) -> Result<Copied, Failure> {
         _ => Err(error),
     });
     made.and_then(|()| std::fs::create_dir(&scratch)).map_err(restore::unusable(&scratch))?;
-    let restored = vault::restore(&found.target, &found.name, Upto::Signed, &copied.path, &mut || Ok(()));
+    let restored = vault::restore(&*found.target, &found.name, Upto::Signed, &copied.path, &mut || Ok(()));
     restored.map(|_| copied).map_err(|error| restore::failed(&error))
 }
 

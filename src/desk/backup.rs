@@ -149,10 +149,7 @@ async fn look_up(desk: &Desk, backup: BackupId) -> Result<Option<Value>, Denial>
 
 fn shown(desk: &Desk, backup: &Backup) -> Value {
     let contents = backup.contents.as_ref();
-    let directory = contents.map(|contents| {
-        let path = desk.parts.backup_of(&contents.directory);
-        std::path::absolute(&path).unwrap_or(path)
-    });
+    let directory = contents.map(|contents| desk.parts.backup_of(&contents.directory));
     json!({
         "backup": backup.id,
         "state": backup.state,

@@ -351,3 +351,22 @@ async fn a_restored_authority_goes_on_with_its_log_under_its_key() {
     let sized: Value = serde_json::from_str(&sized.stdout).unwrap();
     assert!(sized["entries"].as_u64().unwrap() <= 3 && sized["state"] == "restored", "{sized}");
 }
+
+/// What a program was built without it does not try.
+#[cfg(not(feature = "object-store"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_is_refused_where_it_is_not_built_in() {
+    let place = Place::new();
+    place.daemon.configure("[backup]\ntarget = \"s3://backups/sop\"\n");
+    let words = ["config.not_built", "sop.toml:2:10", "cargo build --release --features object-store"];
+    for arguments in [&["up"][..], &["backup", "restore", "s3://backups/sop"]] {
+        failed(&place.daemon.run(arguments), 1, &words);
+    }
+    let validated = place.daemon.run(&["config", "validate"]);
+    assert!(validated.code == Some(2) && words.iter().all(|word| validated.stdout.contains(word)), "{validated:?}");
+    assert!(!place.daemon.data.join("journal").exists(), "nothing was made");
+    place.daemon.configure("");
+    let refused = place.daemon.run(&["backup", "verify", "s3://backups/sop"]);
+    failed(&refused, 1, &["error[archive.not_built]", "--features object-store"]);
+    failed(&place.daemon.run(&["backup", "verify", "s3://a b"]), 1, &["error[cli.place]"]);
+}

@@ -24,7 +24,7 @@ use kernel::{Decision, Digest, Machine as _, Position, Principal, Refuse as _, S
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
 use tokio::task::AbortHandle;
-use vault::{Directory, Making, Upto, VaultError};
+use vault::{Directory, Making, Target, Upto, VaultError};
 
 use crate::wake::{Wake, Waker};
 
@@ -73,13 +73,16 @@ pub struct Rehearsal {
     pub scratch: PathBuf,
 }
 
+/// Reaches the place where backups are kept; it may be one that cannot be reached at present.
+pub type Reach = Arc<dyn Fn() -> Result<Box<dyn Target>, VaultError> + Send + Sync>;
+
 /// Where backups come from and go to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shelves {
     /// The tile log.
     pub log: PathBuf,
     /// Where backups are kept.
-    pub target: PathBuf,
+    pub target: Reach,
     /// Where they were kept before there was a choice.
     pub old: PathBuf,
 }
@@ -142,6 +145,15 @@ impl Bad {
         )
     }
 
+    /// Whether it says nothing about the backup, but about the way there.
+    fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Vault(VaultError::Remote { .. }))
+    }
+
+    fn code(&self) -> &'static str {
+        if let Self::Vault(error) = self { error.code() } else { "backup.unread" }
+    }
+
     /// Whether it says something about the backup, and not about the attempt to read it.
     fn is_damage(&self) -> bool {
         matches!(
@@ -200,6 +212,10 @@ impl Archivist {
         let command = match (work, done) {
             (_, Ok(Done::NotYet)) => return Err(Ended::Later),
             (_, Err(error)) if error.is_closed() => return Err(Ended::Later),
+            (Work::Check(_), Err(why)) if why.is_elsewhere() => {
+                tracing::warn!(code = why.code(), %backup, %why, "a backup cannot be read at present, which is tried again");
+                return Err(Ended::InAWhile);
+            }
             (_, Ok(Done::Made(contents))) => Command::Complete { backup, contents },
             (_, Ok(Done::Whole(manifest))) => Command::Confirm { backup, manifest },
             (_, Ok(Done::Drilled(drill))) => Command::Pass { backup, drill },
@@ -279,7 +295,7 @@ impl Archivist {
                 drilled.map(Done::Drilled)
             }
             Work::Remove(_) if name.contains('/') => {
-                vault::prune(&Directory::new(&self.shelves.target), name)?;
+                vault::prune(&*(self.shelves.target)()?, name)?;
                 Ok(Done::Gone)
             }
             Work::Remove(_) => match fs::remove_dir_all(self.shelves.old.join(name)) {
@@ -301,9 +317,9 @@ impl Archivist {
         let now = UNIX_EPOCH + Duration::from_millis(self.clock.now().0);
         let created_at = humantime::format_rfc3339_millis(now).to_string();
         let asked = Making { backup: backup.0, last, sop: env!("CARGO_PKG_VERSION").to_owned(), created_at, all };
-        let (source, target) = (Directory::new(&self.shelves.log), Directory::new(&self.shelves.target));
+        let (source, target) = (Directory::new(&self.shelves.log), (self.shelves.target)()?);
         let key = self.evidence.public()?;
-        let made = vault::make(&source, &target, (&key, &note), &asked, &mut || self.may_go_on(stop))?;
+        let made = vault::make(&source, &*target, (&key, &note), &asked, &mut || self.may_go_on(stop))?;
         let vault::Made { point, manifest, name, mended } = made;
         if mended != 0 {
             tracing::warn!(code = "backup.mended", %backup, mended, "files of earlier backups were damaged, and are written anew");
@@ -330,8 +346,8 @@ impl Archivist {
         DirBuilder::new().recursive(true).mode(0o700).create(scratch).map_err(StoreError::from)?;
         let place = scratch.join("journal");
         let (manifest, head) = if name.contains('/') {
-            let target = Directory::new(&self.shelves.target);
-            let restored = vault::restore(&target, name, Upto::Backup, &place, &mut || self.may_go_on(stop))?;
+            let target = (self.shelves.target)()?;
+            let restored = vault::restore(&*target, name, Upto::Backup, &place, &mut || self.may_go_on(stop))?;
             (restored.checked.manifest, restored.head)
         } else {
             let archive = archive::restore(&self.shelves.old.join(name), &place)?;
@@ -378,8 +394,8 @@ impl Archivist {
 
     fn check(&self, name: &str, stop: &AtomicBool) -> Result<Digest, Bad> {
         if name.contains('/') {
-            let target = Directory::new(&self.shelves.target);
-            return Ok(vault::verify(&target, name, &mut || goes_on(stop), &mut |_| Ok(()))?.manifest);
+            let target = (self.shelves.target)()?;
+            return Ok(vault::verify(&*target, name, &mut || goes_on(stop), &mut |_| Ok(()))?.manifest);
         }
         // A directory of its own, as an earlier release made it.
         Ok(archive::verify_while(&self.shelves.old.join(name), || goes_on(stop))?.manifest)

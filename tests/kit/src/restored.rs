@@ -27,7 +27,7 @@ pub fn in_process(backup: &Path, data: &Path) {
     std::fs::create_dir_all(data).expect("a directory for the data");
     let found = vault::locate(backup, None).unwrap_or_else(|error| panic!("{}: {error}", backup.display()));
     let journal = Places::of(data).journal;
-    let restored = vault::restore(&found.target, &found.name, vault::Upto::Backup, &journal, &mut || Ok(()));
+    let restored = vault::restore(&*found.target, &found.name, vault::Upto::Backup, &journal, &mut || Ok(()));
     restored.unwrap_or_else(|error| panic!("{}: {error}", backup.display()));
 }
 

@@ -226,7 +226,8 @@ pub fn make(
     target.put(&format!("{folder}{CHECKPOINT}"), note.as_bytes())?;
     target.sync()?;
     let text = point.text();
-    if !target.put_new(&name, &text)? {
+    // An attempt of ours may have been done, and its answer lost: then the one that is there is this one.
+    if !target.put_new(&name, &text)? && target.get(&name)?.as_deref() != Some(&text) {
         return Err(VaultError::InUse { place: target.place() });
     }
     target.sync()?;

@@ -27,11 +27,11 @@ mod restore;
 mod target;
 
 pub use copy::{Checked, Made, Making, make, verify};
-pub use place::{Found, locate};
+pub use place::{Found, find, locate};
 pub use point::{Point, log_name, point_name, points};
 pub use prune::prune;
 pub use restore::{Restored, Upto, log_into, restore};
-pub use target::{Directory, Target};
+pub use target::{Directory, FILE_MAX, Target, Trouble};
 
 use std::path::PathBuf;
 
@@ -66,6 +66,9 @@ pub enum VaultError {
     OtherKey { signed: String },
     #[error("{place} cannot be used: {why}")]
     Io { place: String, why: String },
+    /// Of a place that is reached over a network: it says nothing about what is there.
+    #[error("{place}: {trouble}: {why}")]
+    Remote { place: String, trouble: Trouble, why: String },
     #[error("it was stopped: {why}")]
     Stopped { why: String },
     #[error(transparent)]
@@ -87,6 +90,7 @@ impl VaultError {
             Self::Beyond { .. } => "archive.beyond",
             Self::OtherKey { .. } => "archive.other_key",
             Self::Io { .. } => "archive.io",
+            Self::Remote { trouble, .. } => trouble.code(),
             Self::Stopped { .. } => "archive.stopped",
             Self::Journal(error) => error.code(),
         }

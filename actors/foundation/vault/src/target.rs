@@ -12,7 +12,65 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use crate::{VaultError, io};
 
 /// No file of a backup is longer: 256 entries of 65,535 bytes fit.
-const FILE_MAX: u64 = 32 << 20;
+pub const FILE_MAX: u64 = 32 << 20;
+
+/// Why a place that is reached over a network does not do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    #[error("it cannot be reached")]
+    Unreachable,
+    #[error("it takes too long")]
+    Slow,
+    #[error("it answers with an error of its own")]
+    Failing,
+    #[error("it does not know the credentials, or there are none")]
+    Credentials,
+    #[error("the credentials do not allow it")]
+    Denied,
+    #[error("there is no such bucket")]
+    NoBucket,
+    #[error("what arrived there is not what was sent")]
+    Altered,
+    #[error("what it sent ended too early")]
+    Truncated,
+    #[error("it cannot be used")]
+    Unusable,
+    #[error("this program was built without it")]
+    NotBuilt,
+}
+
+impl Trouble {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "archive.unreachable",
+            Self::Slow => "archive.slow",
+            Self::Failing => "archive.failing",
+            Self::Credentials => "archive.credentials",
+            Self::Denied => "archive.denied",
+            Self::NoBucket => "archive.no_bucket",
+            Self::Altered => "archive.altered",
+            Self::Truncated => "archive.truncated",
+            Self::Unusable => "archive.unusable",
+            Self::NotBuilt => "archive.not_built",
+        }
+    }
+
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Unreachable => "see that backup.s3.endpoint is right and can be reached, then try again",
+            Self::Slow => "try again; if the store is always slow, raise backup.s3.timeout",
+            Self::Failing => "see what its operator says, then try again",
+            Self::Credentials => {
+                "set backup.s3.credentials to a file of mode 0600, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; see that                  they are of this store, and the clock is right"
+            }
+            Self::Denied => "let them list, get, put and delete below that place",
+            Self::NoBucket => "make the bucket, or name another one: none is made unasked",
+            Self::Altered | Self::Truncated => "try again; if it stays so, look at what is between here and the store",
+            Self::Unusable => "see the reason, and correct [backup.s3]",
+            Self::NotBuilt => "build with --features object-store, or use a directory",
+        }
+    }
+}
 
 /// A place for files that have names with `/` in them. Calls block.
 pub trait Target: Send + Sync {
