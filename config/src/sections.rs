@@ -267,6 +267,10 @@ impl Backup {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
         Self {
             target: from.place("backup.target"),
+            overdue_after: from.span("backup.overdue_after", SECOND..=YEAR),
+            every: from.period("backup.every", SECOND..=YEAR),
+            verify_every: from.period("backup.verify_every", SECOND..=YEAR),
+            drill_every: from.period("backup.drill_every", SECOND..=YEAR),
             s3: S3 {
                 endpoint: from.endpoint("backup.s3.endpoint"),
                 region: from.region("backup.s3.region"),
@@ -276,10 +280,6 @@ impl Backup {
                 timeout: from.span("backup.s3.timeout", Duration::from_millis(100)..=HOUR),
                 attempts: from.count("backup.s3.attempts", 1..=20),
             },
-            overdue_after: from.span("backup.overdue_after", SECOND..=YEAR),
-            every: from.period("backup.every", SECOND..=YEAR),
-            verify_every: from.period("backup.verify_every", SECOND..=YEAR),
-            drill_every: from.period("backup.drill_every", SECOND..=YEAR),
             retention: Retention {
                 last: from.count("backup.retention.last", 0..=100_000),
                 daily: from.count("backup.retention.daily", 0..=100_000),
