@@ -9,7 +9,8 @@
 //! 1. No lock of this module is held while foreign code runs or anything is awaited.
 //! 2. The children of a slot change only by the supervisor at that slot, while it is alive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -32,13 +33,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The place of one node on the board.
 pub(crate) struct Slot {
     pub(crate) path: Arc<str>,
-    pub(crate) spec: Child,
+    spec: Mutex<Arc<Child>>,
     /// Leads nowhere for the root.
     pub(crate) above: Weak<Slot>,
     /// Among its siblings, in start order; of those that come and go, none has that of another.
     place: u64,
-    /// It was in the specification before the start, and did not come while the supervisor ran.
-    pub(crate) listed: bool,
+    /// The specification of its supervisor lists it: it did not come while that ran.
+    listed: AtomicBool,
     children: Mutex<Children>,
     live: Mutex<Live>,
 }
@@ -124,15 +125,36 @@ impl Slot {
             number: 0,
         };
         let (children, live) = (Mutex::default(), Mutex::new(live));
+        let (spec, listed) = (Mutex::new(Arc::new(spec)), AtomicBool::new(listed));
         let slot = Arc::new(Self { path, spec, above, place, listed, children, live });
-        if let Some(template) = slot.supervisor().and_then(|supervisor| supervisor.pool.as_ref()) {
-            template.place.is_at(&slot);
-        }
-        for child in slot.supervisor().map_or(&[][..], |supervisor| &supervisor.children) {
-            let child = slot.slot_for(child.clone(), true);
-            lock(&slot.children).shown.insert(child.place, child);
+        if let Some(supervisor) = slot.supervisor() {
+            if let Some(template) = &supervisor.pool {
+                template.place.is_at(&slot);
+            }
+            for child in &supervisor.children {
+                let child = slot.slot_for(child.clone(), true);
+                lock(&slot.children).shown.insert(child.place, child);
+            }
         }
         slot
+    }
+
+    pub(crate) fn spec(&self) -> Arc<Child> {
+        lock(&self.spec).clone()
+    }
+
+    /// From its next start on, it is made of this; in everything else it is as this says at once.
+    pub(crate) fn change(&self, spec: Child) {
+        // Dropped after the lock is free: what a child is made of is foreign code.
+        let _before = std::mem::replace(&mut *lock(&self.spec), Arc::new(spec));
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn list(&self) {
+        self.listed.store(true, Ordering::Relaxed);
     }
 
     /// A slot below this one, after all that were there before. It is not shown yet.
@@ -157,9 +179,9 @@ impl Slot {
         format!("{}/{}", self.path, child.name)
     }
 
-    pub(crate) fn supervisor(&self) -> Option<&Arc<Supervisor>> {
-        match &self.spec.part {
-            Part::Supervisor(supervisor) => Some(supervisor),
+    pub(crate) fn supervisor(&self) -> Option<Arc<Supervisor>> {
+        match &self.spec().part {
+            Part::Supervisor(supervisor) => Some(supervisor.clone()),
             Part::Worker(_) => None,
         }
     }
@@ -185,15 +207,15 @@ impl Slot {
             Some(supervisor) => Kind::Supervisor { strategy: supervisor.strategy },
             None => Kind::Worker,
         };
-        let above = self.above.upgrade();
-        let above = above.as_ref().and_then(|above| above.supervisor());
-        let ends_supervisor = above.is_some_and(|above| above.ends_with(&self.spec));
+        let spec = self.spec();
+        let above = self.above.upgrade().and_then(|above| above.supervisor());
+        let ends_supervisor = above.is_some_and(|above| above.ends_with(&spec));
         let live = self.live();
         Node {
             path: self.path.to_string(),
-            name: self.spec.name.to_string(),
+            name: spec.name.to_string(),
             kind,
-            restart: self.spec.restart,
+            restart: spec.restart,
             state: live.state.clone(),
             epoch: live.epoch,
             restarts: live.restarts,
@@ -229,10 +251,18 @@ impl Slot {
         }
     }
 
+    /// Forgets those below that rest under these names: there are others now.
+    pub(crate) fn replace(&self, names: &BTreeSet<Arc<str>>) {
+        let is_one = |_: &u64, slot: &mut Arc<Slot>| names.contains(&slot.spec().name);
+        // Dropped after the lock is free.
+        let _gone: Vec<_> = lock(&self.children).resting.extract_if(.., is_one).collect();
+    }
+
     /// An incarnation of each worker here and below will come sooner or later.
     pub(crate) fn expect(&self) {
-        if let Part::Worker(worker) = &self.spec.part {
-            worker.expect(&self.spec.terms);
+        let spec = self.spec();
+        if let Part::Worker(worker) = &spec.part {
+            worker.expect(&spec.terms);
         }
         for child in self.children() {
             child.expect();
@@ -241,7 +271,7 @@ impl Slot {
 
     /// None will come, unless somebody sees to it.
     pub(crate) fn give_up(&self) {
-        if let Part::Worker(worker) = &self.spec.part {
+        if let Part::Worker(worker) = &self.spec().part {
             worker.give_up();
         }
         for child in self.children() {

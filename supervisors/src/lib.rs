@@ -3,7 +3,8 @@
 //! A tree is described as data ([`Supervisor`], [`Child`]), started with [`Tree::start`] and watched through
 //! [`Tree::snapshot`] and [`Tree::subscribe`]. Callers hold a [`ChildRef`], made before its child first starts and
 //! good for every incarnation after. Children also come and go while the tree runs: [`Tree::add`], [`Tree::terminate`],
-//! [`Tree::restart`], [`Tree::delete`].
+//! [`Tree::restart`], [`Tree::delete`]; a [`Pool`] has any number of one kind, started by its [`PoolRef`]. A specification
+//! can be changed under running children: [`Tree::change`].
 //!
 //! How it is built: [`step`] decides, without I/O, clock or randomness, what one supervisor does next; the shell is one
 //! ractor actor per supervisor, which turns what happens into events and carries out the actions. The shell never waits
@@ -86,8 +87,8 @@ pub use board::{Events, Heard};
 pub use pool::{Member, Pool, PoolRef};
 pub use reference::{CallError, ChildRef, Context, Load, Reply, SendError, WhenFull, WhileDown};
 pub use report::{
-    AddError, Cause, Counts, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, RemoveError,
-    Report, RestartError, StartError, StartFault, Unhealth, Verdict, What,
+    AddError, Cause, ChangeError, Counts, Decision, Ended, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome,
+    RemoveError, Report, RestartError, StartError, StartFault, Unhealth, Verdict, What,
 };
 pub use shell::{Ignore, Unrecoverable};
 pub use spec::{AutoShutdown, Budget, Child, Exhausted, Restart, Shutdown, SpecError, Strategy, Supervisor};

@@ -50,6 +50,13 @@ pub(crate) struct Template {
     maker: Box<dyn Any + Send + Sync>,
 }
 
+impl Template {
+    /// Whether the same references start members of both.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.maker.as_ref().type_id() == other.maker.as_ref().type_id()
+    }
+}
+
 /// Makes what a member is made of.
 type Maker<M, Args> = Box<dyn Fn(ChildRef<M>, Args) -> Part + Send + Sync>;
 

@@ -427,6 +427,20 @@ pub enum RemoveError {
     Restarting { path: String },
 }
 
+/// Why the specification of a supervisor was not changed. Then nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A supervisor cannot become a pool, a pool one of other types, or a worker a supervisor.
+    #[error("{path} is there, but of another kind")]
+    Kind { path: String },
+    #[error("the supervisor {path} is down or stopping")]
+    SupervisorDown { path: String },
+}
+
 /// Why a child was not restarted by hand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestartError {

@@ -45,7 +45,7 @@ pub const ABORT_CONFIRM: Duration = Duration::from_secs(1);
 const EXITS_REMEMBERED: usize = 5;
 
 /// The rules of one supervisor, everything inherited filled in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     pub strategy: Strategy,
     pub intensity: Budget,
@@ -68,6 +68,16 @@ pub struct ChildRules {
     pub backoff: Backoff,
     pub budget: Option<Budget>,
     pub on_exhausted: Exhausted,
+}
+
+impl ChildRules {
+    /// Whoever is not to take the others along has a budget for itself.
+    fn own_budget(&self, intensity: Budget) -> Option<Budget> {
+        match self.on_exhausted {
+            Exhausted::Quarantine | Exhausted::Stop => Some(self.budget.unwrap_or(intensity)),
+            Exhausted::Escalate => self.budget,
+        }
+    }
 }
 
 /// What happened.
@@ -118,6 +128,8 @@ pub enum Event {
         epoch: u64,
         rules: ChildRules,
     },
+    /// Somebody wants other rules for this supervisor and its children.
+    Change(Box<Change>),
     /// Somebody wants the child to end and to stay down.
     Terminate {
         child: usize,
@@ -128,6 +140,17 @@ pub enum Event {
     },
     /// Somebody wants this supervisor to end in order.
     Stop,
+}
+
+/// Other rules. What has been counted stays counted, and nobody ends or starts because of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The rules of the supervisor. Its children are not here but below.
+    pub rules: Rules,
+    /// The new rules of those that it has, by number.
+    pub children: Vec<(usize, ChildRules)>,
+    /// Those that it has from now on, with the latest epoch that each reached: after all others, and down.
+    pub added: Vec<(u64, ChildRules)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,10 +312,7 @@ enum Leaving {
 
 impl Ward {
     fn new(rules: ChildRules, intensity: Budget, epoch: u64, restarts: u64) -> Self {
-        let own = match rules.on_exhausted {
-            Exhausted::Quarantine | Exhausted::Stop => Some(rules.budget.unwrap_or(intensity)),
-            Exhausted::Escalate => rules.budget,
-        };
+        let own = rules.own_budget(intensity);
         Self {
             phase: Phase::Down,
             epoch,
@@ -305,6 +325,15 @@ impl Ward {
             on_probation: false,
             leaving: None,
         }
+    }
+
+    /// Its record stays.
+    fn obey(&mut self, rules: ChildRules, intensity: Budget) {
+        self.own = rules.own_budget(intensity).map(|budget| match self.own.take() {
+            Some(own) => Window { budget, ..own },
+            None => Window::new(budget),
+        });
+        self.rules = rules;
     }
 
     pub fn last_exit(&self) -> Option<&Exit> {
@@ -457,6 +486,10 @@ impl State {
         self.wards.get(child)
     }
 
+    pub fn has(&self, child: usize) -> bool {
+        self.wards.get(child).is_some()
+    }
+
     /// The supervisor stops its children, or has.
     pub fn is_closing(&self) -> bool {
         matches!(self.course, Course::Closing { .. } | Course::Closed)
@@ -537,6 +570,12 @@ impl State {
                 }
                 Some(child)
             }
+            Event::Change(change) => {
+                if !self.is_closing() {
+                    self.obey(*change);
+                }
+                None
+            }
             Event::Terminate { child } => {
                 self.leave(child, Leaving::ToRest, now, actions);
                 Some(child)
@@ -550,6 +589,31 @@ impl State {
                 None
             }
         }
+    }
+
+    fn obey(&mut self, Change { rules, children, added }: Change) {
+        for (child, child_rules) in children {
+            self.change(child, |ward| ward.obey(child_rules, rules.intensity));
+        }
+        for (epoch, child_rules) in added {
+            let mut ward = Ward::new(child_rules, rules.intensity, epoch, 0);
+            ward.phase = Phase::Done;
+            self.tally.add(&ward);
+            self.wards.push(ward);
+        }
+        if rules.strategy == Strategy::OneForOne {
+            // Who was marked to end with its group, and has not been asked to, need not.
+            for (_, ward) in self.wards.range_mut(..) {
+                let spared = ward.recycle && matches!(ward.phase, Phase::Starting | Phase::Running { .. });
+                self.tally.take(ward);
+                ward.recycle &= !spared;
+                self.tally.add(ward);
+            }
+        }
+        self.strategy = rules.strategy;
+        self.auto_shutdown = rules.auto_shutdown;
+        self.shared.budget = rules.intensity;
+        (self.low, self.high) = (0, usize::MAX);
     }
 
     /// Whether there is such a child, in this incarnation.
@@ -915,7 +979,13 @@ impl State {
             // thousand siblings.
             Course::Steady if self.strategy == Strategy::OneForOne => {
                 let is_down = |child: &usize| self.wards.get(*child).is_some_and(|ward| ward.phase == Phase::Down);
-                if let Some(child) = touched.filter(is_down) {
+                if touched.is_none() && self.tally.down > 0 {
+                    // They waited for their turn, under another strategy.
+                    let down: Vec<_> = self.wards.iter().map(|(child, _)| child).filter(is_down).collect();
+                    for child in down {
+                        self.start(child, now, actions);
+                    }
+                } else if let Some(child) = touched.filter(is_down) {
                     self.start(child, now, actions);
                 }
             }

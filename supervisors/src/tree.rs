@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use crate::board::{Board, Events, Slot, lock};
 use crate::report::{
-    AddError, Counts, Ended, Exit, Farewell, Node, NodeState, NotFound, RemoveError, Report, RestartError, StartError,
-    Verdict, What,
+    AddError, ChangeError, Counts, Ended, Exit, Farewell, Node, NodeState, NotFound, RemoveError, Report, RestartError,
+    StartError, Verdict, What,
 };
 use crate::shell::{self, News, Order, Way};
-use crate::spec::{Child, Supervisor};
+use crate::spec::{Child, Part, Supervisor};
 
 /// The epoch of the root: nobody restarts it.
 const ROOT_EPOCH: u64 = 1;
@@ -181,6 +181,29 @@ impl Tree {
         }
         spec.check_child(&child, &slot.path_of(&child))?;
         shell::add(&slot, child).await.map(drop)
+    }
+
+    /// Gives the running supervisor or pool at `path` another specification, as a code change does in OTP. Its own flags
+    /// are replaced. Children whose names it lists as well take the new specification and go on running; from their next
+    /// start on they are made anew, except that a nested supervisor keeps what is below it, and a member of a pool what
+    /// it was made with. Those that are new are there and down, until they are restarted by hand or with their group.
+    /// Those that it no longer lists stay as they are.
+    ///
+    /// Those that are there keep their order, and new ones come after them. There we differ from OTP, which takes the
+    /// order of the new list: those that run have been started in the old one, and rely on it.
+    ///
+    /// # Errors
+    /// Then nothing is changed.
+    pub async fn change(&self, path: &str, supervisor: impl Into<Child>) -> Result<(), ChangeError> {
+        let slot = self.board.find(path)?;
+        let kind = || ChangeError::Kind { path: path.to_owned() };
+        let Part::Supervisor(spec) = supervisor.into().part else { return Err(kind()) };
+        slot.supervisor().ok_or_else(kind)?;
+        spec.check(path)?;
+        let down = || ChangeError::SupervisorDown { path: path.to_owned() };
+        let (reply, changed) = oneshot::channel();
+        shell::keeper(&slot).ok_or_else(down)?.cast(Order::Change { spec, reply }).map_err(|_| down())?;
+        changed.await.unwrap_or_else(|_| Err(down()))
     }
 
     /// Stops a child as a shutdown would, whatever it is doing, and leaves it down: it keeps its specification, and

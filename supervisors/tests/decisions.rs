@@ -5,10 +5,11 @@
 //! is its number; `up 1` is about its current epoch, `up 1#2` about epoch 2. `add 3 x` adds a child of this kind. Kinds
 //! are letters: p(ermanent), t(ransient), x (temporary), s for a permanent supervisor, b for a permanent child that is
 //! killed without warning, u for one that may take as long as it likes to stop; T and X are significant.
+//! `change 0 all pp` changes the strategy, and adds two children that are not started.
 
 use std::time::Duration;
 
-use supervisors::step::{Action, ChildRules, Event, Rules, State, Timer, step};
+use supervisors::step::{Action, Change, ChildRules, Event, Rules, State, Timer, step};
 use supervisors::{
     AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Unhealth, Verdict, What,
 };
@@ -17,6 +18,7 @@ use Exhausted::{Escalate, Quarantine};
 use Strategy::{OneForAll, OneForOne, RestForOne};
 
 const LIMIT: Duration = Duration::from_secs(1);
+const INTENSITY: Budget = Budget { restarts: 2, within: Duration::from_secs(5) };
 
 struct Desk {
     state: State,
@@ -49,14 +51,14 @@ impl Desk {
     /// `kinds` has one letter per child.
     fn new(strategy: Strategy, auto_shutdown: AutoShutdown, on_exhausted: Exhausted, kinds: &str) -> Self {
         let children = kinds.chars().enumerate().map(|(at, kind)| rules(at, kind, on_exhausted));
-        let intensity = Budget { restarts: 2, within: Duration::from_secs(5) };
+        let intensity = INTENSITY;
         let rules = Rules { strategy, intensity, auto_shutdown, pool: false, children: children.collect() };
         Self::of(rules, on_exhausted)
     }
 
     /// A pool, which has no members yet.
     fn pool(on_exhausted: Exhausted) -> Self {
-        let intensity = Budget { restarts: 2, within: Duration::from_secs(5) };
+        let intensity = INTENSITY;
         let (strategy, auto_shutdown) = (OneForOne, AutoShutdown::Never);
         Self::of(Rules { strategy, intensity, auto_shutdown, pool: true, children: Vec::new() }, on_exhausted)
     }
@@ -86,6 +88,18 @@ impl Desk {
             "add" => {
                 let kind = words.get(2).and_then(|kind| kind.chars().next()).unwrap_or('p');
                 Event::Add { child, epoch: 0, rules: rules(child, kind, self.on_exhausted) }
+            }
+            "change" => {
+                let kinds = words.get(3).copied().unwrap_or_default();
+                let strategy = match words[2] {
+                    "one" => OneForOne,
+                    "all" => OneForAll,
+                    _ => RestForOne,
+                };
+                let added = kinds.chars().map(|kind| (0, rules(9, kind, self.on_exhausted))).collect();
+                let (auto_shutdown, intensity) = (AutoShutdown::Never, INTENSITY);
+                let rules = Rules { strategy, intensity, auto_shutdown, pool: false, children: Vec::new() };
+                Event::Change(Box::new(Change { rules, children: Vec::new(), added }))
             }
             "terminate" => Event::Terminate { child },
             "remove" => Event::Remove { child },
@@ -916,4 +930,39 @@ fn pools() {
     let stops = [("killed 0", "start 0#2"), ("up 0", ""), ("killed 0", "wait 0 100"), ("due 0", "start 0#3")];
     let stops = [&stops[..], &[("up 0", ""), ("killed 0", "forget 0#3: killed"), ("killed 1", "start 1#2")]].concat();
     play("unless each has its own", Exhausted::Stop, &stops);
+}
+
+#[test]
+fn changing() {
+    for strategy in ["one", "all", "rest"] {
+        let quiet = format!("change 0 {strategy} pp");
+        let script =
+            [(&*quiet, ""), ("release 3", "start 3#1"), ("up 3", ""), ("stop", "stop 3"), ("change 0 one", "")];
+        check_three("(83, F33) who is new is down", OneForOne, Escalate, "ppp", &script);
+    }
+    let group = [
+        ("change 0 rest p", ""),
+        ("killed 1", "stop 2"),
+        ("normal 2", "start 1#2"),
+        ("up 1", "start 2#2"),
+        ("up 2", "start 3#1"),
+        ("up 3", ""),
+    ];
+    check_three("and starts with its group", OneForOne, Escalate, "ppp", &group);
+    let spared = [
+        ("killed 1", "stop 2"),
+        ("change 0 one", "start 1#2"),
+        ("normal 2", "start 2#2"),
+        ("killed 0", "start 0#2"),
+        ("up 2", ""),
+    ];
+    check_three("who has not been asked to stop goes on", OneForAll, Escalate, "ppp", &spared);
+    let each = [
+        ("killed 1", "start 1#2"),
+        ("killed 0", "start 0#2"),
+        ("change 0 all", ""),
+        ("up 1", ""),
+        ("unstarted 0", "wait 0 100, stop 2"),
+    ];
+    check_three("who starts alone is part of the group from now on", OneForOne, Quarantine, "ppp", &each);
 }

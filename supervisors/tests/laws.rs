@@ -12,7 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 // Proptest and supervision both call theirs `Strategy`.
 use proptest::strategy::Strategy as Generator;
-use supervisors::step::{Action, ChildRules, Event, Phase, Rules, Sentence, State, Timer, step};
+use supervisors::step::{Action, Change, ChildRules, Event, Phase, Rules, Sentence, State, Timer, step};
 use supervisors::{
     AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Unhealth, Verdict, What,
 };
@@ -69,6 +69,8 @@ struct Granted {
     at: Duration,
     child: usize,
     healthy: bool,
+    /// It was charged to the budget of all.
+    shared: bool,
 }
 
 struct World {
@@ -92,6 +94,8 @@ struct World {
     granted: Vec<Granted>,
     /// How many of `granted` were there at the latest release of each child: they do not count against it.
     forgiven: Vec<usize>,
+    /// The same, at the latest change that gave each child a budget for itself: they do not count against that.
+    budgeted: Vec<usize>,
     /// The same at the latest time that each said that it is well: those make its delays no longer.
     well: Vec<usize>,
     past: Vec<Event>,
@@ -118,6 +122,7 @@ impl World {
             timers: Vec::new(),
             granted: Vec::new(),
             forgiven: vec![0; count],
+            budgeted: vec![0; count],
             well: vec![0; count],
             past: Vec::new(),
             opening: true,
@@ -171,6 +176,11 @@ impl World {
         self.rules.children[child].on_exhausted
     }
 
+    fn own_budget(&self, child: usize) -> Option<Budget> {
+        let budget = self.rules.children[child].budget;
+        if self.policy(child) == Exhausted::Escalate { budget } else { budget.or(Some(self.rules.intensity)) }
+    }
+
     fn was_healthy(&self, child: usize) -> bool {
         let enough = self.rules.children[child].backoff.healthy_after;
         matches!(self.lives[child], Life::Alive(Stage::Up { since } | Stage::Sick { since }) if since + enough <= self.now)
@@ -208,10 +218,11 @@ impl World {
             let within = granted.filter(|(at, past)| past.at + budget.within >= self.now && counts(*at, past));
             within.count() >= usize::try_from(budget.restarts).unwrap()
         };
-        let own = if alone { Some(rules.budget.unwrap_or(self.rules.intensity)) } else { rules.budget };
+        let own = self.own_budget(child);
         let mine = |at: usize, past: &Granted| past.child == child && at >= self.forgiven[child];
-        let shared = |_: usize, past: &Granted| self.policy(past.child) == Exhausted::Escalate;
-        if own.is_some_and(|own| spent(own, &mine)) || !alone && spent(self.rules.intensity, &shared) {
+        let of_own = |at: usize, past: &Granted| mine(at, past) && at >= self.budgeted[child];
+        let shared = |_: usize, past: &Granted| past.shared;
+        if own.is_some_and(|own| spent(own, &of_own)) || !alone && spent(self.rules.intensity, &shared) {
             return match rules.on_exhausted {
                 Exhausted::Escalate => just(Verdict::Escalate),
                 Exhausted::Quarantine => just(Verdict::Quarantine),
@@ -381,7 +392,8 @@ impl World {
         let dead = match verdict {
             Verdict::Restart { after } => {
                 let healthy = self.was_healthy(child);
-                self.granted.push(Granted { at: self.now, child, healthy });
+                let shared = self.policy(child) == Exhausted::Escalate;
+                self.granted.push(Granted { at: self.now, child, healthy, shared });
                 for other in 0..self.lives.len() {
                     let grouped = match self.rules.strategy {
                         Strategy::OneForOne => false,
@@ -449,14 +461,7 @@ impl World {
         let child = self.lives.len();
         if !self.closing {
             self.rules.children.push(rules.clone());
-            self.epochs.push(0);
-            self.lives.push(Life::Dead(Dead::Restarting { not_before: self.now }));
-            self.ordered.push(false);
-            self.by_hand.push(false);
-            self.on_probation.push(true);
-            self.unwanted.push(None);
-            self.forgiven.push(0);
-            self.well.push(0);
+            self.newcomer(0, Dead::Restarting { not_before: self.now }, true);
         }
         self.tell(Event::Add { child, epoch: 0, rules: rules.clone() });
     }
@@ -497,6 +502,80 @@ impl World {
         self.tell(Event::Unhealthy { child, epoch, fault: Unhealth::Stuck { limit: ms(1) } });
         let is_news = matches!(up, Life::Alive(Stage::Up { .. }));
         assert!(killed(&self.state) == (is_news || before), "{child} is sick");
+    }
+
+    /// Other rules, and some more children. The core keeps no charges that a longer window would cover, so that windows
+    /// grow no longer here.
+    fn change(&mut self, rules: &Rules) {
+        let shorter = |budget: Budget, before: Budget| Budget { within: budget.within.min(before.within), ..budget };
+        let mut change =
+            Change { rules: Rules { children: Vec::new(), ..rules.clone() }, children: vec![], added: vec![] };
+        change.rules.pool = self.rules.pool;
+        if self.rules.pool {
+            (change.rules.strategy, change.rules.auto_shutdown) = (Strategy::OneForOne, AutoShutdown::Never);
+        }
+        change.rules.intensity = shorter(rules.intensity, self.rules.intensity);
+        let owned: Vec<_> = (0..self.lives.len()).map(|child| self.own_budget(child)).collect();
+        let known = rules.children.iter().take(self.lives.len()).cloned().enumerate();
+        for (child, mut new) in known.filter(|(child, _)| self.lives[*child] != Life::Dead(Dead::Gone)) {
+            let all = change.rules.intensity;
+            new.budget = match (owned[child], new.budget) {
+                (Some(before), Some(budget)) => Some(shorter(budget, before)),
+                (Some(before), None) if new.on_exhausted != Exhausted::Escalate => Some(shorter(all, before)),
+                (_, budget) => budget,
+            };
+            change.children.push((child, new));
+        }
+        // Those whose rules do not change may still inherit another budget.
+        for (child, before) in owned.iter().enumerate().filter(|(child, _)| *child >= rules.children.len()) {
+            let mut new = self.rules.children[child].clone();
+            if self.lives[child] != Life::Dead(Dead::Gone) {
+                new.budget = new.budget.or(*before);
+                change.children.push((child, new));
+            }
+        }
+        if !self.rules.pool {
+            change.added = rules.children.iter().skip(2).map(|child| (0, child.clone())).collect();
+        }
+        if !self.closing {
+            if self.rules.strategy == Strategy::OneForOne {
+                // Each was on its way alone, and goes it to the end.
+                for child in 0..self.lives.len() {
+                    self.by_hand[child] |= !self.alive(child);
+                }
+            }
+            let children = std::mem::take(&mut self.rules.children);
+            self.rules = Rules { children, ..change.rules.clone() };
+            for (child, new) in &change.children {
+                self.rules.children[*child] = new.clone();
+                if owned[*child].is_none() {
+                    self.budgeted[*child] = self.granted.len();
+                }
+            }
+            for (epoch, new) in &change.added {
+                self.rules.children.push(new.clone());
+                self.newcomer(*epoch, Dead::Done, false);
+            }
+            let spared = |life: &Life| matches!(life, Life::Alive(Stage::Starting | Stage::Up { .. }));
+            if self.rules.strategy == Strategy::OneForOne {
+                for child in 0..self.lives.len() {
+                    self.ordered[child] &= !spared(&self.lives[child]) || self.late_start(child);
+                }
+            }
+        }
+        self.tell(Event::Change(Box::new(change)));
+    }
+
+    fn newcomer(&mut self, epoch: u64, dead: Dead, on_probation: bool) {
+        self.epochs.push(epoch);
+        self.lives.push(Life::Dead(dead));
+        self.ordered.push(false);
+        self.by_hand.push(false);
+        self.on_probation.push(on_probation);
+        self.unwanted.push(None);
+        self.forgiven.push(0);
+        self.budgeted.push(0);
+        self.well.push(0);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -543,6 +622,7 @@ impl World {
                 self.tell(Event::Stop);
             }
             Deed::Release(child) => self.release(child % count),
+            Deed::Change(ref rules) => self.change(rules),
             Deed::Add(ref rules) => self.add(rules),
             Deed::Say(child, is_well) => self.say(child % count, is_well),
             Deed::Want(child, want) => self.want(child % count, want),
@@ -607,6 +687,7 @@ enum Deed {
     Pass(u64),
     Answer(usize, u8),
     Release(usize),
+    Change(Rules),
     Repeat(usize),
     Add(ChildRules),
     Want(usize, Want),
@@ -620,6 +701,7 @@ fn deed() -> impl Generator<Value = Deed> {
         6 => prop_oneof![0..20u64, 50..2000u64].prop_map(Deed::Pass),
         24 => (0..9usize, 0..10u8).prop_map(|(child, answer)| Deed::Answer(child, answer)),
         2 => (0..9usize).prop_map(Deed::Release),
+        1 => rules().prop_map(Deed::Change),
         2 => child().prop_map(Deed::Add),
         3 => (0..9usize, prop_oneof![Just(Want::Down), Just(Want::Gone)]).prop_map(|(child, want)| Deed::Want(child, want)),
         3 => (0..9usize, any::<bool>()).prop_map(|(child, is_well)| Deed::Say(child, is_well)),

@@ -14,10 +14,10 @@ use super::panics::{self, Panic};
 use super::{Herald, Launched, NAMELESS, News, Tasks, Verdict};
 use crate::alarms::Alarms;
 use crate::board::{Board, Grip, Incarnation, Slot};
-use crate::report::{AddError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
+use crate::report::{AddError, ChangeError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
 use crate::row::Row;
 use crate::spec::{Child, Part, Restart, Supervisor};
-use crate::step::{Action, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
+use crate::step::{Action, Change, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
 
 /// Counts the live incarnations below one incarnation of a supervisor.
 #[derive(Clone)]
@@ -80,12 +80,12 @@ pub(crate) fn launch_root(board: &Arc<Board>, epoch: u64, herald: Herald) {
     mind(root.clone(), launched, None, herald);
 }
 
-fn launch_keeper(board: &Arc<Board>, spec: &Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
+fn launch_keeper(board: &Arc<Board>, spec: Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
     let (verdict, latch) = (Verdict::default(), Latch::new());
     let (up, is_up) = oneshot::channel();
     let post = Post {
         board: board.clone(),
-        spec: spec.clone(),
+        spec,
         slot: slot.clone(),
         epoch,
         latch: latch.clone(),
@@ -178,6 +178,10 @@ pub(crate) enum Order {
         child: Child,
         reply: Adding,
     },
+    Change {
+        spec: Arc<Supervisor>,
+        reply: oneshot::Sender<Result<(), ChangeError>>,
+    },
     /// Answered when the child is down or forgotten, or will not be.
     Leave {
         slot: Arc<Slot>,
@@ -233,7 +237,7 @@ impl Actor for Keeper {
         for child in &children {
             child.expect();
         }
-        let rules = children.iter().map(|child| spec.child_rules(&child.spec, child.path.clone()));
+        let rules = children.iter().map(|child| spec.child_rules(&child.spec(), child.path.clone()));
         let rules = spec.rules(rules.collect());
         let record = children.iter().map(|child| {
             let live = child.live();
@@ -278,6 +282,7 @@ impl Actor for Keeper {
             Order::Stop => desk.take(Event::Stop),
             Order::Restart { slot, reply } => desk.restart(&slot, reply),
             Order::Add { child, reply } => desk.add(child, reply),
+            Order::Change { spec, reply } => desk.change(spec, reply),
             Order::Leave { slot, way, reply } => desk.leave(&slot, way, reply),
         }
     }
@@ -339,13 +344,93 @@ impl Desk {
             live.on_probation = true;
             live.epoch
         };
-        let rules = self.spec.child_rules(&slot.spec, slot.path.clone());
+        let rules = self.spec.child_rules(&slot.spec(), slot.path.clone());
         self.board.put_up(&slot, &self.slot);
         self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Added);
         let child = self.children.push(slot.clone());
         slot.live().number = child;
         self.adding.insert(child, reply);
         self.take(Event::Add { child, epoch, rules })
+    }
+
+    fn change(
+        &mut self,
+        spec: Arc<Supervisor>,
+        reply: oneshot::Sender<Result<(), ChangeError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        // Whoever asked may have stopped waiting, as is its right.
+        match self.changed(&spec) {
+            Ok(()) => drop(reply.send(Ok(()))),
+            Err(error) => {
+                drop(reply.send(Err(error)));
+                return Ok(());
+            }
+        }
+        let (children, added): (Vec<_>, Vec<_>) = self.children.iter().partition(|(child, _)| self.core.has(*child));
+        let rules = |slot: &Arc<Slot>| spec.child_rules(&slot.spec(), slot.path.clone());
+        let change = Change {
+            children: children.into_iter().map(|(child, slot)| (child, rules(slot))).collect(),
+            added: added.into_iter().map(|(_, slot)| (slot.live().epoch, rules(slot))).collect(),
+            rules: spec.rules(Vec::new()),
+        };
+        self.spec = spec;
+        self.take(Event::Change(Box::new(change)))
+    }
+
+    /// Takes over what `spec` says of our children, and puts up those that are new. Either all of it, or nothing.
+    fn changed(&mut self, spec: &Arc<Supervisor>) -> Result<(), ChangeError> {
+        let path = || self.slot.path.to_string();
+        if self.core.is_closing() {
+            return Err(ChangeError::SupervisorDown { path: path() });
+        }
+        let known: BTreeMap<_, _> =
+            self.children.iter().map(|(_, slot)| (slot.spec().name.clone(), slot.clone())).collect();
+        let mut changes = Vec::new();
+        match (&self.spec.pool, &spec.pool) {
+            (None, None) => {}
+            (Some(old), Some(new)) if old.is_like(new) => {
+                new.place.is_at(&self.slot);
+                changes.extend(known.values().map(|slot| {
+                    let before = slot.spec();
+                    (slot.clone(), new.member.like(before.name.clone(), before.part.clone()))
+                }));
+            }
+            _ => return Err(ChangeError::Kind { path: path() }),
+        }
+        let mut new = Vec::new();
+        for child in &spec.children {
+            let Some(slot) = known.get(&child.name) else {
+                new.push(child);
+                continue;
+            };
+            let part = match (&slot.spec().part, &child.part) {
+                (Part::Worker(_), Part::Worker(_)) => child.part.clone(),
+                (Part::Supervisor(nested), Part::Supervisor(other))
+                    if nested.pool.is_some() == other.pool.is_some() =>
+                {
+                    Part::Supervisor(nested.clone())
+                }
+                _ => return Err(ChangeError::Kind { path: slot.path.to_string() }),
+            };
+            changes.push((slot.clone(), child.like(child.name.clone(), part)));
+        }
+        for (slot, spec) in changes {
+            slot.change(spec);
+            if self.spec.pool.is_none() {
+                slot.list();
+            }
+        }
+        self.slot.replace(&new.iter().map(|child| child.name.clone()).collect());
+        for child in new {
+            let slot = self.slot.slot_for(child.clone(), true);
+            self.board.put_up(&slot, &self.slot);
+            self.board.journal.write(self.board.now(), slot.path.clone(), slot.live().epoch, What::Added);
+            let number = self.children.push(slot.clone());
+            slot.live().number = number;
+        }
+        let own = self.slot.spec();
+        self.slot.change(own.like(own.name.clone(), Part::Supervisor(spec.clone())));
+        Ok(())
     }
 
     fn leave(&mut self, slot: &Arc<Slot>, way: Way, reply: Leaving) -> Result<(), ActorProcessingErr> {
@@ -403,7 +488,7 @@ impl Desk {
         }
         let leaving = self.leaving.remove(&child).unwrap_or_default();
         // Unless somebody wants it gone, one that is listed is there again with the next incarnation of its supervisor.
-        let comes_again = slot.listed && leaving.iter().all(|(way, _)| *way == Way::Terminate);
+        let comes_again = slot.is_listed() && leaving.iter().all(|(way, _)| *way == Way::Terminate);
         self.board.take_down(&slot, &self.slot, comes_again);
         self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
         if let Some(adding) = self.adding.remove(&child) {
@@ -438,7 +523,7 @@ impl Desk {
             Action::Stop { child, .. } => {
                 let slot = &self.children[child];
                 if let Some(incarnation) = slot.incarnation() {
-                    incarnation.stop(slot.spec.drains());
+                    incarnation.stop(slot.spec().drains());
                 }
             }
             Action::Kill { child, .. } => {
@@ -488,9 +573,10 @@ impl Desk {
             };
             tell(&keeper, Order::Event(event));
         });
-        let launched = match &slot.spec.part {
-            Part::Worker(worker) => worker.launch(epoch, &slot.spec.terms, herald.clone()),
-            Part::Supervisor(nested) => launch_keeper(&self.board, nested, &slot, epoch, herald.clone()),
+        let spec = slot.spec();
+        let launched = match &spec.part {
+            Part::Worker(worker) => worker.launch(epoch, &spec.terms, herald.clone()),
+            Part::Supervisor(nested) => launch_keeper(&self.board, nested.clone(), &slot, epoch, herald.clone()),
         };
         mind(slot, launched, Some(self.latch.hold()), herald);
     }
@@ -567,7 +653,7 @@ impl Drop for Desk {
                 let live = slot.live();
                 (live.on_probation, live.epoch)
             };
-            if on_probation || slot.spec.restart == Restart::Temporary && !slot.listed {
+            if on_probation || slot.spec().restart == Restart::Temporary && !slot.is_listed() {
                 slot.give_up();
                 self.board.take_down(&slot, &self.slot, false);
                 self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);
