@@ -25,6 +25,12 @@ use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+const CERTIFICATE: &str = "certificate.pem";
 
 pub const BUCKET: &str = "backups";
 pub const ID: &str = "an-id-for-tests";
@@ -61,6 +67,7 @@ pub struct Store {
     address: SocketAddr,
     front: Arc<Mutex<Front>>,
     home: Arc<TempDir>,
+    tls: Option<TlsAcceptor>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,15 +83,37 @@ impl Store {
     pub fn new() -> Self {
         let home = TempDir::new().expect("a directory for the objects");
         std::fs::create_dir(home.path().join(BUCKET)).expect("the directory is ours");
-        Self::at(Arc::new(home), SocketAddr::from(([127, 0, 0, 1], 0)))
+        Self::at(Arc::new(home), SocketAddr::from(([127, 0, 0, 1], 0)), None)
     }
 
-    fn at(home: Arc<TempDir>, address: SocketAddr) -> Self {
+    /// The same under TLS, with a certificate of its own, which lies at [`Store::certificate`].
+    pub fn under_tls() -> Self {
+        let home = TempDir::new().expect("a directory for the objects");
+        std::fs::create_dir(home.path().join(BUCKET)).expect("the directory is ours");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        std::fs::write(home.path().join(CERTIFICATE), made.cert.pem()).expect("the directory is ours");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows them")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("they belong together");
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::at(Arc::new(home), address, Some(TlsAcceptor::from(Arc::new(tls))))
+    }
+
+    /// What whoever speaks to it under TLS has to believe.
+    pub fn certificate(&self) -> PathBuf {
+        self.home.path().join(CERTIFICATE)
+    }
+
+    fn at(home: Arc<TempDir>, address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let front = Arc::<Mutex<Front>>::default();
         let objects = FileSystem::new(home.path()).expect("a directory that is there");
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
-        let shared = front.clone();
+        let (shared, acceptor) = (front.clone(), tls.clone());
         #[expect(clippy::disallowed_methods, reason = "a server of its own, joined when it is dropped")]
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -92,18 +121,18 @@ impl Store {
                 let listener = TcpListener::bind(address).await.expect("a port of this machine");
                 tell.send(listener.local_addr().expect("it is bound")).expect("its maker waits");
                 tokio::select! {
-                    () = serve(&listener, objects, &shared) => {}
+                    () = serve(&listener, acceptor.as_ref(), objects, &shared) => {}
                     _ = stopped => {}
                 }
             });
         });
         let address = told.recv().expect("the server tells where it listens");
-        Self { address, front, home, stop: Some(stop), thread: Some(thread) }
+        Self { address, front, home, tls, stop: Some(stop), thread: Some(thread) }
     }
 
     /// The same objects at the same address, after [`Store::stop`].
     pub fn again(&self) -> Self {
-        Self::at(self.home.clone(), self.address)
+        Self::at(self.home.clone(), self.address, self.tls.clone())
     }
 
     /// Ends all its connections, and listens no more.
@@ -118,7 +147,10 @@ impl Store {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        match self.tls {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
     }
 
     /// Where an object lies on the disk.
@@ -174,7 +206,7 @@ pub fn below(directory: &Path) -> Vec<String> {
     found
 }
 
-async fn serve(listener: &TcpListener, objects: impl S3, front: &Arc<Mutex<Front>>) {
+async fn serve(listener: &TcpListener, tls: Option<&TlsAcceptor>, objects: impl S3, front: &Arc<Mutex<Front>>) {
     let mut builder = S3ServiceBuilder::new(objects);
     builder.set_auth(SimpleAuth::from_single(ID, SECRET));
     let service = builder.build();
@@ -182,9 +214,19 @@ async fn serve(listener: &TcpListener, objects: impl S3, front: &Arc<Mutex<Front
         let Ok((stream, _)) = listener.accept().await else { return };
         let (service, front) = (service.clone(), front.clone());
         let answer = service_fn(move |request| pass(service.clone(), front.clone(), request));
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        let tls = tls.cloned();
+        let connection = async move {
+            // Who does not like the certificate, goes.
+            match tls {
+                None => drop(http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await),
+                Some(tls) => {
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await);
+                }
+            }
+        };
         #[expect(clippy::disallowed_methods, reason = "it ends with the runtime of the server")]
-        tokio::spawn(async move { drop(connection.await) });
+        tokio::spawn(connection);
     }
 }
 

@@ -6,7 +6,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -392,4 +392,31 @@ fn a_folder_of_many_is_listed_whole() {
     assert_eq!(points(&target, "log").unwrap(), (1..=1_150).collect::<Vec<_>>());
     assert!(2 <= store.well().len(), "it takes more than one answer");
     assert_eq!(target.names("log").unwrap(), ["backups"]);
+}
+
+#[test]
+fn under_tls_a_server_is_believed_that_is_vouched_for() {
+    let store = Store::under_tls();
+    let secured = S3 { allow_http: false, ca: Some(store.certificate()), attempts: 1, ..how(&store) };
+    let target = at("s3://backups", &secured);
+    target.put("a", b"secured").unwrap();
+    assert_eq!(target.get("a").unwrap(), Some(b"secured".to_vec()));
+    store.judged(|_, _, _| None);
+    let unknown = at("s3://backups", &S3 { ca: Some(other_certificate(&store)), ..secured.clone() });
+    let error = unknown.get("a").unwrap_err();
+    assert_eq!(error.code(), "archive.unreachable");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(store.well(), [""; 0], "nothing was asked of it");
+    for ca in [store.path("a"), store.path("none")] {
+        let address = Address::parse("s3://backups").unwrap();
+        let error = Bucket::new(&address, &S3 { ca: Some(ca), ..secured.clone() }, Credentials::new(ID, SECRET, None));
+        assert!(error.is_err_and(|error| error.code() == "archive.unusable"));
+    }
+}
+
+/// That of another server.
+fn other_certificate(store: &Store) -> PathBuf {
+    let path = store.credentials("other.pem");
+    fs::copy(Store::under_tls().certificate(), &path).unwrap();
+    path
 }
