@@ -21,9 +21,13 @@ use tokio::time::Instant;
 use crate::report::{Counts, Decision, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, What};
 use crate::shell::Order;
 use crate::spec::{Child, Part, Supervisor};
+use crate::step::{History, State};
 
 /// How many decisions the journal keeps for readers that are late. A restart makes three.
 const JOURNAL_LENGTH: usize = 1024;
+
+/// Of so many incarnations of a supervisor the histories are kept, if any are.
+const HISTORIES: usize = 4;
 
 /// The value behind `mutex`. All writes behind these locks are single assignments, so a panic leaves nothing half-done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,6 +46,8 @@ pub(crate) struct Slot {
     listed: AtomicBool,
     children: Mutex<Children>,
     live: Mutex<Live>,
+    /// Of the latest incarnations of a supervisor, if it is to keep any.
+    histories: Mutex<VecDeque<Arc<Mutex<History>>>>,
 }
 
 /// By place.
@@ -126,7 +132,7 @@ impl Slot {
         };
         let (children, live) = (Mutex::default(), Mutex::new(live));
         let (spec, listed) = (Mutex::new(Arc::new(spec)), AtomicBool::new(listed));
-        let slot = Arc::new(Self { path, spec, above, place, listed, children, live });
+        let slot = Arc::new(Self { path, spec, above, place, listed, children, live, histories: Mutex::default() });
         if let Some(supervisor) = slot.supervisor() {
             if let Some(template) = &supervisor.pool {
                 template.place.is_at(&slot);
@@ -147,6 +153,23 @@ impl Slot {
     pub(crate) fn change(&self, spec: Child) {
         // Dropped after the lock is free: what a child is made of is foreign code.
         let _before = std::mem::replace(&mut *lock(&self.spec), Arc::new(spec));
+    }
+
+    /// Where the next incarnation of this supervisor, which stands like this, writes down what it decides on.
+    pub(crate) fn begin_history(&self, start: &State, limit: usize) -> Arc<Mutex<History>> {
+        let history = Arc::new(Mutex::new(History::new(start.clone(), limit)));
+        let mut histories = lock(&self.histories);
+        if histories.len() == HISTORIES {
+            histories.pop_front();
+        }
+        histories.push_back(history.clone());
+        history
+    }
+
+    /// Oldest incarnation first.
+    pub(crate) fn histories(&self) -> Vec<History> {
+        let histories = lock(&self.histories).clone();
+        histories.iter().map(|history| lock(history).clone()).collect()
     }
 
     pub(crate) fn is_listed(&self) -> bool {

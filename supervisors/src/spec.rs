@@ -347,6 +347,8 @@ pub struct Supervisor {
     on_exhausted: Exhausted,
     backoff: Backoff,
     pub(crate) children: Vec<Child>,
+    /// How many of the events that it decides on are kept to be looked at.
+    pub(crate) history: Option<usize>,
     /// It is a pool, and lists nobody.
     pub(crate) pool: Option<Arc<Template>>,
 }
@@ -362,6 +364,7 @@ impl Supervisor {
             on_exhausted: Exhausted::default(),
             backoff: Backoff::default(),
             children: Vec::new(),
+            history: None,
             pool: None,
         }
     }
@@ -380,6 +383,12 @@ impl Supervisor {
     /// For children that do not say otherwise.
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
+    }
+
+    /// Keeps the latest `events` that each incarnation of this supervisor decides on, for
+    /// [`Tree::histories`](crate::Tree::histories). For tests and investigations: without it, nothing is kept.
+    pub fn history(self, events: usize) -> Self {
+        Self { history: Some(events), ..self }
     }
 
     /// Whether it ends with its significant children. It stops the others in reverse start order and ends with

@@ -6,7 +6,7 @@
 //! requests needs a case of its own: a group restart is nothing but a mark on the children that must end first.
 //!
 //! No I/O, no clock, no randomness: time comes with each event, jitter from a seed in the state, and the caller carries
-//! out the actions. The same events give the same actions for ever.
+//! out the actions. The same events give the same actions for ever, which a [`History`] of them shows.
 //!
 //! Nothing that an event moves is looked for among all children: counts say whether somebody holds the others up, and
 //! two marks, `low` and `high`, bound where the next to start and the next to stop are. They move over a child only as
@@ -22,6 +22,8 @@
 //! 6. Whoever is neither restarted nor kept by its specification is forgotten: a temporary child with its end, a member
 //!    of a pool with any end that is for good.
 
+mod history;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,8 @@ use crate::backoff::{Backoff, Dice};
 use crate::report::{Cause, Exit, StartFault, Unhealth, Verdict, What};
 use crate::row::Row;
 use crate::spec::{AutoShutdown, Budget, Exhausted, Restart, Shutdown, Strategy};
+
+pub use history::{Diverged, History, Told};
 
 /// Time since the tree was started. Never falls.
 pub type Moment = Duration;

@@ -16,6 +16,7 @@ use crate::report::{
 };
 use crate::shell::{self, News, Order, Way};
 use crate::spec::{Child, Part, Supervisor};
+use crate::step::History;
 
 /// The epoch of the root: nobody restarts it.
 const ROOT_EPOCH: u64 = 1;
@@ -238,6 +239,12 @@ impl Tree {
 
     async fn leave(&self, path: &str, way: Way) -> Result<Farewell, RemoveError> {
         shell::leave(self.board.find(path)?, way).await
+    }
+
+    /// What the latest four incarnations of the supervisor at `path` were told and did about it, the oldest first; of
+    /// those whose specification wants it, see [`Supervisor::history`].
+    pub fn histories(&self, path: &str) -> Result<Vec<History>, NotFound> {
+        Ok(self.board.find(path)?.histories())
     }
 
     /// All decisions, from the oldest that is still kept.

@@ -12,7 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 // Proptest and supervision both call theirs `Strategy`.
 use proptest::strategy::Strategy as Generator;
-use supervisors::step::{Action, Change, ChildRules, Event, Phase, Rules, Sentence, State, Timer, step};
+use supervisors::step::{Action, Change, ChildRules, Event, History, Phase, Rules, Sentence, State, Timer, Told, step};
 use supervisors::{
     AutoShutdown, Backoff, Budget, Exhausted, Exit, Restart, Shutdown, StartFault, Strategy, Unhealth, Verdict, What,
 };
@@ -65,6 +65,7 @@ enum Want {
 }
 
 /// One end that was answered with a restart.
+#[derive(Clone)]
 struct Granted {
     at: Duration,
     child: usize,
@@ -73,9 +74,11 @@ struct Granted {
     shared: bool,
 }
 
+#[derive(Clone)]
 struct World {
     rules: Rules,
     state: State,
+    history: History,
     now: Duration,
     epochs: Vec<u64>,
     lives: Vec<Life>,
@@ -107,8 +110,10 @@ struct World {
 impl World {
     fn new(rules: Rules, seed: u64) -> Self {
         let count = rules.children.len();
+        let state = State::new(rules.clone(), vec![(0, 0); count], seed);
         let mut world = Self {
-            state: State::new(rules.clone(), vec![(0, 0); count], seed),
+            history: History::new(state.clone(), 30),
+            state,
             rules,
             now: Duration::ZERO,
             epochs: vec![0; count],
@@ -258,7 +263,9 @@ impl World {
     /// Returns the number of verdicts on the end that is told.
     fn tell_with(&mut self, event: Event, end: Option<(usize, (Verdict, Verdict))>) -> usize {
         let mut verdicts = 0;
-        for action in step(&mut self.state, event, self.now) {
+        let actions = step(&mut self.state, event.clone(), self.now);
+        self.history.write(Told { at: self.now, event, actions: actions.clone() });
+        for action in actions {
             let late = matches!(action, Action::Record { what: What::EndedLate, .. } | Action::Forget { .. });
             assert!(!self.ended || late, "{action:?}");
             let leaving = self.lives.contains(&Life::Dead(Dead::Leaving));
@@ -763,6 +770,90 @@ fn rules() -> impl Generator<Value = Rules> {
     )
 }
 
+/// All that can happen next in this world, a little after what happened last.
+fn next(world: &World) -> Vec<Deed> {
+    let mut deeds = vec![Deed::Pass(700), Deed::Stop];
+    if world.lives.len() < 3 {
+        deeds.push(Deed::Add(world.rules.children[0].clone()));
+    }
+    for child in 0..world.lives.len() {
+        let answers: &[u8] = match world.lives[child] {
+            Life::Alive(Stage::Starting) => &[0, 3, 5, 6],
+            Life::Alive(Stage::Up { .. }) => &[3, 6],
+            Life::Alive(Stage::Asked | Stage::Sick { .. }) => &[0, 3],
+            Life::Dead(Dead::Stuck) => &[0],
+            Life::Dead(_) => &[],
+        };
+        deeds.extend(answers.iter().map(|answer| Deed::Answer(child, *answer)));
+        match world.lives[child] {
+            Life::Dead(Dead::Gone) => continue,
+            Life::Dead(Dead::Stuck) | Life::Alive(_) => {}
+            Life::Dead(_) => deeds.push(Deed::Release(child)),
+        }
+        deeds.extend([Deed::Want(child, Want::Down), Deed::Want(child, Want::Gone)]);
+    }
+    deeds
+}
+
+/// Returns how many histories there are from here.
+fn explore(world: &World, depth: usize) -> usize {
+    if depth == 0 || world.ended {
+        let mut world = world.clone();
+        world.settle();
+        let homeless = world.lives.iter().any(|life| matches!(life, Life::Dead(Dead::Restarting { .. })));
+        assert!(world.ended == world.closing && (world.ended || !homeless));
+        return 1;
+    }
+    let worlds = next(world).into_iter().map(|deed| {
+        let mut world = world.clone();
+        world.play(&deed);
+        world
+    });
+    worlds.map(|world| explore(&world, depth - 1)).sum()
+}
+
+/// The property test above meets long histories, this one all that are short: two children, one more that may be added,
+/// and every event that could come next, four times over, once both are up and once from the beginning.
+#[test]
+fn all_short_histories_keep_the_laws() {
+    let child = |restart, significant, on_exhausted| ChildRules {
+        path: "top/child".into(),
+        restart,
+        significant,
+        shutdown: Shutdown::Within(ms(400)),
+        start_timeout: Some(ms(600)),
+        backoff: Backoff::exp(ms(100), ms(100)),
+        budget: None,
+        on_exhausted,
+    };
+    let permanent = child(Restart::Permanent, false, Exhausted::Escalate);
+    let families = [
+        [permanent.clone(), permanent.clone()],
+        [child(Restart::Transient, true, Exhausted::Stop), child(Restart::Temporary, true, Exhausted::Escalate)],
+        [child(Restart::Permanent, false, Exhausted::Quarantine), permanent],
+    ];
+    let mut histories = 0;
+    for (strategy, pool) in [
+        (Strategy::OneForOne, false),
+        (Strategy::OneForAll, false),
+        (Strategy::RestForOne, false),
+        (Strategy::OneForOne, true),
+    ] {
+        for children in &families {
+            let intensity = Budget { restarts: 1, within: ms(1000) };
+            let auto_shutdown = if pool { AutoShutdown::Never } else { AutoShutdown::AllSignificant };
+            let rules = Rules { strategy, intensity, auto_shutdown, pool, children: children.to_vec() };
+            let mut world = World::new(rules, 1);
+            histories += explore(&world, 4);
+            for child in 0..2 {
+                world.come_up(child);
+            }
+            histories += explore(&world, 4);
+        }
+    }
+    assert!(histories > 100_000, "{histories} are not all");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -778,6 +869,8 @@ proptest! {
             prop_assert!(world.ended || !homeless, "{child} is forgotten");
         }
         prop_assert!(world.ended == world.closing);
+        let replayed = world.history.replay().expect("the same events give the same actions");
+        prop_assert_eq!(format!("{replayed:?}"), format!("{:?}", world.state));
         world.closing = true;
         world.tell(Event::Stop);
         world.settle();

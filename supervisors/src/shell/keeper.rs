@@ -4,7 +4,7 @@
 //! incarnation from its launch to the completion of its last task, and comes back as an event.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime};
 use tokio::sync::{oneshot, watch};
@@ -13,11 +13,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::panics::{self, Panic};
 use super::{Herald, Launched, NAMELESS, News, Tasks, Verdict};
 use crate::alarms::Alarms;
-use crate::board::{Board, Grip, Incarnation, Slot};
+use crate::board::{Board, Grip, Incarnation, Slot, lock};
 use crate::report::{AddError, ChangeError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
 use crate::row::Row;
 use crate::spec::{Child, Part, Restart, Supervisor};
-use crate::step::{Action, Change, Event, KILL_CONFIRM, Moment, Phase, State, Ward, step};
+use crate::step::{Action, Change, Event, History, KILL_CONFIRM, Moment, Phase, State, Told, Ward, step};
 
 /// Counts the live incarnations below one incarnation of a supervisor.
 #[derive(Clone)]
@@ -215,6 +215,7 @@ struct Desk {
     verdict: Verdict,
     up: Option<oneshot::Sender<()>>,
     core: State,
+    history: Option<Arc<Mutex<History>>>,
     /// The places of our children, numbered as in the core.
     children: Row<Arc<Slot>>,
     adding: BTreeMap<usize, Adding>,
@@ -249,6 +250,7 @@ impl Actor for Keeper {
             .bytes()
             .fold(board.seed ^ epoch, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
         let core = State::new(rules, record, seed);
+        let history = spec.history.map(|limit| slot.begin_history(&core, limit));
         let desk = Desk {
             board,
             spec,
@@ -257,6 +259,7 @@ impl Actor for Keeper {
             verdict,
             up: Some(up),
             core,
+            history,
             children: children.into_iter().collect(),
             adding: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -292,7 +295,13 @@ impl Desk {
     /// A panic here is a broken invariant of this crate. It ends the supervisor like any other fault.
     fn take(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
         let taken = panics::caught(|| {
-            for action in step(&mut self.core, event, self.board.now()) {
+            let at = self.board.now();
+            let written = self.history.clone().map(|history| (history, event.clone()));
+            let actions = step(&mut self.core, event, at);
+            if let Some((history, event)) = written {
+                lock(&history).write(Told { at, event, actions: actions.clone() });
+            }
+            for action in actions {
                 self.carry_out(action);
             }
             self.sleep();

@@ -1,5 +1,6 @@
 //! What a child may be told, and what its specification says of its end.
 
+use supervisors::step::{Event, History, Told};
 use supervisors::{
     AddError, AutoShutdown, Backoff, Child, ChildRef, Counts, Exhausted, Exit, NodeState, Outcome, RemoveError,
     RestartError, SpecError, StartError, Strategy, Supervisor, Tree, Verdict,
@@ -282,4 +283,34 @@ async fn what_nobody_needs_back_is_over_when_its_budget_is_spent() {
     assert_eq!((state(&tree, "root/frail"), count(&sound).await), (NodeState::Stopped, 1));
     tree.restart("root/frail").await.unwrap();
     assert_eq!(frail.up_after(2).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_supervisor_did_can_be_done_again() {
+    let (frail, sound) = (ChildRef::new("frail"), ChildRef::new("sound"));
+    let script = Script::default();
+    let backoff = Backoff::exp(ms(100), ms(400)).jitter(50);
+    let group = Supervisor::new("group", Strategy::OneForAll).intensity(9, LONG).backoff(backoff).history(20);
+    let group = group.child(probe(&frail, &script)).child(probe(&sound, &script));
+    let tree = Tree::start(root().supervisor(group), 1).await.unwrap();
+    for epoch in 1..=5 {
+        tree.kill("root/group/frail").await.unwrap();
+        sound.up_after(epoch).await;
+    }
+    tree.kill("root/group").await.unwrap();
+    sound.up_after(6).await;
+    tree.terminate("root/group/sound").await.unwrap();
+    let histories = tree.histories("root/group").unwrap();
+    let sizes: Vec<_> = histories.iter().map(|history| (history.kept().count(), history.forgotten() > 0)).collect();
+    assert_eq!(sizes, [(20, true), (5, false)]);
+    for history in &histories {
+        history.replay().unwrap();
+    }
+    let told: Vec<_> = histories[1].kept().map(|told| &told.event).collect();
+    assert!(matches!(told[..], [Event::Begin, Event::Started { .. }, _, Event::Terminate { child: 1 }, _]), "{told:?}");
+    assert_eq!(tree.histories("root").unwrap().len(), 0, "nobody asked for it");
+
+    let mut forged = History::new(histories[1].replay().unwrap(), 9);
+    forged.write(Told { at: LONG, event: Event::Restart { child: 1 }, actions: Vec::new() });
+    assert!(forged.replay().unwrap_err().to_string().starts_with("told again, "));
 }
