@@ -5,6 +5,8 @@
 //! seeds or nothing.
 
 mod files;
+mod judged;
+mod kept;
 mod records;
 mod signed;
 mod texts;
@@ -18,7 +20,7 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "envelope", run: records::envelope, seeds: records::envelopes },
     Target { name: "body", run: records::body, seeds: records::bodies },
     Target { name: "segment", run: files::segment, seeds: files::segments },
@@ -30,6 +32,16 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "inclusion", run: signed::inclusion, seeds: signed::inclusions },
     Target { name: "names", run: texts::names, seeds: texts::good_names },
     Target { name: "headers", run: texts::headers, seeds: texts::good_headers },
+    Target { name: "sealed", run: kept::sealed, seeds: kept::sealed_texts },
+    Target { name: "subject_key", run: kept::subject_key, seeds: kept::subject_keys },
+    Target { name: "snapshot", run: kept::snapshot, seeds: kept::snapshots },
+    Target { name: "point", run: kept::point, seeds: kept::points },
+    Target { name: "manifest", run: kept::manifest, seeds: kept::manifests },
+    Target { name: "judged_record", run: judged::record, seeds: records::envelopes },
+    Target { name: "judged_note", run: judged::note, seeds: judged::notes },
+    Target { name: "judged_proof", run: judged::proof, seeds: judged::proofs },
+    Target { name: "judged_log", run: judged::log, seeds: judged::logs },
+    Target { name: "judged_export", run: judged::export, seeds: judged::exports },
 ];
 
 /// Runs the target of that name: what a file in `tests/fuzz/fuzz_targets` does.

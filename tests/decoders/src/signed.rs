@@ -11,7 +11,7 @@ use evidence::tree::{self, Hash, inclusion as path, is_consistent, is_included, 
 /// A key that signs nothing but seeds.
 const SECRET: &str = "PRIVATE+KEY+seeds+d29ef7a9+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-fn signer() -> Key {
+pub(crate) fn signer() -> Key {
     Key::parse(SECRET).expect("the key of the seeds")
 }
 
@@ -22,7 +22,7 @@ fn entry(index: u64) -> Vec<u8> {
 }
 
 /// The log of the seeds: so many entries, each with its proof.
-const SIZE: u64 = 300;
+pub(crate) const SIZE: u64 = 300;
 
 struct Log {
     edge: Edge,
@@ -38,8 +38,16 @@ static LOG: LazyLock<Log> = LazyLock::new(|| {
     log
 });
 
-fn checkpoint() -> Checkpoint {
+pub(crate) fn checkpoint() -> Checkpoint {
     Checkpoint { origin: PUBLIC.name().to_owned(), size: SIZE, root: LOG.edge.root() }
+}
+
+pub(crate) fn public() -> String {
+    PUBLIC.to_string()
+}
+
+pub(crate) fn note_of_the_log() -> String {
+    signer().sign(&checkpoint().to_string())
 }
 
 fn proven(index: u64) -> Vec<Hash> {
@@ -62,7 +70,7 @@ pub fn notes() -> Vec<Vec<u8>> {
     let key = signer();
     let [one, two] = TEXTS.map(|text| key.sign(text));
     let other = "— other AAAAAAECAwQ=\n";
-    [one.clone() + other, one, two, key.sign(&checkpoint().to_string())].map(String::into_bytes).to_vec()
+    [one.clone() + other, one, two, note_of_the_log()].map(String::into_bytes).to_vec()
 }
 
 pub fn note(bytes: &[u8]) {
@@ -92,7 +100,7 @@ pub fn key(bytes: &[u8]) {
 }
 
 pub fn proofs() -> Vec<Vec<u8>> {
-    let note = signer().sign(&checkpoint().to_string());
+    let note = note_of_the_log();
     let proof = |index, extra: Option<Vec<u8>>| {
         Proof { extra, index, hashes: proven(index), checkpoint: note.clone() }.to_string().into_bytes()
     };

@@ -89,6 +89,26 @@ pub struct Manifest {
     pub digest: Digest,
 }
 
+impl Manifest {
+    /// The manifest that a text is.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Format`] if it is of another format, [`ArchiveError::Broken`] if it is none.
+    pub fn parse(text: &[u8]) -> Result<Self, ArchiveError> {
+        let malformed = |error: serde_json::Error| broken(MANIFEST, error.to_string());
+        let found: serde_json::Value = serde_json::from_slice(text).map_err(malformed)?;
+        match found["format"].as_u64().and_then(|format| u32::try_from(format).ok()).unwrap_or_default() {
+            FORMAT => {}
+            found => return Err(ArchiveError::Format { found }),
+        }
+        let manifest: Self = serde_json::from_value(found).map_err(malformed)?;
+        if manifest.first != 1 || manifest.last != manifest.count || manifest.digest != of_all(&manifest.files) {
+            return Err(broken(MANIFEST, "it contradicts itself".into()));
+        }
+        Ok(manifest)
+    }
+}
+
 /// A file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -351,17 +371,7 @@ fn manifest(place: &Path) -> Result<(Manifest, Digest), ArchiveError> {
     if sealed != seal(digest).as_bytes() {
         return Err(broken(MANIFEST, format!("it is not what {SEAL} was written for")));
     }
-    let malformed = |error: serde_json::Error| broken(MANIFEST, error.to_string());
-    let found: serde_json::Value = serde_json::from_slice(&text).map_err(malformed)?;
-    match found["format"].as_u64().and_then(|format| u32::try_from(format).ok()).unwrap_or_default() {
-        FORMAT => {}
-        found => return Err(ArchiveError::Format { found }),
-    }
-    let manifest: Manifest = serde_json::from_value(found).map_err(malformed)?;
-    if manifest.first != 1 || manifest.last != manifest.count || manifest.digest != of_all(&manifest.files) {
-        return Err(broken(MANIFEST, "it contradicts itself".into()));
-    }
-    Ok((manifest, digest))
+    Ok((Manifest::parse(&text)?, digest))
 }
 
 fn blob_of(place: &Path, manifest: &Manifest, digest: Digest) -> Result<Vec<u8>, ArchiveError> {

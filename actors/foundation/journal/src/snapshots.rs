@@ -74,7 +74,7 @@ impl Snapshots {
     /// # Errors
     /// [`Unusable`], if one byte is not as it was written.
     pub fn read(&self, version: Position) -> Result<(Label, Vec<u8>), Unusable> {
-        whole(fs::read(self.file(version))?, version).ok_or(Unusable::Damaged)
+        opened(fs::read(self.file(version))?, version).ok_or(Unusable::Damaged)
     }
 
     /// Writes one, and removes those that are older than the one before it. Answers how many bytes it has.
@@ -115,7 +115,8 @@ impl Snapshots {
     }
 }
 
-fn whole(mut bytes: Vec<u8>, version: Position) -> Option<(Label, Vec<u8>)> {
+/// The label and the content of the snapshot of `version` that `bytes` are; `None` if one of them is not as it was written.
+pub fn opened(mut bytes: Vec<u8>, version: Position) -> Option<(Label, Vec<u8>)> {
     let (written, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
     if blake3::hash(written).as_bytes() != sum {
         return None;
@@ -135,7 +136,11 @@ fn version_of(name: &str) -> Option<Position> {
 }
 
 impl Label {
-    fn bytes(&self) -> Vec<u8> {
+    /// What a snapshot begins with.
+    ///
+    /// # Panics
+    /// If the name of the stream has over 255 bytes.
+    pub fn bytes(&self) -> Vec<u8> {
         let length = u8::try_from(self.stream.len()).expect("the name of a stream is short");
         let mut bytes = MAGIC.to_vec();
         bytes.push(length);
@@ -226,16 +231,16 @@ mod tests {
         let snapshots = written(dir.path(), 8);
         let file = snapshots.file(Position(8));
         let written = fs::read(&file).unwrap();
-        assert_eq!(whole(written.clone(), Position(8)), Some((label(8), CONTENT.to_vec())));
+        assert_eq!(opened(written.clone(), Position(8)), Some((label(8), CONTENT.to_vec())));
         for bit in 0..written.len() * 8 {
             let mut flipped = written.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(whole(flipped, Position(8)), None, "bit {bit}");
+            assert_eq!(opened(flipped, Position(8)), None, "bit {bit}");
         }
         for length in 0..written.len() {
-            assert_eq!(whole(written[..length].to_vec(), Position(8)), None, "{length} bytes");
+            assert_eq!(opened(written[..length].to_vec(), Position(8)), None, "{length} bytes");
         }
-        assert_eq!(whole([&written[..], &[0]].concat(), Position(8)), None);
+        assert_eq!(opened([&written[..], &[0]].concat(), Position(8)), None);
         fs::write(snapshots.file(Position(9)), &written).unwrap();
         assert!(matches!(snapshots.read(Position(9)), Err(Unusable::Damaged)));
     }

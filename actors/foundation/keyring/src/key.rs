@@ -104,7 +104,8 @@ impl Key {
         let subject = subject.strip_prefix("subject ")?.parse().ok()?;
         let id = u64::from_str_radix(id.strip_prefix("id ")?, 16).ok()?;
         let secret = secret.strip_prefix("secret ")?.parse::<kernel::Digest>().ok()?.0;
-        Some(Self::new(&subject, id, secret))
+        // In the one form that it has.
+        Some(Self::new(&subject, id, secret)).filter(|key| key.written() == text)
     }
 }
 
@@ -117,4 +118,25 @@ pub fn key_of(sealed: &[u8]) -> Option<u64> {
 /// What is sealed for one subject is no text of another's.
 fn about(subject: &Principal) -> String {
     format!("sop personal {FORM} {subject}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_text() {
+        let key = Key::new(&"agent/ada".parse().unwrap(), 7, [0xab; 32]);
+        let told = key.written().split_once("\ncheck ").unwrap().0.to_owned();
+        for (row, told, is_read) in [
+            ("as it is written", told.clone(), true),
+            ("with a short id", told.replace("id 0000000000000007", "id 7"), false),
+            ("with a sign", told.replace("id 0", "id +"), false),
+            ("in capitals", told.replace("abab", "ABAB"), false),
+            ("with a line more", told + "\n", false),
+        ] {
+            let vouched = format!("{told}\ncheck {}\n", blake3::hash(told.as_bytes()).to_hex());
+            assert_eq!(Key::read(&vouched).is_some(), is_read, "{row}");
+        }
+    }
 }

@@ -19,7 +19,7 @@
 //! 4. A key that was erased and is put back is destroyed again and opens nothing.
 //! 5. Nothing here is ever logged but names of subjects and ids of keys.
 
-mod key;
+pub mod key;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -43,6 +43,21 @@ pub struct Point {
 }
 
 impl Point {
+    /// The backup `name` that a text is, in the one form that it has: every bit of it counts.
+    ///
+    /// # Errors
+    /// [`VaultError::Broken`], [`VaultError::Format`].
+    pub fn parse(name: &str, text: &[u8]) -> Result<Self, VaultError> {
+        let malformed = |error: serde_json::Error| broken(name, error.to_string());
+        let found: serde_json::Value = serde_json::from_slice(text).map_err(malformed)?;
+        match found["format"].as_u64().unwrap_or_default() {
+            format if format == u64::from(FORMAT) => {}
+            found => return Err(VaultError::Format { found }),
+        }
+        let point: Self = serde_json::from_value(found).map_err(malformed)?;
+        if point.text() == text { Ok(point) } else { Err(broken(name, "it is not as it was written")) }
+    }
+
     /// Where it ends.
     pub fn last(&self) -> Head {
         Head { sequence: Sequence(self.last), link: self.head }
@@ -63,7 +78,8 @@ impl Point {
         Ok((key, checkpoint))
     }
 
-    pub(crate) fn text(&self) -> Vec<u8> {
+    /// As it is written.
+    pub fn text(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).expect("a point is plain data");
         text.push(b'\n');
         text
@@ -97,16 +113,5 @@ pub fn points(target: &dyn Target, log: &str) -> Result<Vec<u64>, VaultError> {
 /// [`VaultError::Broken`], [`VaultError::Format`].
 pub(crate) fn read(target: &dyn Target, name: &str) -> Result<Option<(Point, Digest)>, VaultError> {
     let Some(text) = target.get(name)? else { return Ok(None) };
-    let malformed = |error: serde_json::Error| broken(name, error.to_string());
-    let found: serde_json::Value = serde_json::from_slice(&text).map_err(malformed)?;
-    match found["format"].as_u64().unwrap_or_default() {
-        format if format == u64::from(FORMAT) => {}
-        found => return Err(VaultError::Format { found }),
-    }
-    let point: Point = serde_json::from_value(found).map_err(malformed)?;
-    // In the one form that it has: every bit of it counts.
-    if point.text() != text {
-        return Err(broken(name, "it is not as it was written"));
-    }
-    Ok(Some((point, Digest(*blake3::hash(&text).as_bytes()))))
+    Ok(Some((Point::parse(name, &text)?, Digest(*blake3::hash(&text).as_bytes()))))
 }
