@@ -6,6 +6,11 @@
 //! [`Tree::restart`], [`Tree::delete`]; a [`Pool`] has any number of one kind, started by its [`PoolRef`]. A specification
 //! can be changed under running children: [`Tree::change`].
 //!
+//! A [`ChildRef`] is called with a deadline and says what became of the call, also when its incarnation died of it. A
+//! mailbox can be bounded ([`Child::mailbox`]), messages can wait or be held while a child is down
+//! ([`Child::while_down`]), and a child that is up can be watched: [`Child::await_ready`], [`Child::watchdog`],
+//! [`Child::probe`].
+//!
 //! How it is built: [`step`] decides, without I/O, clock or randomness, what one supervisor does next; the shell is one
 //! ractor actor per supervisor, which turns what happens into events and carries out the actions. The shell never waits
 //! inside an actor, so a supervisor answers at any moment of a start, a stop or a back-off.

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ractor::{ActorRef, Message, RpcReplyPort};
+use ractor::{Message, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -26,7 +26,7 @@ use crate::board::lock;
 use crate::pulse::Pulse;
 use crate::shell::{Herald, News};
 
-pub(crate) use line::{Letter, Line};
+pub(crate) use line::{Gate, Letter, Line};
 
 /// What becomes of a message for a child whose bounded mailbox is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub struct ChildRef<M: Message> {
 struct Inner<M: Message> {
     name: Arc<str>,
     standing: watch::Sender<Standing<M>>,
-    lost: Arc<AtomicU64>,
+    lost: AtomicU64,
 }
 
 struct Standing<M: Message> {
@@ -253,7 +253,7 @@ impl<M: Message> ChildRef<M> {
             is_over: false,
         };
         let standing = watch::Sender::new(standing);
-        Self { inner: Arc::new(Inner { name: name.into(), standing, lost: Arc::default() }) }
+        Self { inner: Arc::new(Inner { name: name.into(), standing, lost: AtomicU64::new(0) }) }
     }
 
     /// Sends to the current incarnation, now or not at all, whatever the child's policies.
@@ -593,8 +593,11 @@ impl<M: Message> ChildRef<M> {
         self.inner.standing.send_if_modified(|standing| standing.unplug(epoch));
     }
 
-    /// All of incarnation `epoch` is gone.
-    pub(crate) fn ended(&self, epoch: u64) {
+    /// All of incarnation `epoch` is gone, and whatever lay in its mailbox.
+    pub(crate) fn ended(&self, epoch: u64, gate: Option<&Gate>) {
+        if let Some(lost) = gate.map(Gate::lost) {
+            self.inner.lost.fetch_add(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
         self.inner.standing.send_modify(|standing| {
             standing.unplug(epoch);
             standing.ended = epoch;
@@ -605,11 +608,6 @@ impl<M: Message> ChildRef<M> {
     fn line(&self, epoch: u64) -> Option<Line<M>> {
         let standing = self.inner.standing.borrow();
         standing.line.clone().filter(|_| standing.epoch == epoch)
-    }
-
-    /// A way into the mailbox of `actor` that admits `limit` messages.
-    pub(crate) fn gated(&self, actor: ActorRef<Letter<M>>, limit: usize, when_full: WhenFull) -> Line<M> {
-        Line::gated(actor, limit, when_full, self.inner.lost.clone())
     }
 
     /// The latest epoch that was launched.

@@ -1,15 +1,14 @@
 //! The way into the mailbox of one incarnation: open, or through a [`Gate`] that keeps it bounded.
 //!
 //! The mailboxes of ractor are unbounded, and nobody can see into them. Behind a gate every message is a [`Letter`] that
-//! carries its [`Permit`], so that its place is free again the moment it is taken out of the mailbox, whether for a
-//! handler or by the end of the incarnation.
+//! says whether it came through, so that its place is free again the moment a handler takes it. What lies in the mailbox
+//! when its incarnation ends is lost, and the gate with it.
 //!
 //! # Invariants
-//! 1. No more letters with a permit lie in the mailbox than the gate admits.
+//! 1. No more letters that were admitted lie in the mailbox than the gate has places.
 //! 2. `admitted` lists them in the order in which they lie there.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ractor::{ActorCell, ActorRef, ActorStatus, Message, MessagingErr, SupervisionEvent};
@@ -21,53 +20,42 @@ use crate::board::lock;
 
 /// What lies in a bounded mailbox.
 pub(crate) enum Letter<M> {
-    Admitted(M, Permit),
+    /// Through the gate.
+    Admitted(M),
     /// From the actor to itself, or a probe of its supervisor's: it does not wait for a place.
     Own(M),
     /// Of an actor that it started itself.
     Event(Box<SupervisionEvent>),
 }
 
-/// A place in a bounded mailbox.
-pub(crate) struct Permit {
-    /// None if the place is given back already.
-    gate: Option<Arc<Gate>>,
-    taken: bool,
-}
-
-impl Permit {
-    /// The letter is out of the mailbox and in the hands of a handler.
-    pub(crate) fn taken(mut self) {
-        self.taken = true;
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let Some(gate) = self.gate.take() else { return };
-        lock(&gate.admitted).pop_front();
-        if !self.taken {
-            gate.lost.fetch_add(1, Ordering::Relaxed);
-        }
-        gate.room.add_permits(1);
-    }
-}
-
-/// Admits as many letters as there is room for.
+/// The gate before one mailbox.
 pub(crate) struct Gate {
     limit: usize,
     pub(super) when_full: WhenFull,
-    room: Semaphore,
+    /// As many permits as there are places; present if anybody may wait for one.
+    room: Option<Semaphore>,
     /// When each letter in the mailbox was put there.
     admitted: Mutex<VecDeque<Instant>>,
-    /// Shared by all incarnations.
-    lost: Arc<AtomicU64>,
 }
 
 impl Gate {
-    fn new(limit: usize, when_full: WhenFull, lost: Arc<AtomicU64>) -> Arc<Self> {
-        let room = Semaphore::new(limit.min(Semaphore::MAX_PERMITS));
-        Arc::new(Self { limit, when_full, room, admitted: Mutex::default(), lost })
+    pub(crate) fn new(limit: usize, when_full: WhenFull) -> Self {
+        let room = || Semaphore::new(limit.min(Semaphore::MAX_PERMITS));
+        let room = matches!(when_full, WhenFull::Wait(_)).then(room);
+        Self { limit, when_full, room, admitted: Mutex::default() }
+    }
+
+    /// A letter that was admitted is out of the mailbox.
+    pub(crate) fn taken(&self) {
+        lock(&self.admitted).pop_front();
+        if let Some(room) = &self.room {
+            room.add_permits(1);
+        }
+    }
+
+    /// How many letters were lost, now that the mailbox is gone.
+    pub(super) fn lost(&self) -> usize {
+        std::mem::take(&mut *lock(&self.admitted)).len()
     }
 
     fn load(&self) -> Load {
@@ -84,10 +72,6 @@ pub(crate) enum Line<M: Message> {
 }
 
 impl<M: Message> Line<M> {
-    pub(super) fn gated(actor: ActorRef<Letter<M>>, limit: usize, when_full: WhenFull, lost: Arc<AtomicU64>) -> Self {
-        Self::Gated(actor, Gate::new(limit, when_full, lost))
-    }
-
     pub(super) fn cell(&self) -> &ActorCell {
         match self {
             Self::Open(actor) => actor,
@@ -119,13 +103,14 @@ impl<M: Message> Line<M> {
     pub(super) fn send(&self, msg: M) -> Result<(), SendError<M>> {
         match self {
             Self::Open(actor) => actor.send_message(msg).map_err(|error| SendError::Down(returned(error))),
-            Self::Gated(actor, gate) => match gate.room.try_acquire() {
-                Ok(room) => {
+            Self::Gated(actor, gate) => match gate.room.as_ref().map(Semaphore::try_acquire) {
+                None => admit(actor, gate, msg),
+                Some(Ok(room)) => {
                     room.forget();
-                    admit(actor, gate, msg).map_err(SendError::Down)
+                    admit(actor, gate, msg)
                 }
-                Err(TryAcquireError::NoPermits) => Err(SendError::Full(msg)),
-                Err(TryAcquireError::Closed) => Err(SendError::Down(msg)),
+                Some(Err(TryAcquireError::NoPermits)) => Err(SendError::Full(msg)),
+                Some(Err(TryAcquireError::Closed)) => Err(SendError::Down(msg)),
             },
         }
     }
@@ -136,7 +121,7 @@ impl<M: Message> Line<M> {
             Self::Open(actor) => actor.send_message(msg).map_err(returned),
             Self::Gated(actor, _) => actor.send_message(Letter::Own(msg)).map_err(|error| match returned(error) {
                 Letter::Own(msg) => msg,
-                Letter::Admitted(..) | Letter::Event(_) => unreachable!("what comes back is what was sent"),
+                Letter::Admitted(_) | Letter::Event(_) => unreachable!("what comes back is what was sent"),
             }),
         }
     }
@@ -144,20 +129,21 @@ impl<M: Message> Line<M> {
     /// Waits for room until `patience` is over, and sends.
     pub(super) async fn send_by(&self, msg: M, patience: Instant) -> Result<(), SendError<M>> {
         let Self::Gated(actor, gate) = self else { return self.send(msg) };
-        match timeout_at(patience, gate.room.acquire()).await {
+        let Some(room) = &gate.room else { return self.send(msg) };
+        match timeout_at(patience, room.acquire()).await {
             Ok(Ok(room)) => {
                 room.forget();
-                admit(actor, gate, msg).map_err(SendError::Down)
+                admit(actor, gate, msg)
             }
             Ok(Err(_)) => Err(SendError::Down(msg)),
             Err(_) => Err(SendError::Full(msg)),
         }
     }
 
-    /// Nobody is admitted any more, and who waits is told.
+    /// Nobody gets room any more, and who waits is told.
     pub(super) fn close(&self) {
-        if let Some(gate) = self.gate() {
-            gate.room.close();
+        if let Some(room) = self.gate().and_then(|gate| gate.room.as_ref()) {
+            room.close();
         }
     }
 }
@@ -171,18 +157,24 @@ impl<M: Message> Clone for Line<M> {
     }
 }
 
-/// Puts `msg` into the mailbox, for which there is room.
-fn admit<M: Message>(actor: &ActorRef<Letter<M>>, gate: &Arc<Gate>, msg: M) -> Result<(), M> {
+/// Puts `msg` into the mailbox, if there is a place. Who has to wait for one has it already.
+fn admit<M: Message>(actor: &ActorRef<Letter<M>>, gate: &Gate, msg: M) -> Result<(), SendError<M>> {
     // The lock makes one order of the mailbox and the list.
     let mut admitted = lock(&gate.admitted);
-    admitted.push_back(Instant::now());
-    let permit = Permit { gate: Some(gate.clone()), taken: false };
-    let Err(error) = actor.send_message(Letter::Admitted(msg, permit)) else { return Ok(()) };
-    let Letter::Admitted(msg, mut permit) = returned(error) else { unreachable!("what comes back is what was sent") };
-    permit.gate = None;
-    admitted.pop_back();
-    gate.room.add_permits(1);
-    Err(msg)
+    if gate.room.is_none() && admitted.len() >= gate.limit {
+        return Err(SendError::Full(msg));
+    }
+    let Err(error) = actor.send_message(Letter::Admitted(msg)) else {
+        admitted.push_back(Instant::now());
+        return Ok(());
+    };
+    if let Some(room) = &gate.room {
+        room.add_permits(1);
+    }
+    match returned(error) {
+        Letter::Admitted(msg) => Err(SendError::Down(msg)),
+        Letter::Own(_) | Letter::Event(_) => unreachable!("what comes back is what was sent"),
+    }
 }
 
 fn returned<T>(error: MessagingErr<T>) -> T {

@@ -552,6 +552,9 @@ impl Desk {
             Action::Arm { child, epoch, timer, at } => self.alarms.arm(child, epoch, timer, at),
             Action::Disarm { child } => self.alarms.disarm(child),
             Action::Record { child, epoch, what } => {
+                if what == What::Released {
+                    self.children[child].expect();
+                }
                 self.publish(child);
                 let path = self.children[child].path.clone();
                 self.board.journal.write(self.board.now(), path, epoch, what);

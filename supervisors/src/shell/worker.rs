@@ -18,7 +18,7 @@ use super::panics::{self, Panic};
 use super::{Herald, Launch, Launched, Life, NAMELESS, News, Tasks, Verdict};
 use crate::board::{Grip, Incarnation};
 use crate::pulse::Pulse;
-use crate::reference::{ChildRef, Letter, Line, WhenFull, WhileDown};
+use crate::reference::{ChildRef, Gate, Letter, Line, WhenFull, WhileDown};
 use crate::report::{Exit, StartFault, Unhealth};
 
 /// An error that a `pre_start` may return, also as the source of another: a new start would end the same way. The
@@ -105,21 +105,22 @@ where
                 let grip = plugged.clone();
                 let life = async move {
                     let ended = plugged.life(starting, Line::Open(actor), care).await;
-                    plugged.ended(&verdict, ended)
+                    plugged.ended(&verdict, ended, None)
                 };
                 (cell, grip, Box::pin(life))
             }
             Some((limit, when_full)) => {
                 let main = Arc::new(OnceLock::new());
                 let (mouth, speaking) = ActorRuntime::spawn_instant(None, Mouth(main.clone()), ()).expect(NAMELESS);
-                let actor = Bounded { actor, mouth: mouth.clone(), main };
+                let gate = Arc::new(Gate::new(limit, when_full));
+                let actor = Bounded { actor, mouth: mouth.clone(), main, gate: gate.clone() };
                 let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
                 let (cell, plugged) = (actor.get_cell(), plug(&starting));
                 let (main, grip) = (cell.clone(), plugged.clone());
                 let life = async move {
-                    let line = plugged.reference.gated(actor, limit, when_full);
+                    let line = Line::Gated(actor, gate.clone());
                     let ended = together(main, plugged.life(starting, line, care), mouth.get_cell(), speaking).await;
-                    plugged.ended(&verdict, ended)
+                    plugged.ended(&verdict, ended, Some(&gate))
                 };
                 (cell, grip, Box::pin(life))
             }
@@ -229,8 +230,8 @@ impl<M: Message> Plugged<M> {
         running.await
     }
 
-    fn ended(&self, verdict: &Verdict, ended: Result<(), JoinError>) -> Exit {
-        self.reference.ended(self.epoch);
+    fn ended(&self, verdict: &Verdict, ended: Result<(), JoinError>, gate: Option<&Gate>) -> Exit {
+        self.reference.ended(self.epoch, gate);
         verdict.settle(ended)
     }
 }
@@ -366,13 +367,14 @@ where
 
 /// An incarnation whose mailbox is bounded, so that it must know which messages have come through the gate.
 ///
-/// What the actor sends to itself through the `myself` that ractor promises it has no permit, and must be of its own
+/// What the actor sends to itself through the `myself` that ractor promises it has come through none, and must be of its own
 /// message type. So that `myself` is an actor of its own, its [`Mouth`], which passes on what it hears.
 struct Bounded<A: Actor, F> {
     actor: Supervised<A, F>,
     mouth: ActorRef<A::Msg>,
     /// Where the mouth finds us.
     main: Arc<OnceLock<ActorRef<Letter<A::Msg>>>>,
+    gate: Arc<Gate>,
 }
 
 impl<A, F> Actor for Bounded<A, F>
@@ -405,8 +407,8 @@ where
     ) -> Result<(), ActorProcessingErr> {
         let myself = self.mouth.clone();
         match letter {
-            Letter::Admitted(msg, permit) => {
-                permit.taken();
+            Letter::Admitted(msg) => {
+                self.gate.taken();
                 self.actor.handle(myself, msg, state).await
             }
             Letter::Own(msg) => self.actor.handle(myself, msg, state).await,
