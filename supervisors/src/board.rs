@@ -151,8 +151,12 @@ impl Slot {
 
     /// From its next start on, it is made of this; in everything else it is as this says at once.
     pub(crate) fn change(&self, spec: Child) {
+        let spec = Arc::new(spec);
         // Dropped after the lock is free: what a child is made of is foreign code.
-        let _before = std::mem::replace(&mut *lock(&self.spec), Arc::new(spec));
+        let before = std::mem::replace(&mut *lock(&self.spec), spec.clone());
+        if let (Part::Worker(before), Part::Worker(worker)) = (&before.part, &spec.part) {
+            worker.succeed(&**before, &spec.terms);
+        }
     }
 
     /// Where the next incarnation of this supervisor, which stands like this, writes down what it decides on.

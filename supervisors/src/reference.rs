@@ -627,6 +627,18 @@ impl<M: Message> ChildRef<M> {
         });
     }
 
+    /// What becomes of messages from now on.
+    pub(crate) fn follow(&self, while_down: WhileDown) {
+        self.inner.standing.send_if_modified(|standing| {
+            standing.while_down = while_down;
+            false
+        });
+    }
+
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.inner).addr()
+    }
+
     /// No other incarnation will come: whoever waits for one gets its message back.
     pub(crate) fn give_up(&self) {
         let mut told = Vec::new();

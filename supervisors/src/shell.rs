@@ -58,6 +58,12 @@ pub(crate) trait Launch: Send + Sync {
     /// An incarnation will come sooner or later, under these terms.
     fn expect(&self, terms: &Terms);
 
+    /// From now on it has these terms in the place of `before`, which led to whoever was launched so far.
+    fn succeed(&self, before: &dyn Launch, terms: &Terms);
+
+    /// Tells references apart.
+    fn reference(&self) -> usize;
+
     /// None will come, unless somebody sees to it.
     fn give_up(&self);
 }

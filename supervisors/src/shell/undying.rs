@@ -45,6 +45,14 @@ impl Launch for Undying {
         self.worker.expect(terms);
     }
 
+    fn succeed(&self, before: &dyn Launch, terms: &Terms) {
+        self.worker.succeed(before, terms);
+    }
+
+    fn reference(&self) -> usize {
+        self.worker.reference()
+    }
+
     fn give_up(&self) {
         self.worker.give_up();
     }
@@ -219,6 +227,14 @@ impl Launch for Deaf {
 
     fn expect(&self, terms: &Terms) {
         self.0.expect(terms);
+    }
+
+    fn succeed(&self, before: &dyn Launch, terms: &Terms) {
+        self.0.succeed(before, terms);
+    }
+
+    fn reference(&self) -> usize {
+        self.0.reference()
     }
 
     fn give_up(&self) {

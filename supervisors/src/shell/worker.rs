@@ -136,6 +136,18 @@ where
         self.reference.expect(terms.while_down);
     }
 
+    fn succeed(&self, before: &dyn Launch, terms: &Terms) {
+        self.reference.follow(terms.while_down);
+        if before.reference() != self.reference() {
+            // The last incarnation that it will ever lead to, if it lives, is not the end of it.
+            before.give_up();
+        }
+    }
+
+    fn reference(&self) -> usize {
+        self.reference.identity()
+    }
+
     fn give_up(&self) {
         self.reference.give_up();
     }

@@ -141,6 +141,31 @@ async fn nothing_is_given_to_an_incarnation_that_was_told_to_stop_before_it_was_
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_specification_changes_the_policies() {
+    let (child, script) = (ChildRef::new("child"), Script::default());
+    let tree = backing_off(&child, &script, WhileDown::Fail).await;
+    assert!(matches!(child.send(Say::Note(1)).await, Err(SendError::Down(_))));
+    let changed = script.child(&child).while_down(WhileDown::Hold(1)).mailbox(1, WhenFull::Fail);
+    tree.change("root", Supervisor::new("root", Strategy::OneForOne).child(changed)).await.unwrap();
+    assert!(matches!(child.send(Say::Note(2)).await, Ok(3)), "at once");
+    assert_eq!(child.load().unwrap().limit, 1, "with the next incarnation");
+
+    // With another reference it is another child by the same name: the old one leads to nobody any more.
+    let successor = ChildRef::new("child");
+    let other = script.child(&successor).while_down(WhileDown::Hold(1));
+    tree.change("root", Supervisor::new("root", Strategy::OneForOne).child(other)).await.unwrap();
+    child.send(Say::Note(3)).await.unwrap();
+    settle().await;
+    tree.kill("root/child").await.unwrap();
+    child.wait_end(3).await;
+    assert!(matches!(child.send(Say::Note(4)).await, Err(SendError::Down(_))));
+    assert!(matches!(successor.send(Say::Note(5)).await, Ok(4)));
+    settle().await;
+    assert_eq!(script.logged(), [(3, 2), (3, 3), (4, 5)]);
+    tree.shutdown(LONG).await;
+}
+
 const LIMBO: [WhileDown; 2] = [WhileDown::Hold(9), WhileDown::WaitUp(LONG)];
 
 /// Two messages are on their way to a child that is down; `ending` makes that final, and both come back.
