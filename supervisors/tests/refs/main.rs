@@ -6,3 +6,4 @@ mod down;
 mod echo;
 mod health;
 mod laws;
+mod storm;
