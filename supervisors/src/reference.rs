@@ -740,6 +740,11 @@ impl<M: Message> Context<M> {
         self.reference.ready(self.epoch);
     }
 
+    /// [`ChildRef::stop`] of this incarnation. It handles no message after the present one, also if its mailbox is bounded.
+    pub fn stop(&self) -> bool {
+        self.reference.stop(self.epoch)
+    }
+
     /// [`ChildRef::healthy`] of this incarnation.
     pub fn healthy(&self) {
         self.reference.healthy(self.epoch);

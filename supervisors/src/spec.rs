@@ -214,7 +214,8 @@ impl Child {
     /// the mailbox has no bound, and costs nothing but memory. A nested supervisor ignores it.
     ///
     /// A bounded child is two actors, of which one is the `myself` that it is given: what it sends to itself takes one
-    /// hop more.
+    /// hop more, and so do a stop and a kill of itself, before which it may handle more of what lies in its mailbox.
+    /// [`Context::stop`] takes effect at once.
     pub fn mailbox(mut self, limit: usize, when_full: WhenFull) -> Self {
         self.terms.mailbox = Some((limit, when_full));
         self

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ractor::RpcReplyPort;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{CallError, Child, ChildRef, WhenFull};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::echo::{LONG, Say, Script, ms, settle, tree};
@@ -44,9 +45,23 @@ async fn a_call_says_what_became_of_it() {
         child.up_after(3).await;
 
         // Whatever ends the incarnation.
-        for (epoch, way) in (4..).zip(["kill", "tree", "stop", "end"]) {
+        for (epoch, way) in (4..).zip(["kill", "tree", "stop", "end", "leave before", "end before", "die before"]) {
+            if kind == 1 && ["end before", "die before"].contains(&way) {
+                // Of a bounded child `myself` is another actor, so that it may handle more before it ends.
+                continue;
+            }
             child.cast(Say::Block).unwrap();
-            let (call, ()) = tokio::join!(child.call(|reply| Say::Ask(4, reply), None), async {
+            match way {
+                "leave before" => child.cast(Say::Leave).unwrap(),
+                "end before" => child.cast(Say::End).unwrap(),
+                "die before" => child.cast(Say::Die).unwrap(),
+                _ => {}
+            }
+            // In a task of its own, which hears of the lost reply before anybody knows that the incarnation has ended.
+            let mut callers = JoinSet::new();
+            let caller = child.clone();
+            callers.spawn(async move { caller.call(|reply| Say::Ask(4, reply), None).await });
+            let (call, ()) = tokio::join!(callers.join_next(), async {
                 settle().await;
                 match way {
                     "kill" => assert!(child.kill(epoch)),
@@ -55,6 +70,7 @@ async fn a_call_says_what_became_of_it() {
                         assert!(child.stop(epoch));
                         script.go.add_permits(1);
                     }
+                    "leave before" | "end before" | "die before" => script.go.add_permits(1),
                     _ => {
                         // The end comes behind the call, which is answered.
                         child.cast(Say::End).unwrap();
@@ -63,7 +79,7 @@ async fn a_call_says_what_became_of_it() {
                 }
             });
             let expected = if way == "end" { Ok(epoch) } else { Err(CallError::Restarted { epoch }) };
-            assert_eq!(call, expected, "{way}");
+            assert_eq!(call.unwrap().unwrap(), expected, "{way}");
             assert_eq!(child.up_after(epoch).await, epoch + 1);
         }
         tree.shutdown(LONG).await;

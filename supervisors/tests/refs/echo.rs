@@ -30,6 +30,8 @@ pub enum Say {
     Fail,
     /// Ends by itself.
     End,
+    /// The same by its supervisor's means, with a bounded mailbox as well after this very message.
+    Leave,
     /// Sends itself a note, past any bound.
     Tell(u32),
     /// Starts an actor of its own, which ends at once; the news of that is written down as this.
@@ -123,6 +125,7 @@ impl Actor for Echo {
             Say::Panic(_) => panic!("as asked"),
             Say::Fail => return Err("as asked".into()),
             Say::End => myself.stop(None),
+            Say::Leave => assert!(self.context.stop()),
             Say::Tell(number) => myself.send_message(Say::Note(number))?,
             Say::Beget(number) => {
                 *begotten = number;
