@@ -116,7 +116,7 @@ impl Incarnation {
 
 impl Slot {
     /// A slot for `spec` and for all that it lists.
-    fn new(spec: Child, path: Arc<str>, above: Weak<Slot>, place: u64, listed: bool) -> Arc<Self> {
+    fn new(spec: Arc<Child>, path: Arc<str>, above: Weak<Slot>, place: u64, listed: bool) -> Arc<Self> {
         let epoch = match &spec.part {
             Part::Worker(worker) => worker.latest_epoch(),
             Part::Supervisor(_) => 0,
@@ -131,7 +131,7 @@ impl Slot {
             number: 0,
         };
         let (children, live) = (Mutex::default(), Mutex::new(live));
-        let (spec, listed) = (Mutex::new(Arc::new(spec)), AtomicBool::new(listed));
+        let (spec, listed) = (Mutex::new(spec), AtomicBool::new(listed));
         let slot = Arc::new(Self { path, spec, above, place, listed, children, live, histories: Mutex::default() });
         if let Some(supervisor) = slot.supervisor() {
             if let Some(template) = &supervisor.pool {
@@ -185,7 +185,7 @@ impl Slot {
     }
 
     /// A slot below this one, after all that were there before. It is not shown yet.
-    pub(crate) fn slot_for(self: &Arc<Self>, child: Child, listed: bool) -> Arc<Self> {
+    pub(crate) fn slot_for(self: &Arc<Self>, child: Arc<Child>, listed: bool) -> Arc<Self> {
         let path = self.path_of(&child);
         let place = {
             let mut children = lock(&self.children);
@@ -346,7 +346,7 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn new(spec: Supervisor, seed: u64) -> Self {
         let path = spec.name.clone();
-        let root = Slot::new(Child::from(spec).temporary(), path, Weak::new(), 0, true);
+        let root = Slot::new(Arc::new(Child::from(spec).temporary()), path, Weak::new(), 0, true);
         let by_path = Mutex::new(root.all().into_iter().map(|slot| (slot.path.clone(), slot)).collect());
         Self { root, by_path, journal: Arc::new(Journal::default()), seed, origin: Instant::now() }
     }

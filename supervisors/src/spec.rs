@@ -1,4 +1,4 @@
-//! What a tree is made of, as data: checked before anything starts, and changed only by adding and removing children.
+//! What a tree is made of, as data: checked before anything starts, and changed only as [`Tree`](crate::Tree) says.
 //!
 //! A [`Supervisor`] lists its children in start order. What a child leaves open it inherits from its supervisor, and a
 //! nested supervisor is a child like any other, except that its stop and start have no time limit unless it is given
@@ -347,7 +347,8 @@ pub struct Supervisor {
     auto_shutdown: AutoShutdown,
     on_exhausted: Exhausted,
     backoff: Backoff,
-    pub(crate) children: Vec<Child>,
+    /// Shared with their places in the tree.
+    pub(crate) children: Vec<Arc<Child>>,
     /// How many of the events that it decides on are kept to be looked at.
     pub(crate) history: Option<usize>,
     /// It is a pool, and lists nobody.
@@ -400,7 +401,7 @@ impl Supervisor {
     }
 
     pub fn child(mut self, child: impl Into<Child>) -> Self {
-        self.children.push(child.into());
+        self.children.push(Arc::new(child.into()));
         self
     }
 

@@ -346,7 +346,7 @@ impl Desk {
             let _ = reply.send(Err(present));
             return Ok(());
         }
-        let slot = self.slot.slot_for(child, false);
+        let slot = self.slot.slot_for(Arc::new(child), false);
         slot.expect();
         let epoch = {
             let mut live = slot.live();

@@ -4,10 +4,10 @@
 //! Whoever ends without having said why was killed.
 
 use std::error::Error;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, Message, SpawnErr, SupervisionEvent};
@@ -270,15 +270,14 @@ fn sentence(error: &ActorProcessingErr) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Runs `hook` and answers a panic in it.
-async fn caught<T>(hook: impl Future<Output = T>) -> Result<T, Panic> {
-    let mut hook = pin!(hook);
-    std::future::poll_fn(|context| match panics::caught(|| hook.as_mut().poll(context)) {
+/// Polls `hook` and answers a panic in it. It is pinned by the caller and polled from closures, because every async
+/// function that it was handed through would keep a place of its own for it, in every child.
+fn poll_caught<F: Future>(hook: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<F::Output, Panic>> {
+    match panics::caught(|| hook.poll(context)) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
         Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+    }
 }
 
 /// One incarnation of a worker, made inside its own task.
@@ -296,25 +295,31 @@ impl<A: Actor, F> Supervised<A, F> {
     }
 
     /// Runs a hook of a started actor and keeps the reason if it fails.
-    async fn guard(
-        &self,
-        hook: impl Future<Output = Result<(), ActorProcessingErr>>,
-    ) -> Result<(), ActorProcessingErr> {
+    fn guard<'a>(
+        &'a self,
+        mut hook: Pin<&'a mut impl Future<Output = Result<(), ActorProcessingErr>>>,
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> {
         self.pulse.begin();
-        match caught(hook).await {
-            Ok(Ok(())) => {
-                self.pulse.done();
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                self.verdict.set(Exit::Failed { error: sentence(&error) });
-                Err(error)
-            }
-            Err(Panic { message, place }) => {
-                self.verdict.set(Exit::Panicked { message: message.clone(), place });
-                Err(message.into())
-            }
-        }
+        poll_fn(move |context| {
+            let ended = match poll_caught(hook.as_mut(), context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(ended) => ended,
+            };
+            Poll::Ready(match ended {
+                Ok(Ok(())) => {
+                    self.pulse.done();
+                    Ok(())
+                }
+                Ok(Err(error)) => {
+                    self.verdict.set(Exit::Failed { error: sentence(&error) });
+                    Err(error)
+                }
+                Err(Panic { message, place }) => {
+                    self.verdict.set(Exit::Panicked { message: message.clone(), place });
+                    Err(message.into())
+                }
+            })
+        })
     }
 }
 
@@ -332,7 +337,8 @@ where
             let (actor, arguments) = (self.make)(self.epoch);
             self.actor.get_or_init(|| actor).pre_start(myself, arguments).await
         };
-        let (fault, error) = match caught(start).await {
+        let mut start = pin!(start);
+        let (fault, error) = match poll_fn(|context| poll_caught(start.as_mut(), context)).await {
             Ok(Ok(state)) => return Ok(state),
             Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Ignore>) => {
                 self.verdict.set(Exit::Ignored);
@@ -349,11 +355,11 @@ where
     }
 
     async fn post_start(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
-        self.guard(self.actor().post_start(myself, state)).await
+        self.guard(pin!(self.actor().post_start(myself, state))).await
     }
 
     async fn post_stop(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
-        self.guard(self.actor().post_stop(myself, state)).await?;
+        self.guard(pin!(self.actor().post_stop(myself, state))).await?;
         self.verdict.set(Exit::Normal);
         Ok(())
     }
@@ -364,7 +370,7 @@ where
         message: A::Msg,
         state: &mut A::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.guard(self.actor().handle(myself, message, state)).await
+        self.guard(pin!(self.actor().handle(myself, message, state))).await
     }
 
     async fn handle_supervisor_evt(
@@ -373,7 +379,7 @@ where
         message: SupervisionEvent,
         state: &mut A::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.guard(self.actor().handle_supervisor_evt(myself, message, state)).await
+        self.guard(pin!(self.actor().handle_supervisor_evt(myself, message, state))).await
     }
 }
 
