@@ -458,7 +458,8 @@ impl Parts {
         operations.extend(routes::children(&self.journal, &targets));
         let groups = Groups {
             edge,
-            journal: Child::actor::<Keeper, _>(&keeper, move || (Keeper, journal.clone())),
+            // Opening reads the tail, and a lost store is made again.
+            journal: Child::actor::<Keeper, _>(&keeper, move || (Keeper, journal.clone())).starts_apart(),
             evidence: following.child(),
             authority: vec![
                 self.door.governance().child(),

@@ -222,6 +222,17 @@ impl Slot {
     }
 
     /// In start order.
+    /// All of its incarnation is gone.
+    pub(crate) fn gone(&self, exit: &Exit) {
+        let mut live = self.live();
+        live.incarnation = None;
+        live.last_exit = Some(exit.clone());
+        // Unless somebody decides otherwise, which comes after this.
+        if live.state == NodeState::Stopping {
+            live.state = NodeState::Stopped;
+        }
+    }
+
     pub(crate) fn children(&self) -> Vec<Arc<Slot>> {
         lock(&self.children).shown.values().cloned().collect()
     }

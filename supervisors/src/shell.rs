@@ -11,12 +11,14 @@
 //! 2. A keeper that ends in any way leaves nothing alive below it that it has not killed.
 
 mod keeper;
+mod lives;
 mod panics;
 mod worker;
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use crate::board::Incarnation;
@@ -39,14 +41,27 @@ pub(crate) enum News {
 
 pub(crate) type Herald = Arc<dyn Fn(News) + Send + Sync>;
 
-/// An incarnation on its way up.
+/// Completes when all of an incarnation is gone.
+type Life = Pin<Box<dyn Future<Output = Exit> + Send>>;
+
+/// An incarnation on its way up, or up already.
 pub(crate) struct Launched {
     incarnation: Incarnation,
-    /// Completes when all of it is gone.
+    /// Its start was over at once, so the herald is not told of it.
+    is_up: bool,
     life: Life,
 }
 
-type Life = Pin<Box<dyn Future<Output = Exit> + Send>>;
+/// Where a start runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// As far as it comes without waiting, in the task of its supervisor, and then in one of its own. Most starts wait
+    /// for nothing, and a restart is over before any thread had to be woken for it.
+    #[default]
+    Here,
+    /// In a task of its own from the first.
+    Apart,
+}
 
 /// Makes incarnations of one worker, whatever its type.
 pub(crate) trait Launch: Send + Sync {
@@ -70,19 +85,26 @@ pub(crate) trait Launch: Send + Sync {
 
 const NAMELESS: &str = "only a name can be taken, and these actors have none";
 
-/// How an incarnation ended, written down where it happened. The first word stands.
+/// What an incarnation wrote down about itself, where it happened.
 #[derive(Clone, Default)]
-struct Verdict(Arc<OnceLock<Exit>>);
+struct Verdict(Arc<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    cell: OnceLock<ActorCell>,
+    /// How it ended. The first word stands.
+    exit: OnceLock<Exit>,
+}
 
 impl Verdict {
     /// A later word than the first is a consequence of it.
     fn set(&self, exit: Exit) {
-        let _ = self.0.set(exit);
+        let _ = self.0.exit.set(exit);
     }
 
     /// Who ended without a word was killed or aborted, or panicked outside of every hook, as a destructor may.
     fn settle(&self, ended: Result<(), JoinError>) -> Exit {
-        if let Some(exit) = self.0.get() {
+        if let Some(exit) = self.0.exit.get() {
             return exit.clone();
         }
         match ended.map_err(JoinError::try_into_panic) {
@@ -93,15 +115,16 @@ impl Verdict {
     }
 }
 
-/// The tasks of one incarnation: that of its start, and that of its run once it has started.
+/// The tasks of one incarnation: that of its start, if it had one, and that of its run once it has started.
+#[derive(Default)]
 struct Tasks {
-    starting: AbortHandle,
+    starting: Option<AbortHandle>,
     running: OnceLock<AbortHandle>,
 }
 
 impl Tasks {
     fn new<T>(starting: &JoinHandle<T>) -> Self {
-        Self { starting: starting.abort_handle(), running: OnceLock::new() }
+        Self { starting: Some(starting.abort_handle()), running: OnceLock::new() }
     }
 
     fn started(&self, running: &JoinHandle<()>) {
@@ -109,8 +132,15 @@ impl Tasks {
     }
 
     fn take_away(&self) {
-        self.running.get().unwrap_or(&self.starting).abort();
+        if let Some(task) = self.running.get().or(self.starting.as_ref()) {
+            task.abort();
+        }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the supervisor: its tasks end with the children they mind")]
+fn task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(work)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use ractor::{Actor, Message};
 use crate::backoff::Backoff;
 use crate::pool::Template;
 use crate::reference::{ChildRef, Context, Reply, WhenFull, WhileDown};
-use crate::shell::{Launch, Probe, Terms, Worker};
+use crate::shell::{Launch, Place, Probe, Terms, Worker};
 use crate::step::{ChildRules, Rules};
 
 /// How long a worker may take to stop before it is killed, unless it says otherwise. OTP's value.
@@ -203,6 +203,13 @@ impl Child {
     /// children take.
     pub fn start_timeout(self, limit: Duration) -> Self {
         Self { start_timeout: Some(limit), ..self }
+    }
+
+    /// Its start blocks its thread, or computes for long: it runs in a task of its own from the first, so that its
+    /// supervisor answers meanwhile. Else a start runs in its supervisor's task until it first waits for something,
+    /// which is faster. A nested supervisor ignores it, and a worker with a bounded mailbox always does so.
+    pub fn starts_apart(self) -> Self {
+        Self { terms: Terms { place: Place::Apart, ..self.terms }, ..self }
     }
 
     pub(crate) fn drains(&self) -> bool {

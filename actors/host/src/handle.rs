@@ -159,7 +159,8 @@ impl<M: Machine> Handle<M> {
     /// The child to put into the tree.
     pub fn child(&self) -> Child {
         let ports = self.ports.clone();
-        Child::actor::<Host<M>, _>(&self.reference, move || (Host::default(), ports.clone()))
+        // A replay computes for long.
+        Child::actor::<Host<M>, _>(&self.reference, move || (Host::default(), ports.clone())).starts_apart()
     }
 
     pub fn is_up(&self) -> bool {

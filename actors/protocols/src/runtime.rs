@@ -81,7 +81,9 @@ impl Runtime {
         });
         let reference = Reference { child: child.clone(), seat: seat.clone() };
         let make: Arc<dyn Fn() -> P + Send + Sync> = Arc::new(make);
-        Ok((reference, Child::actor::<Shell<P>, _>(&child, move || (Shell::default(), (seat.clone(), make.clone())))))
+        let child = Child::actor::<Shell<P>, _>(&child, move || (Shell::default(), (seat.clone(), make.clone())));
+        // What users write may block its thread.
+        Ok((reference, child.starts_apart()))
     }
 }
 

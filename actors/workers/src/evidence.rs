@@ -29,7 +29,8 @@ impl Following {
     /// The child to put into the tree, after the journal.
     pub fn child(self) -> Child {
         let reference = ChildRef::new("evidence");
-        Child::actor::<Follower, _>(&reference, move || (Follower, self.clone()))
+        // Opening checks the newest part of the log, and may have to make files again.
+        Child::actor::<Follower, _>(&reference, move || (Follower, self.clone())).starts_apart()
     }
 }
 

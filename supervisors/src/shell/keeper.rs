@@ -1,17 +1,19 @@
 //! The actor of a supervisor, and the tasks that mind its children.
 //!
-//! A [`Keeper`] never awaits, so it answers at any moment. Whatever takes time happens in the task that minds one
-//! incarnation from its launch to the completion of its last task, and comes back as an event.
+//! A [`Keeper`] never awaits, so it answers at any moment. Whatever takes time happens in tasks of the children, and comes
+//! back as an event: that a start which waited for something is over, or that a life is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime};
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
+use super::lives::Lives;
 use super::panics::{self, Panic};
-use super::{Herald, Launched, NAMELESS, News, Tasks, Verdict};
+use super::{Herald, Launched, Life, NAMELESS, News, Tasks, Verdict, task};
 use crate::alarms::Alarms;
 use crate::board::{Board, Grip, Incarnation, Slot, lock};
 use crate::report::{AddError, ChangeError, Exit, Farewell, NodeState, NotFound, RemoveError, RestartError, What};
@@ -19,7 +21,10 @@ use crate::row::Row;
 use crate::spec::{Child, Part, Restart, Supervisor};
 use crate::step::{Action, Change, Event, History, KILL_CONFIRM, Moment, Phase, State, Told, Ward, step};
 
-/// Counts the live incarnations below one incarnation of a supervisor.
+/// How many starts in a row end within one turn of their supervisor, before it looks for other orders.
+const STARTS_IN_A_TURN: u32 = 64;
+
+/// Counts what is still alive below an incarnation of a supervisor that has ended.
 #[derive(Clone)]
 struct Latch(watch::Sender<usize>);
 
@@ -48,28 +53,13 @@ impl Drop for Held {
     }
 }
 
-/// Minds one incarnation: shows it on the board, and tells `herald` when all of it is gone.
-fn mind(slot: Arc<Slot>, launched: Launched, held: Option<Held>, herald: Herald) {
-    slot.live().incarnation = Some(launched.incarnation);
+/// Minds a life that no keeper looks at.
+fn mind(slot: Arc<Slot>, life: Life, then: impl FnOnce(Exit) + Send + 'static) {
     task(async move {
-        let exit = launched.life.await;
-        {
-            let mut live = slot.live();
-            live.incarnation = None;
-            live.last_exit = Some(exit.clone());
-            // Unless somebody decides otherwise, which comes after this.
-            if live.state == NodeState::Stopping {
-                live.state = NodeState::Stopped;
-            }
-        }
-        herald(News::Ended(exit));
-        drop(held);
+        let exit = life.await;
+        slot.gone(&exit);
+        then(exit);
     });
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the supervisor: its tasks end with the children they mind")]
-fn task(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-    tokio::spawn(work)
 }
 
 /// Launches the root as its incarnation `epoch`, and minds it.
@@ -77,7 +67,8 @@ pub(crate) fn launch_root(board: &Arc<Board>, epoch: u64, herald: Herald) {
     let root = &board.root;
     let spec = root.supervisor().expect("the root is made of a supervisor");
     let launched = launch_keeper(board, spec, root, epoch, herald.clone());
-    mind(root.clone(), launched, None, herald);
+    root.live().incarnation = Some(launched.incarnation);
+    mind(root.clone(), launched.life, move |exit| herald(News::Ended(exit)));
 }
 
 fn launch_keeper(board: &Arc<Board>, spec: Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
@@ -115,7 +106,7 @@ fn launch_keeper(board: &Arc<Board>, spec: Arc<Supervisor>, slot: &Arc<Slot>, ep
         }
         exit
     });
-    Launched { incarnation: Incarnation { cell, supervisor: Some(keeper), grip }, life }
+    Launched { incarnation: Incarnation { cell, supervisor: Some(keeper), grip }, is_up: false, life }
 }
 
 impl Grip for Tasks {
@@ -168,6 +159,10 @@ pub(crate) enum Order {
     Event(Event),
     /// Look at the clock: an alarm may be due.
     Alarm,
+    /// Look at the child: its life may be over.
+    Look {
+        child: usize,
+    },
     Stop,
     Restart {
         slot: Arc<Slot>,
@@ -220,6 +215,11 @@ struct Desk {
     children: Row<Arc<Slot>>,
     adding: BTreeMap<usize, Adding>,
     leaving: BTreeMap<usize, Vec<(Way, Leaving)>>,
+    /// Those of our children.
+    lives: Lives,
+    /// What happened while actions were carried out.
+    heard: VecDeque<Event>,
+    started_in_turn: u32,
     alarms: Alarms,
     /// The task that sleeps until the earliest alarm, or a little less if that was taken back.
     sleeper: Option<(Moment, AbortHandle)>,
@@ -263,6 +263,9 @@ impl Actor for Keeper {
             children: children.into_iter().collect(),
             adding: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            lives: Lives::default(),
+            heard: VecDeque::new(),
+            started_in_turn: 0,
             alarms: Alarms::default(),
             sleeper: None,
             myself,
@@ -282,6 +285,7 @@ impl Actor for Keeper {
         match order {
             Order::Event(event) => desk.take(event),
             Order::Alarm => desk.alarm(),
+            Order::Look { child } => desk.look(child),
             Order::Stop => desk.take(Event::Stop),
             Order::Restart { slot, reply } => desk.restart(&slot, reply),
             Order::Add { child, reply } => desk.add(child, reply),
@@ -294,15 +298,12 @@ impl Actor for Keeper {
 impl Desk {
     /// A panic here is a broken invariant of this crate. It ends the supervisor like any other fault.
     fn take(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
+        self.started_in_turn = 0;
         let taken = panics::caught(|| {
-            let at = self.board.now();
-            let written = self.history.clone().map(|history| (history, event.clone()));
-            let actions = step(&mut self.core, event, at);
-            if let Some((history, event)) = written {
-                lock(&history).write(Told { at, event, actions: actions.clone() });
-            }
-            for action in actions {
-                self.carry_out(action);
+            let mut next = Some(event);
+            while let Some(event) = next {
+                self.turn(event);
+                next = self.heard.pop_front();
             }
             self.sleep();
         });
@@ -310,6 +311,18 @@ impl Desk {
             self.verdict.set(Exit::Panicked { message: message.clone(), place });
             message.into()
         })
+    }
+
+    fn turn(&mut self, event: Event) {
+        let at = self.board.now();
+        let written = self.history.clone().map(|history| (history, event.clone()));
+        let actions = step(&mut self.core, event, at);
+        if let Some((history, event)) = written {
+            lock(&history).write(Told { at, event, actions: actions.clone() });
+        }
+        for action in actions {
+            self.carry_out(action);
+        }
     }
 
     fn restart(
@@ -572,7 +585,7 @@ impl Desk {
         }
     }
 
-    fn start(&self, child: usize, epoch: u64) {
+    fn start(&mut self, child: usize, epoch: u64) {
         let slot = self.children[child].clone();
         let keeper = self.myself.clone();
         let herald: Herald = Arc::new(move |news| {
@@ -587,10 +600,36 @@ impl Desk {
         });
         let spec = slot.spec();
         let launched = match &spec.part {
-            Part::Worker(worker) => worker.launch(epoch, &spec.terms, herald.clone()),
-            Part::Supervisor(nested) => launch_keeper(&self.board, nested.clone(), &slot, epoch, herald.clone()),
+            Part::Worker(worker) => worker.launch(epoch, &spec.terms, herald),
+            Part::Supervisor(nested) => launch_keeper(&self.board, nested.clone(), &slot, epoch, herald),
         };
-        mind(slot, launched, Some(self.latch.hold()), herald);
+        slot.live().incarnation = Some(launched.incarnation);
+        if launched.is_up {
+            self.hear(Event::Started { child, epoch });
+        }
+        if let Some(exit) = self.lives.begin(child, launched.life, &self.myself) {
+            slot.gone(&exit);
+            // Never in the same turn: a start that fails again and again keeps nobody waiting.
+            tell(&self.myself, Order::Event(Event::Ended { child, epoch, exit }));
+        }
+    }
+
+    /// Takes in the event within this turn, unless the turn has been long.
+    fn hear(&mut self, event: Event) {
+        self.started_in_turn += 1;
+        if self.started_in_turn < STARTS_IN_A_TURN {
+            self.heard.push_back(event);
+        } else {
+            tell(&self.myself, Order::Event(event));
+        }
+    }
+
+    fn look(&mut self, child: usize) -> Result<(), ActorProcessingErr> {
+        let Some(exit) = self.lives.look(child) else { return Ok(()) };
+        let slot = &self.children[child];
+        slot.gone(&exit);
+        let epoch = slot.live().epoch;
+        self.take(Event::Ended { child, epoch, exit })
     }
 
     fn alarm(&mut self) -> Result<(), ActorProcessingErr> {
@@ -660,6 +699,15 @@ impl Drop for Desk {
             sleeper.abort();
         }
         self.slot.orphan();
+        // Else the runtime is being torn down, and with it all that lives.
+        if Handle::try_current().is_ok() {
+            for (child, life) in self.lives.orphans() {
+                if let Some(slot) = self.children.get(child) {
+                    let held = self.latch.hold();
+                    mind(slot.clone(), life, move |_| drop(held));
+                }
+            }
+        }
         for slot in self.slot.children() {
             let (on_probation, epoch) = {
                 let live = slot.live();
@@ -675,6 +723,6 @@ impl Drop for Desk {
 }
 
 /// A keeper that is gone has orphaned its children, which is all that there was to do.
-fn tell(keeper: &ActorRef<Order>, order: Order) {
+pub(super) fn tell(keeper: &ActorRef<Order>, order: Order) {
     drop(keeper.cast(order));
 }

@@ -27,14 +27,14 @@ struct Undying {
 
 impl Launch for Undying {
     fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
-        let Launched { incarnation, life } = self.worker.launch(epoch, terms, herald);
+        let Launched { incarnation, is_up, life } = self.worker.launch(epoch, terms, herald);
         let mut gate = self.gate.clone();
         let life = Box::pin(async move {
             let exit = life.await;
             gate.wait_for(|open| *open).await.expect("the test holds the gate");
             exit
         });
-        Launched { incarnation, life }
+        Launched { incarnation, is_up, life }
     }
 
     fn latest_epoch(&self) -> u64 {
@@ -210,7 +210,7 @@ impl Grip for Gate {
 
 impl Launch for Deaf {
     fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
-        let Launched { incarnation, life } = self.0.launch(epoch, terms, herald);
+        let Launched { incarnation, is_up, life } = self.0.launch(epoch, terms, herald);
         let gate = watch::Sender::new(false);
         let mut opened = gate.subscribe();
         let life = Box::pin(async move {
@@ -218,7 +218,7 @@ impl Launch for Deaf {
             opened.wait_for(|open| *open).await.expect("the incarnation is on the board");
             Exit::Aborted
         });
-        Launched { incarnation: Incarnation { grip: Arc::new(Gate(gate)), ..incarnation }, life }
+        Launched { incarnation: Incarnation { grip: Arc::new(Gate(gate)), ..incarnation }, is_up, life }
     }
 
     fn latest_epoch(&self) -> u64 {

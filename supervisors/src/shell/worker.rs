@@ -7,7 +7,7 @@ use std::error::Error;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, Message, SpawnErr, SupervisionEvent};
@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use super::panics::{self, Panic};
-use super::{Herald, Launch, Launched, Life, NAMELESS, News, Tasks, Verdict};
+use super::{Herald, Launch, Launched, Life, NAMELESS, News, Place, Tasks, Verdict, task};
 use crate::board::{Grip, Incarnation};
 use crate::pulse::Pulse;
 use crate::reference::{ChildRef, Gate, Letter, Line, WhenFull, WhileDown};
@@ -39,6 +39,7 @@ pub struct Ignore;
 pub(crate) struct Terms {
     pub(crate) mailbox: Option<(usize, WhenFull)>,
     pub(crate) while_down: WhileDown,
+    pub(crate) place: Place,
     pub(crate) await_ready: bool,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) probe: Option<Arc<Probe>>,
@@ -66,7 +67,9 @@ impl Probe {
     async fn silent(&self, epoch: u64) -> Unhealth {
         loop {
             sleep(self.every).await;
-            if !timeout(self.within, (self.ask)(epoch)).await.unwrap_or(false) {
+            // A question that cannot be put has no answer either.
+            let asked = caught(async { (self.ask)(epoch).await });
+            if !matches!(timeout(self.within, asked).await, Ok(Ok(true))) {
                 return Unhealth::Silent { within: self.within };
             }
         }
@@ -95,16 +98,26 @@ where
         let make = self.make.clone();
         let actor = Supervised { make, epoch, actor: OnceLock::new(), verdict: verdict.clone(), pulse: pulse.clone() };
         let care = Care { await_ready: terms.await_ready, watchdog: terms.watchdog, probe: terms.probe.clone(), pulse };
-        let plug = |starting: &Starting| {
-            Arc::new(Plugged { reference: self.reference.clone(), epoch, herald, tasks: Tasks::new(starting) })
-        };
+        let plug = |tasks: Tasks| Arc::new(Plugged { reference: self.reference.clone(), epoch, herald, tasks });
+        let mut is_up = false;
         let (cell, grip, life): (_, Arc<dyn Grip>, Life) = match terms.mailbox {
             None => {
-                let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
-                let (cell, plugged) = (actor.get_cell(), plug(&starting));
+                let (actor, beginning) = match terms.place {
+                    Place::Here => begin(actor, &verdict),
+                    Place::Apart => {
+                        let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
+                        (actor, Beginning::Starting(starting))
+                    }
+                };
+                let (cell, plugged) = (actor.get_cell(), plug(beginning.tasks()));
+                is_up = matches!(beginning, Beginning::Up(_)) && !care.await_ready;
+                let mut open = Some(Line::Open(actor));
+                if let Some(line) = open.take_if(|_| is_up) {
+                    plugged.reference.plug(epoch, line);
+                }
                 let grip = plugged.clone();
                 let life = async move {
-                    let ended = plugged.life(starting, Line::Open(actor), care).await;
+                    let ended = plugged.life(beginning, open, care).await;
                     plugged.ended(&verdict, ended, None)
                 };
                 (cell, grip, Box::pin(life))
@@ -115,17 +128,18 @@ where
                 let gate = Arc::new(Gate::new(limit, when_full));
                 let actor = Bounded { actor, mouth: mouth.clone(), main, gate: gate.clone() };
                 let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
-                let (cell, plugged) = (actor.get_cell(), plug(&starting));
+                let (cell, plugged) = (actor.get_cell(), plug(Tasks::new(&starting)));
                 let (main, grip) = (cell.clone(), plugged.clone());
                 let life = async move {
-                    let line = Line::Gated(actor, gate.clone());
-                    let ended = together(main, plugged.life(starting, line, care), mouth.get_cell(), speaking).await;
+                    let gated = Line::Gated(actor, gate.clone());
+                    let life = plugged.life(Beginning::Starting(starting), Some(gated), care);
+                    let ended = together(main, life, mouth.get_cell(), speaking).await;
                     plugged.ended(&verdict, ended, Some(&gate))
                 };
                 (cell, grip, Box::pin(life))
             }
         };
-        Launched { incarnation: Incarnation { cell, supervisor: None, grip }, life }
+        Launched { incarnation: Incarnation { cell, supervisor: None, grip }, is_up, life }
     }
 
     fn latest_epoch(&self) -> u64 {
@@ -155,6 +169,47 @@ where
 
 /// What ractor hands out for an actor that is being started.
 type Starting = JoinHandle<Result<JoinHandle<()>, SpawnErr>>;
+
+/// How far a start has come.
+enum Beginning {
+    Up(JoinHandle<()>),
+    Starting(Starting),
+    Failed,
+}
+
+impl Beginning {
+    fn tasks(&self) -> Tasks {
+        match self {
+            Self::Up(running) => Tasks { starting: None, running: running.abort_handle().into() },
+            Self::Starting(starting) => Tasks::new(starting),
+            Self::Failed => Tasks::default(),
+        }
+    }
+}
+
+/// Starts `actor` here as far as it comes without waiting, and sees to it that the rest is done in a task of its own.
+fn begin<A, F>(actor: Supervised<A, F>, verdict: &Verdict) -> (ActorRef<A::Msg>, Beginning)
+where
+    A: Actor,
+    F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
+{
+    let mut starting = Box::pin(ActorRuntime::spawn(None, actor, ()));
+    let polled = panics::caught(|| starting.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    let myself = || verdict.0.cell.get().expect("ractor calls pre_start before it waits for anything").clone().into();
+    match polled {
+        Ok(Poll::Ready(Ok((actor, running)))) => (actor, Beginning::Up(running)),
+        Ok(Poll::Ready(Err(_))) => (myself(), Beginning::Failed),
+        Ok(Poll::Pending) => {
+            let starting = task(async move { starting.await.map(|(_, running)| running) });
+            (myself(), Beginning::Starting(starting))
+        }
+        // Panics of hooks are caught where they happen, which leaves those of destructors.
+        Err(Panic { message, place }) => {
+            verdict.set(Exit::StartFailed(StartFault::Panicked { message, place }));
+            (myself(), Beginning::Failed)
+        }
+    }
+}
 
 /// The life of a bounded actor, `main`, which ends with its mouth, and of that, which ends with it.
 async fn together<T>(main: ActorCell, life: impl Future<Output = T>, mouth: ActorCell, speaking: Starting) -> T {
@@ -220,18 +275,28 @@ struct Plugged<M: Message> {
 }
 
 impl<M: Message> Plugged<M> {
-    async fn life(&self, starting: Starting, line: Line<M>, care: Care) -> Result<(), JoinError> {
-        let Ok(mut running) = starting.await? else { return Ok(()) };
-        self.tasks.started(&running);
-        if care.await_ready {
-            tokio::select! {
-                biased;
-                ended = &mut running => return ended,
-                () = Box::pin(self.reference.readiness(self.epoch)) => {}
+    /// Plugs `line` in once it is up, unless that was done already.
+    async fn life(&self, beginning: Beginning, line: Option<Line<M>>, care: Care) -> Result<(), JoinError> {
+        let mut running = match beginning {
+            Beginning::Up(running) => running,
+            Beginning::Starting(starting) => {
+                let Ok(running) = starting.await? else { return Ok(()) };
+                self.tasks.started(&running);
+                running
             }
+            Beginning::Failed => return Ok(()),
+        };
+        if let Some(line) = line {
+            if care.await_ready {
+                tokio::select! {
+                    biased;
+                    ended = &mut running => return ended,
+                    () = Box::pin(self.reference.readiness(self.epoch)) => {}
+                }
+            }
+            self.reference.plug(self.epoch, line);
+            (self.herald)(News::Started);
         }
-        self.reference.plug(self.epoch, line);
-        (self.herald)(News::Started);
         if care.is_needed() {
             tokio::select! {
                 biased;
@@ -333,6 +398,7 @@ where
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<A::Msg>, (): ()) -> Result<A::State, ActorProcessingErr> {
+        let _ = self.verdict.0.cell.set(myself.get_cell());
         let start = async {
             let (actor, arguments) = (self.make)(self.epoch);
             self.actor.get_or_init(|| actor).pre_start(myself, arguments).await
