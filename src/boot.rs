@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use allocator::Allocator;
@@ -26,6 +26,7 @@ use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refu
 use keyring::Keyring;
 use nexus::Nexus;
 use protocols::{Bells, Runtime};
+use retention::Retention;
 use subjects::Subjects;
 use subscriptions::Subscriptions;
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
@@ -37,11 +38,13 @@ use workers::backup::{Archivist, Rehearsal, Schedule, Shelves};
 use workers::erasure::Eraser;
 use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
+use workers::pruner::{Looked, Pruner};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
 
 use crate::attest;
 use crate::requests::Requests;
+use crate::retention as keeping;
 use crate::routes::{self, Targets, Watched};
 use crate::shelf::Shelf;
 use crate::states::States;
@@ -100,6 +103,11 @@ impl BootError {
                 "evidence.damaged" => {
                     "the journal is as it was: `sop state repair` makes the log again from it, if it gives what was signed".into()
                 }
+                "evidence.pruned" => {
+                    "nothing was changed: the store is lost, and the backup that is named has what left the log; \
+                     `sop state repair --from-backup` makes the journal whole with it"
+                        .into()
+                }
                 "evidence.key_lost" | "evidence.log_lost" => {
                     "put back what is missing; if it is gone for good, `sop state repair --new-log` begins another log under \
                      another key, which whoever holds the old one must be told"
@@ -129,7 +137,8 @@ impl BootError {
 
 /// The reason of a failed start is a chain of texts by the time it gets here; a test compares these with their sources.
 fn start_code(text: &str) -> &'static str {
-    const CODES: [(&str, &str); 19] = [
+    const CODES: [(&str, &str); 20] = [
+        ("is not in the tile log any more", "evidence.pruned"),
         ("and log.origin says", "evidence.origin"),
         ("another process holds the tile log", "evidence.locked"),
         ("the tile log is damaged", "evidence.damaged"),
@@ -248,6 +257,9 @@ pub struct Parts {
     pub allocator: Handle<Allocator>,
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
+    pub retention: Handle<Retention>,
+    /// How long each class of records stays in the tile log.
+    pub rules: keeping::Rules,
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
     pub nexus: Handle<Nexus>,
@@ -323,6 +335,8 @@ impl Parts {
             allocator: Handle::new(&journal, &clock, limits, None),
             backups: Handle::new(&journal, &clock, limits, None),
             subjects: Handle::new(&journal, &clock, limits, None),
+            retention: Handle::new(&journal, &clock, limits, None),
+            rules: keeping::Rules::of(&config.retention),
             door,
             shelf: Shelf::of(&config.backup, &places.backups),
             keyring: Keyring::new(&places.subject_keys),
@@ -439,6 +453,27 @@ impl Parts {
                 })
             }),
         };
+        let (asked, carried) = (Arc::downgrade(self), Arc::downgrade(self));
+        let at_it = Arc::<Mutex<()>>::default();
+        let pruner = Pruner {
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+            every: config.retention.every,
+            ask: Arc::new(move || {
+                let parts = asked.upgrade();
+                Box::pin(async move {
+                    let Some(parts) = parts else { return Looked::Idle };
+                    keeping::ask(&parts).await
+                })
+            }),
+            carry_out: Arc::new(move |stop| {
+                let (parts, at_it) = (carried.upgrade(), at_it.clone());
+                Box::pin(async move {
+                    let Some(parts) = parts else { return Looked::Idle };
+                    keeping::carry_out(&parts, &at_it, stop).await
+                })
+            }),
+        };
         // First up and last to stop of its group: it tells what becomes of the others.
         let mut operations = vec![
             self.health.child(),
@@ -448,10 +483,12 @@ impl Parts {
             self.todos.child(),
             self.backups.child(),
             self.subjects.child(),
+            self.retention.child(),
             self.subscriptions.child(),
             scanner.child(),
             archivist.child(),
             eraser.child(),
+            pruner.child(),
             watch.child(),
             attestor.child(),
         ];
@@ -482,8 +519,9 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 11] {
-        let Self { gaps, todos, allocator, backups, health, nexus, subjects, subscriptions, door, .. } = self;
+    fn hosted(&self) -> [&dyn Hosted; 12] {
+        let Self { gaps, todos, allocator, backups, health, nexus, subjects, retention, subscriptions, door, .. } =
+            self;
         [
             door.governance(),
             door.tokens(),
@@ -495,6 +533,7 @@ impl Parts {
             backups,
             nexus,
             subjects,
+            retention,
             subscriptions,
         ]
     }
@@ -509,7 +548,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 11] {
+    pub fn machines(&self) -> [(&'static str, Load); 12] {
         self.hosted().map(|machine| {
             (
                 machine.name(),
@@ -533,6 +572,11 @@ impl Parts {
             digests.insert(machine.name(), machine.digest_of_state().await?);
         }
         Ok(digests)
+    }
+
+    /// Where backups are kept.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Where a backup of that name lies.
@@ -665,6 +709,10 @@ mod tests {
             (StoreError::Format { found: 9 }, "journal.format"),
             (damaged, "journal.damaged"),
             (StoreError::HalfRestored { path: "/d".into() }, "journal.half_restored"),
+            (
+                StoreError::Pruned { at: kernel::Sequence(1), first: kernel::Sequence(257), place: "/b".into() },
+                "evidence.pruned",
+            ),
             (StoreError::Closed, "boot.start"),
         ] {
             assert_eq!(start_code(&format!("the tree did not start: {error}")), code);

@@ -10,6 +10,7 @@ pub mod boot;
 #[cfg(feature = "http")]
 pub mod desk;
 pub mod requests;
+pub mod retention;
 pub mod routes;
 #[cfg(feature = "cli")]
 pub mod samples;

@@ -19,7 +19,7 @@
 //! token is issued before the end of the claim revokes it.
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
-//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/eraser` reports erasures; `internal/attestor` records what was attested; `internal/watch`
+//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/eraser` reports erasures; `internal/pruner` asks what is due to leave the tile log, and reports that it has left; `internal/attestor` records what was attested; `internal/watch`
 //! observes the tree and the last three above; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!
@@ -205,7 +205,8 @@ fn backup_to_health(event: &backup::Event) -> Option<health::Command> {
         | backup::Event::Held(_)
         | backup::Event::Released(_)
         | backup::Event::Expired(_)
-        | backup::Event::Removed(_) => None,
+        | backup::Event::Removed(_)
+        | backup::Event::Archived(_) => None,
     }
 }
 

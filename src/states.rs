@@ -14,6 +14,7 @@ use journal::codec::CodecError;
 use journal::envelope::Record;
 use kernel::{Digest, Machine, Position};
 use nexus::Nexus;
+use retention::Retention;
 use subjects::Subjects;
 use subscriptions::Subscriptions;
 use todos::Todos;
@@ -36,6 +37,7 @@ impl Default for States {
             replica::<Backups>(),
             replica::<Nexus>(),
             replica::<Subjects>(),
+            replica::<Retention>(),
             replica::<Subscriptions>(),
         ];
         Self(replicas.into_iter().map(|replica| (replica.name(), replica)).collect())

@@ -23,6 +23,7 @@ use journal::store::StoreError;
 use journal::{CONCLUDED, OPENED, codec};
 use kernel::{Denial, Kind, Layer, Machine, Recorded, Refuse as _, Sequence};
 use nexus::Nexus;
+use retention::Retention;
 use subjects::Subjects;
 use subscriptions::records::ACKNOWLEDGED;
 use subscriptions::{Command, Subscriptions, Wanted};
@@ -80,6 +81,7 @@ pub fn kinds() -> impl Iterator<Item = &'static Kind> {
         of::<Backups>(),
         of::<Nexus>(),
         of::<Subjects>(),
+        of::<Retention>(),
         of::<Subscriptions>(),
     ];
     all.into_iter().flatten()

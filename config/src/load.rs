@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Address, Attestation, Backup, Bytes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan, Sources,
-    Store, Supervision, place,
+    Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan,
+    Sources, Store, Supervision, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -35,6 +35,7 @@ pub struct Config {
     pub log: Log,
     pub supervision: Supervision,
     pub backup: Backup,
+    pub retention: Classes,
     pub scan: Scan,
     pub gaps: Gaps,
     pub attestation: Attestation,
@@ -163,6 +164,7 @@ impl Config {
             log: Log::read(&mut from),
             supervision: Supervision::read(&mut from),
             backup: Backup::read(&mut from),
+            retention: Classes::read(&mut from),
             scan: Scan::read(&mut from),
             gaps: Gaps::read(&mut from),
             attestation: Attestation::read(&mut from),

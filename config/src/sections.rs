@@ -17,6 +17,7 @@ const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const YEAR: Duration = Duration::from_hours(365 * 24);
+const CENTURY: Duration = Duration::from_hours(36_525 * 24);
 
 /// A size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +174,16 @@ pub struct Retention {
     pub monthly: usize,
 }
 
+/// How long the records of each class stay in the tile log; none for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Classes {
+    /// How often they are let go of unasked.
+    pub every: Option<Duration>,
+    pub authority: Option<Duration>,
+    pub operations: Option<Duration>,
+    pub messages: Option<Duration>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     pub file_max: Bytes,
@@ -286,6 +297,17 @@ impl Backup {
                 weekly: from.count("backup.retention.weekly", 0..=100_000),
                 monthly: from.count("backup.retention.monthly", 0..=100_000),
             },
+        }
+    }
+}
+
+impl Classes {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            every: from.period("retention.every", SECOND..=YEAR),
+            authority: from.period("retention.authority", SECOND..=CENTURY),
+            operations: from.period("retention.operations", SECOND..=CENTURY),
+            messages: from.period("retention.messages", SECOND..=CENTURY),
         }
     }
 }

@@ -53,6 +53,8 @@ fn the_default_is_what_it_says() {
     assert_eq!((s3.endpoint, s3.region.as_str(), s3.allow_http), (None, "us-east-1", false));
     assert_eq!((s3.ca, s3.credentials, s3.timeout, s3.attempts), (None, None, Duration::from_mins(1), 5));
     assert_eq!((config.backup.drill_every, config.backup.retention.last), (None, 0));
+    let classes = config.retention;
+    assert_eq!((classes.every, classes.authority, classes.operations, classes.messages), (None, None, None, None));
     assert_eq!(
         (config.scan.file_max, config.scan.files_max, config.scan.findings_max),
         (Bytes(2 << 20), 100_000, 5_000)

@@ -192,6 +192,7 @@ fn shown(backup: &Value) -> String {
         ("manifest", "manifest"),
         ("directory", "directory"),
         ("held", "held"),
+        ("archive of", "archive_of"),
         ("drilled", "drilled_at"),
         ("drill", "drill"),
         ("drill why", "drill_why"),

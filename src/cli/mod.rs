@@ -24,6 +24,7 @@ mod message;
 mod output;
 mod policy;
 mod restore;
+mod retention;
 mod secret;
 mod seeds;
 mod state;
@@ -122,6 +123,9 @@ enum Command {
     /// Whose texts are sealed, held or erased
     #[command(subcommand)]
     Subject(subject::Subject),
+    /// How long records stay in the tile log, what holds them there, and what leaves it
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// The journal's files: verified and repaired while no daemon runs
     #[command(subcommand)]
     State(state::State),
@@ -209,6 +213,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Message(command) => message::run(globals, command).await,
         Command::Backup(command) => backup::run(globals, command).await,
         Command::Subject(command) => subject::run(globals, command).await,
+        Command::Retention(command) => retention::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Subscription(command) => subscription::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
-use evidence::LogError;
 use evidence::repair::Mended;
+use evidence::verify::Checked;
+use evidence::{LogError, Minimum};
 use host::Clock;
 use journal::repair::{self, Examined, Finding, Others, RepairError, Repaired};
 use journal::store::StoreError;
@@ -75,6 +76,7 @@ fn verify(globals: &Globals, places: &Places) -> Run {
         "torn": torn,
         "log": looked.state,
         "signed": looked.signed,
+        "minimum": looked.minimum.as_ref().map(|minimum| minimum.index),
     });
     answer(globals.output, &found, |found| {
         let mut lines = vec![
@@ -105,18 +107,22 @@ struct Looked {
     state: &'static str,
     /// How many records are signed, if there is a log that can be believed.
     signed: Option<u64>,
+    /// From where on it has its entries.
+    minimum: Option<Minimum>,
     finding: Vec<Finding>,
 }
 
 impl Looked {
     fn at(log: &evidence::Places) -> Self {
         match evidence::repair::look(log) {
-            Ok(None) => Self { state: "none", signed: None, finding: Vec::new() },
-            Ok(Some(checked)) => Self { state: "whole", signed: Some(checked.checkpoint.size), finding: Vec::new() },
+            Ok(None) => Self { state: "none", signed: None, minimum: None, finding: Vec::new() },
+            Ok(Some(Checked { checkpoint, minimum, .. })) => {
+                Self { state: "whole", signed: Some(checkpoint.size), minimum, finding: Vec::new() }
+            }
             Err(error) => {
                 let at = if let LogError::Damaged { at, .. } = error { at } else { None };
                 let finding = Finding { part: "evidence", at, what: error.to_string() };
-                Self { state: "damaged", signed: None, finding: vec![finding] }
+                Self { state: "damaged", signed: None, minimum: None, finding: vec![finding] }
             }
         }
     }
@@ -124,7 +130,13 @@ impl Looked {
     fn sentence(&self) -> String {
         match (self.state, self.signed) {
             ("none", _) => NO_LOG.to_owned(),
-            (_, Some(signed)) => format!("whole; {} signed", count(signed, "record")),
+            (_, Some(signed)) => {
+                let left = self.minimum.as_ref().map_or_else(String::new, |Minimum { index, place, .. }| {
+                    let hashes = "of which it has the hashes alone";
+                    format!("; the first {index} have left it, {hashes}, and {} has them", plain(place))
+                });
+                format!("whole; {} signed{left}", count(signed, "record"))
+            }
             _ => "damaged".to_owned(),
         }
     }
@@ -187,7 +199,8 @@ fn mend(globals: &Globals, places: &Places, backup: Option<&Path>, log: Log) -> 
     let copied = backup.map(|place| copy_of(globals, places, place)).transpose()?;
     let backup = copied.as_ref().map(|copied| copied.path.as_path());
     let others = Others { past: (log != Log::Another).then_some(&kept), backup };
-    let repaired = repair::repair(journal, others, &now, dry_run).map_err(|error| refused(journal, &error))?;
+    let repaired = repair::repair(journal, others, &now, dry_run);
+    let repaired = repaired.map_err(|error| left(&kept, &error).unwrap_or_else(|| refused(journal, &error)))?;
     drop(copied);
     let Repaired { findings, head, from_tail, from_store, from_log, from_backup, aside } = &repaired;
     let state = match (findings.is_empty(), aside) {
@@ -290,6 +303,14 @@ fn told(lines: &mut Vec<(&'static str, String)>, findings: &[Finding]) {
         let from = at.map_or_else(String::new, |at| format!("from record {at} on: "));
         lines.push(("damaged", plain(&format!("{part}: {from}{what}"))));
     }
+}
+
+/// Of records that are lost here, and have left the tile log: who has them.
+fn left(log: &evidence::Places, error: &RepairError) -> Option<Failure> {
+    let RepairError::Lost { from, .. } = error else { return None };
+    let Minimum { index, place, .. } = log.pruned().ok()?.filter(|minimum| from.0 <= minimum.index)?;
+    let what = format!("{error}; the first {index} have left the tile log, and {} has them", plain(&place));
+    Some(Failure::new("evidence.pruned", what, "name that backup with --from-backup; nothing was changed"))
 }
 
 fn refused(journal: &Path, error: &RepairError) -> Failure {

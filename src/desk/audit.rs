@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use door::{Decisions, Denied};
 use evidence::verify::{Checked, Depth};
-use evidence::{Evidence, LogError};
+use evidence::{Evidence, LogError, Minimum};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
@@ -15,6 +15,7 @@ use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
 use kernel::{CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
 use nexus::Nexus;
+use retention::Retention;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subjects::Subjects;
@@ -234,9 +235,22 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
         not_checked.push(format!("the records 1 to {last}: they were not read again{and}"));
     }
     let log = match log {
-        Ok(Checked { checkpoint, entries, files }) => {
+        Ok(Checked { checkpoint, entries, files, minimum }) => {
             checked.push(format!("{} has signed the tree of the first {} records", checkpoint.origin, checkpoint.size));
-            if deep {
+            let left = minimum.as_ref().filter(|minimum| from.0 <= minimum.index);
+            if let Some(Minimum { index, record, place }) = left {
+                checked
+                    .push(format!("record {record}, which is signed, says that the first {index} have left the log"));
+                not_checked.push(format!(
+                    "the log's own copy of the records 1 to {index}: it left; `sop backup verify {place}` reads the one that has it"
+                ));
+            }
+            if deep && left.is_some() {
+                checked.push(
+                    "every tile of the log, and every bundle and blob still in it, is what these records make"
+                        .to_owned(),
+                );
+            } else if deep {
                 checked.push("every tile, bundle and blob of the log is what these records make".to_owned());
             } else {
                 checked.push(
@@ -251,7 +265,15 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
                     "the signature over the records {first} to {last}, which are signed within a second"
                 ));
             }
-            json!({ "size": checkpoint.size, "root": checkpoint.root.to_string(), "entries": entries, "files": files })
+            let minimum = minimum
+                .map(|Minimum { index, record, place }| json!({ "index": index, "record": record, "place": place }));
+            json!({
+                "size": checkpoint.size,
+                "root": checkpoint.root.to_string(),
+                "entries": entries,
+                "files": files,
+                "minimum": minimum,
+            })
         }
         Err(error) if error.may_pass() => return Err(no_evidence(&error).into()),
         Err(error) => {
@@ -347,7 +369,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     })
 }
 
-fn no_evidence(error: &LogError) -> Denial {
+pub(super) fn no_evidence(error: &LogError) -> Denial {
     let remedy = if error.may_pass() {
         "repeat when `sop status` shows that the tile log is written"
     } else {
@@ -439,6 +461,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Health::NAME => refusal::<Health>(json),
         Nexus::NAME => refusal::<Nexus>(json),
         Subjects::NAME => refusal::<Subjects>(json),
+        Retention::NAME => refusal::<Retention>(json),
         _ => None,
     }
 }
@@ -496,6 +519,8 @@ fn about(record: &Record) -> Value {
         "message",
         "destination",
         "resource",
+        "name",
+        "minimum",
     ];
     let told = words.into_iter().filter_map(|name| field(name).map(|value| (name.to_owned(), value.clone())));
     Value::Object(told.take(3).collect())
@@ -550,6 +575,7 @@ fn body(record: &Record) -> Value {
         Health::NAME => shown::<health::Event>(record),
         Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),
         Subjects::NAME => shown::<subjects::Event>(record),
+        Retention::NAME => shown::<retention::Event>(record),
         Subscriptions::NAME => shown::<::subscriptions::Event>(record),
         _ => Ok(Value::Null),
     }

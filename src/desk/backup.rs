@@ -100,7 +100,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 (listed, backups.last_good().map(|backup| backup.id))
             };
             let (listed, last_good) = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
-            let listed: Vec<_> = listed.iter().map(|backup| shown(desk, backup)).collect();
+            let listed: Vec<_> = listed.iter().map(|backup| shown(desk, backup, None)).collect();
             Ok(json!({ "backups": listed, "last_good": last_good }))
         }
         "backup.show" => {
@@ -129,11 +129,12 @@ async fn ended(desk: &Desk, backup: BackupId) -> Given {
     loop {
         durable.borrow_and_update();
         let look = move |backups: &Backups| {
-            backups.show(backup).filter(|found| !found.checking && found.state != State::Running).cloned()
+            let found = backups.show(backup).filter(|found| !found.checking && found.state != State::Running);
+            (found.cloned(), archive_of(backups, backup))
         };
-        let found = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
+        let (found, archive) = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
         if let Some(found) = found {
-            return Ok(shown(desk, &found));
+            return Ok(shown(desk, &found, archive));
         }
         if durable.changed().await.is_err() {
             return Ok(json!({ "backup": backup }));
@@ -142,12 +143,17 @@ async fn ended(desk: &Desk, backup: BackupId) -> Given {
 }
 
 async fn look_up(desk: &Desk, backup: BackupId) -> Result<Option<Value>, Denial> {
-    let look = move |backups: &Backups| backups.show(backup).cloned();
-    let found = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
-    Ok(found.map(|found| shown(desk, &found)))
+    let look = move |backups: &Backups| (backups.show(backup).cloned(), archive_of(backups, backup));
+    let (found, archive) = desk.parts.backups.inspect(look).await.map_err(|error| error.denial())?;
+    Ok(found.map(|found| shown(desk, &found, archive)))
 }
 
-fn shown(desk: &Desk, backup: &Backup) -> Value {
+/// The last record that has left the tile log, if that backup is kept for those.
+fn archive_of(backups: &Backups, backup: BackupId) -> Option<u64> {
+    backups.archive().filter(|(archive, _)| *archive == backup).map(|(_, last)| last)
+}
+
+fn shown(desk: &Desk, backup: &Backup, archive: Option<u64>) -> Value {
     let contents = backup.contents.as_ref();
     let directory = contents.map(|contents| desk.parts.backup_of(&contents.directory));
     json!({
@@ -164,6 +170,7 @@ fn shown(desk: &Desk, backup: &Backup) -> Value {
         "directory": directory,
         "why": backup.why,
         "held": backup.held,
+        "archive_of": archive.map(|last| format!("1 to {last}")),
         "drilled_at": backup.drill.as_ref().map(|drill| time(drill.at)),
         "drill": backup.drill.as_ref().map(|drill| if drill.found.is_some() { "passed" } else { "failed" }),
         "drill_why": backup.drill.as_ref().and_then(|drill| drill.why.clone()),

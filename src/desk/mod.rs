@@ -15,6 +15,7 @@ mod metrics;
 mod nexus;
 mod personal;
 mod policy;
+mod retention;
 mod subject;
 mod subscription;
 mod system;
@@ -121,6 +122,7 @@ impl Desk {
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
             "subject" => subject::answer(self, request).await,
+            "retention" => retention::answer(self, request).await,
             "backup" => backup::answer(self, request).await,
             "protocol" | "message" => nexus::answer(self, request).await,
             "subscription" => subscription::answer(self, request).await,

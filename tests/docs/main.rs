@@ -46,6 +46,11 @@ fn the_page_on_personal_data_is_true() {
 }
 
 #[test]
+fn the_page_on_retention_is_true() {
+    run("docs/retention.md");
+}
+
+#[test]
 fn the_api_page_names_every_action() {
     let page = page("docs/api.md");
     for action in policy::ACTIONS {
@@ -57,7 +62,8 @@ fn the_api_page_names_every_action() {
 fn every_page_is_run_or_has_no_commands() {
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let run = ["evidence.md", "operating.md", "protocols.md", "personal-data.md"].contains(&name.as_str());
+        let run = ["evidence.md", "operating.md", "protocols.md", "personal-data.md", "retention.md"]
+            .contains(&name.as_str());
         let text = page(&format!("docs/{name}"));
         assert!(run || !text.contains("```console"), "docs/{name} shows commands that no test runs");
     }

@@ -37,6 +37,7 @@ fn each(look: &mut impl Look) {
     look.at::<gaps::Gaps>();
     look.at::<backup::Backups>();
     look.at::<nexus::Nexus>();
+    look.at::<retention::Retention>();
     look.at::<subjects::Subjects>();
     look.at::<todos::Todos>();
     look.at::<door::Decisions>();
@@ -260,8 +261,8 @@ fn gaps_read_as_they_were_written() {
 #[test]
 fn backups_read_as_they_were_written() {
     use backup::{
-        BrokenV1, CheckStartedV1, CompletedV1, DrillFailedV1, DrillStartedV1, DrilledV1, Event, ExpiredV1, FailedV1,
-        HeldV1, ReleasedV1, RemovedV1, StartedV1, VerifiedV1,
+        ArchivedV1, BrokenV1, CheckStartedV1, CompletedV1, DrillFailedV1, DrillStartedV1, DrilledV1, Event, ExpiredV1,
+        FailedV1, HeldV1, ReleasedV1, RemovedV1, StartedV1, VerifiedV1,
     };
     let why = || "entries/000000000000.bin: it is missing".to_owned();
     check(&[
@@ -294,6 +295,7 @@ fn backups_read_as_they_were_written() {
         Event::Released(ReleasedV1 { backup: 3, at: LATER }),
         Event::Expired(ExpiredV1 { backup: 3, at: NOON }),
         Event::Removed(RemovedV1 { backup: 3, at: LATER }),
+        Event::Archived(ArchivedV1 { backup: 3, last: 512, at: LATER }),
     ]);
 }
 
@@ -391,6 +393,25 @@ fn subjects_read_as_they_were_written() {
         Event::Released(ReleasedV1 { subject: subject(), case: case(), by: by(), at: LATER }),
         Event::Erasing(ErasingV1 { erasure: COMMAND, subject: subject(), by: by(), at: NOON }),
         Event::Erased(ErasedV1 { erasure: COMMAND, key: Some(0x0123_4567_89ab_cdef), at: LATER }),
+    ]);
+}
+
+#[test]
+fn retention_reads_as_it_was_written() {
+    use retention::Event;
+    use retention::records::*;
+    let (name, stream, by) = (|| "case-2026-17".to_owned(), "nexus".to_owned(), || "operator/root".to_owned());
+    let (place, rules) = ("/b/log-1/backups/backup-3".to_owned(), "messages 2160h".to_owned());
+    check(&[
+        Event::Held(HeldV1 { name: name(), reason: sealed(6), stream, first: 1, last: u64::MAX, by: by(), at: NOON }),
+        Event::Released(ReleasedV1 { name: name(), by: by(), at: LATER }),
+        Event::Pruning(PruningV1 { minimum: 512, backup: 3, manifest: DIGEST, place, rules, by: by(), at: NOON }),
+        Event::Pruned(PrunedV1 { minimum: 512, at: LATER }),
+        Event::Abandoned(AbandonedV1 {
+            minimum: 512,
+            why: "record 7 of todos is held by case-2026-17".into(),
+            at: LATER,
+        }),
     ]);
 }
 

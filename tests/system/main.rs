@@ -13,6 +13,7 @@ mod live;
 mod messages;
 mod personal;
 mod quarantine;
+mod retention;
 mod samples;
 mod secrets;
 mod seeds;

@@ -248,6 +248,36 @@ fn copied(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     found
 }
 
+/// An older backup has no record of the erasure, and no key: what was erased stays so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_backup_does_not_bring_back_who_was_erased() {
+    let mut place = Place::started().await;
+    let mut said = Said::by(&place, WORD).await;
+    let [token, protocol, todo] = said.shown().await;
+    assert_eq!(token, "alpha's owner has sciatica");
+    let made = place.daemon.run(&["backup", "create", "-o", "json"]);
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let directory = made["directory"].as_str().unwrap().to_owned();
+    assert_eq!(place.daemon.run(&["subject", "erase", "agent/alpha"]).code, Some(0));
+    place.daemon.stop();
+    let swapped = place.daemon.run(&["backup", "restore", &directory, "--swap"]);
+    assert_eq!(swapped.code, Some(0), "{swapped:?}");
+    place.daemon.start().await;
+    let gone = json!({ "subject": "agent/alpha", "state": "erased" });
+    assert_eq!(said.shown().await, [gone.clone(), protocol, todo], "the note beside the key knows");
+    // In another place, where no keys were put, there is none that opens anything.
+    place.daemon.stop();
+    let mut other = kit::Daemon::new(env!("CARGO_BIN_EXE_sop"), &place.home.path().join("other"));
+    let restored = other.run(&["backup", "restore", &directory]);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    std::fs::create_dir(other.data.join("credentials")).unwrap();
+    std::fs::copy(place.daemon.data.join("credentials/operator"), other.data.join("credentials/operator")).unwrap();
+    other.start().await;
+    let shown = other.client().call("token.show", &json!({ "id": said.token }), Some(said.secret.expose()), None).await;
+    assert_eq!(shown.unwrap()["revoked_because"]["other"]["state"], "no key");
+    assert!(kept_in(&other.data, WORD).is_empty() && kept_in(&place.daemon.data.join("backups"), WORD).is_empty());
+}
+
 /// Killed at any moment of an erasure: what was told is final, and what was not is absent or carried on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_that_is_killed_is_whole_or_was_never_asked_for() {

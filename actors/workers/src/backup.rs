@@ -24,7 +24,7 @@ use kernel::{Decision, Digest, Machine as _, Position, Principal, Refuse as _, S
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
 use tokio::task::AbortHandle;
-use vault::{Directory, Making, Target, Upto, VaultError};
+use vault::{Directory, Making, Older, Source, Target, Upto, VaultError};
 
 use crate::wake::{Wake, Waker};
 
@@ -317,9 +317,11 @@ impl Archivist {
         let now = UNIX_EPOCH + Duration::from_millis(self.clock.now().0);
         let created_at = humantime::format_rfc3339_millis(now).to_string();
         let asked = Making { backup: backup.0, last, sop: env!("CARGO_PKG_VERSION").to_owned(), created_at, all };
-        let (source, target) = (Directory::new(&self.shelves.log), (self.shelves.target)()?);
-        let key = self.evidence.public()?;
-        let made = vault::make(&source, &*target, (&key, &note), &asked, &mut || self.may_go_on(stop))?;
+        let (files, target) = (Directory::new(&self.shelves.log), (self.shelves.target)()?);
+        let minimum = self.evidence.minimum()?.map(|minimum| minimum.index);
+        let older = minimum.map(|minimum| Older { journal: &self.journal, minimum });
+        let (source, key) = (Source { files: &files, older }, self.evidence.public()?);
+        let made = vault::make(source, &*target, (&key, &note), &asked, &mut || self.may_go_on(stop))?;
         let vault::Made { point, manifest, name, mended } = made;
         if mended != 0 {
             tracing::warn!(code = "backup.mended", %backup, mended, "files of earlier backups were damaged, and are written anew");

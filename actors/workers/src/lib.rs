@@ -8,6 +8,7 @@ pub mod backup;
 pub mod erasure;
 pub mod evidence;
 pub mod monitor;
+pub mod pruner;
 pub mod route;
 pub mod scan;
 pub mod scanner;

@@ -82,7 +82,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// What reads the bodies of a concern; `false` if the kind is none of its.
 type Again = fn((u32, u16), &[u8]) -> bool;
 
-const CONCERNS: [Again; 11] = [
+const CONCERNS: [Again; 12] = [
     again::<governance::Governance>,
     again::<tokens::Tokens>,
     again::<allocator::Allocator>,
@@ -92,6 +92,7 @@ const CONCERNS: [Again; 11] = [
     again::<todos::Todos>,
     again::<door::Decisions>,
     again::<health::Health>,
+    again::<retention::Retention>,
     again::<subjects::Subjects>,
     again::<subscriptions::Subscriptions>,
 ];

@@ -57,7 +57,8 @@ fn try_to(world: &World, target: &dyn Target, asked: &Making) -> Result<Made, Va
     let key = world.evidence.public().unwrap();
     let (_, note) = world.evidence.checkpoint().unwrap();
     let source = Directory::new(&world.places().log);
-    make(&source, target, (&key, &note), asked, &mut || Ok(()))
+    let source = vault::Source { files: &source, older: None };
+    make(source, target, (&key, &note), asked, &mut || Ok(()))
 }
 
 fn made(world: &World, target: &dyn Target, backup: u64) -> Made {

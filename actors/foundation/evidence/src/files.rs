@@ -5,6 +5,7 @@
 //! tile/<level>/<number>     256 hashes of 32 bytes; with `.p/<width>` behind it one that is not full
 //! tile/entries/<number>     256 entries, which are records ([`journal::bundle`]); the same for one that is not full
 //! blobs/<blake3>            a record over 65,535 bytes
+//! minimum                   from which entry on there are bundles and blobs, if not from the first ([`crate::Minimum`])
 //! lock                      held by the one process that lets it grow
 //! ```
 //!
@@ -61,6 +62,9 @@ pub enum LogError {
     Key { path: PathBuf, why: String },
     #[error("the tile log is called {found}, and log.origin says {asked}")]
     Origin { found: String, asked: String },
+    /// It left the log, as a record in it says.
+    #[error("record {at} is not in the tile log any more, which begins with record {first}: {place} has it")]
+    Pruned { at: Sequence, first: Sequence, place: String },
     #[error("another process holds the tile log")]
     Locked,
     #[error("the tile log cannot be used: {}: {why}", path.display())]
@@ -81,6 +85,7 @@ impl LogError {
             Self::LogLost { .. } => "evidence.log_lost",
             Self::Key { .. } => "evidence.key",
             Self::Origin { .. } => "evidence.origin",
+            Self::Pruned { .. } => "evidence.pruned",
             Self::Locked => "evidence.locked",
             Self::Io { .. } => "evidence.io",
             Self::NotYet { .. } => "evidence.not_yet",
@@ -460,7 +465,7 @@ fn lock(log: &Path) -> Result<File, LogError> {
 }
 
 /// Writes a small file, whole or not at all.
-fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), LogError> {
+pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), LogError> {
     let new = path.with_extension("new");
     let written = || {
         // With the rights that it is made with, whoever left one there.
@@ -482,7 +487,7 @@ pub(crate) fn sync(directory: &Path) -> Result<(), LogError> {
 }
 
 /// The content of a small file; `None` if there is none.
-fn text(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn text(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,

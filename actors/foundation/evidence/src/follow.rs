@@ -20,7 +20,9 @@ use kernel::{Digest, Sequence};
 
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::files::{Files, LogError, Places};
+use crate::minimum::{GoOn, Minimum};
 use crate::note::PublicKey;
+use crate::tree::{Hash, root};
 use crate::verify::{Checked, Depth, verify};
 
 /// The bounds of one batch.
@@ -202,6 +204,49 @@ impl Evidence {
     pub fn verify(&self, depth: Depth) -> Result<Checked, LogError> {
         let Shared { journal, places, .. } = &*self.shared;
         verify(journal, places, &self.public()?, depth)
+    }
+
+    /// From where on the log has its entries, if it was ever pruned.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn minimum(&self) -> Result<Option<Minimum>, LogError> {
+        let key = self.public()?;
+        self.shared.places.minimum(&self.shared.places.checkpoint(&key)?, &key)
+    }
+
+    /// Raises the minimum to `index`, as `record` says, which is signed, and takes away what lies below. What was begun and
+    /// not brought to its end is taken up again by the same call. Says whether it came to the end, which `go_on` may keep
+    /// it from.
+    ///
+    /// # Errors
+    /// [`LogError`]: [`LogError::NotYet`] if what says so is not signed, [`LogError::Damaged`] if it does not say so. What is
+    /// the newest stays, whatever it says.
+    pub fn prune(&self, index: u64, record: Sequence, go_on: GoOn<'_>) -> Result<bool, LogError> {
+        let places = &self.shared.places;
+        let minimum = {
+            // Nobody else writes into the log while it is open here.
+            let state = self.state();
+            let State::Open(open) = &*state else { return Err(StoreError::Closed.into()) };
+            let signed = (open.files.checkpoint().clone(), open.files.note().to_owned());
+            if signed.0.size < record.0 {
+                return Err(LogError::NotYet { at: record });
+            }
+            places.raise(&signed, open.files.public(), index, record)?
+        };
+        places.lose(&minimum, go_on)
+    }
+
+    /// The root that the log had when it was of `size`, by the hashes that it has now.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn root_at(&self, size: u64) -> Result<Hash, LogError> {
+        let (checkpoint, _) = self.checkpoint()?;
+        if checkpoint.size < size {
+            return Err(LogError::NotYet { at: Sequence(size) });
+        }
+        root(&mut self.shared.places.nodes(checkpoint.size), size)
     }
 
     fn opened(&self) -> Result<Open, LogError> {

@@ -11,12 +11,14 @@
 //! 2. Nothing is signed that does not extend what was signed last: its tiles are read again and give its root before the
 //!    log grows, and the journal must have the records that were signed.
 //! 3. No file that a checkpoint covers is ever written again; a partial tile goes when the full one is covered.
-//! 4. The log follows and is never waited for: whatever becomes of it, the journal goes on.
+//! 4. What a log loses by its minimum index is what a record in it says, and no hash of it ([`minimum`]).
+//! 5. The log follows and is never waited for: whatever becomes of it, the journal goes on.
 
 pub mod checkpoint;
 pub mod export;
 pub mod files;
 mod follow;
+mod minimum;
 pub mod note;
 mod past;
 pub mod repair;
@@ -28,3 +30,4 @@ pub mod verify;
 
 pub use files::{LogError, Places};
 pub use follow::{Evidence, Limits, Standing};
+pub use minimum::Minimum;

@@ -8,6 +8,7 @@ use journal::{Kept, Past};
 use kernel::Sequence;
 
 use crate::files::{LogError, Places, damaged};
+use crate::minimum::Minimum;
 use crate::tile::{Kind, Tile, WIDTH};
 use crate::tree::{Hash, Nodes, complete, leaf, root};
 
@@ -26,15 +27,17 @@ struct Signed {
     bundles: Vec<Hash>,
     /// The hashes of the entries after the last full one.
     leaves: Vec<Hash>,
+    minimum: Option<Minimum>,
 }
 
 impl Signed {
     fn open(places: Places) -> Result<Self, LogError> {
         if !places.begun()? {
-            return Ok(Self { places, size: 0, bundles: Vec::new(), leaves: Vec::new() });
+            return Ok(Self { places, size: 0, bundles: Vec::new(), leaves: Vec::new(), minimum: None });
         }
-        let (checkpoint, _) = places.checkpoint(&places.public()?)?;
-        let size = checkpoint.size;
+        let key = places.public()?;
+        let as_signed = places.checkpoint(&key)?;
+        let (size, signed_root) = (as_signed.0.size, as_signed.0.root);
         let of = |kind| (0..).map_while(move |number| Tile::of(kind, number, size));
         let mut bundles = Vec::new();
         for tile in of(Kind::Hashes(1)) {
@@ -44,9 +47,10 @@ impl Signed {
             Some(tile) => places.hashes(tile)?,
             None => Vec::new(),
         };
-        let mut signed = Self { places, size, bundles, leaves };
+        let mut signed = Self { places, size, bundles, leaves, minimum: None };
         let Ok(root) = root(&mut signed, size);
-        if root == checkpoint.root {
+        if root == signed_root {
+            signed.minimum = signed.places.minimum(&as_signed, &key)?;
             return Ok(signed);
         }
         Err(damaged("tile/1", "the hashes of the tree do not give the root that was signed".into()))
@@ -54,7 +58,13 @@ impl Signed {
 
     fn bundle(&self, number: u64) -> Result<Vec<Vec<u8>>, LogError> {
         let Some(tile) = Tile::of(Kind::Entries, number, self.size) else { return Ok(Vec::new()) };
-        let (_, entries) = self.places.entries(tile)?;
+        let entries = match (self.places.entries(tile), &self.minimum) {
+            (Err(LogError::Damaged { .. }), Some(minimum)) if minimum.covers(number) => {
+                let (at, first) = (Sequence(number * WIDTH as u64 + 1), Sequence(minimum.index + 1));
+                return Err(LogError::Pruned { at, first, place: minimum.place.clone() });
+            }
+            (entries, _) => entries?.1,
+        };
         let hashes: Vec<_> = entries.iter().map(|entry| leaf(entry)).collect();
         let place = usize::try_from(number).unwrap_or(usize::MAX);
         let as_signed = match self.bundles.get(place) {
@@ -107,6 +117,7 @@ fn refused(error: LogError) -> StoreError {
             let what = format!("{file} of the tile log, which has it, too: {what}");
             StoreError::DamagedFrom { at: at.unwrap_or(Sequence(1)), what }
         }
+        LogError::Pruned { at, first, place } => StoreError::Pruned { at, first, place },
         LogError::Journal(error) => error,
         LogError::Io { .. } | LogError::Locked => StoreError::Io { why: error.to_string() },
         error => StoreError::Damaged { what: error.to_string() },

@@ -76,6 +76,13 @@ pub fn repair(journal: &Journal, places: &Places, aside: &str) -> Result<Mended,
     }
     files.publish()?;
     drop(files);
+    // What left the log does not come back with it; what nobody said left it does.
+    let raised = places.minimum_by(|at| journal.raw(at, 1).ok()?.pop());
+    if let Some(minimum) = raised.filter(|minimum| minimum.record.0 <= checkpoint.size) {
+        let signed = making.checkpoint(&key)?;
+        let minimum = making.raise(&signed, &key, minimum.index, minimum.record)?;
+        making.lose(&minimum, &mut || true)?;
+    }
     let aside = suffixed(&places.log, &format!("aside-{aside}"));
     let exchanged = renameat_with(CWD, &making.log, CWD, &places.log, RenameFlags::EXCHANGE);
     exchanged.map_err(|error| at(&places.log)(error.into()))?;

@@ -12,9 +12,10 @@ use kernel::{Digest, Sequence};
 
 use crate::checkpoint::Checkpoint;
 use crate::files::{LogError, Places, are_leaves, damaged};
+use crate::minimum::Minimum;
 use crate::note::PublicKey;
 use crate::tile::{self, Edge, Kind, Tile, WIDTH};
-use crate::tree::{Nodes as _, complete, leaf};
+use crate::tree::{Hash, Nodes as _, complete, leaf};
 
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Checked {
     pub entries: u64,
     /// Files of the log that were read for it.
     pub files: u64,
+    /// From where on the log has its entries, if not from the first one.
+    pub minimum: Option<Minimum>,
 }
 
 /// Checks the log in `places` and the journal against the checkpoint of `key`.
@@ -42,9 +45,10 @@ pub struct Checked {
 /// # Errors
 /// [`LogError::NotExtended`] if the journal is not what was signed, [`LogError::Damaged`] if the log is not.
 pub fn verify(journal: &Journal, places: &Places, key: &PublicKey, depth: Depth) -> Result<Checked, LogError> {
-    let (checkpoint, _) = places.checkpoint(key)?;
-    let edge = places.edge(&checkpoint)?;
-    let looking = Looking { journal: Some(journal), places, checkpoint };
+    let signed = places.checkpoint(key)?;
+    let edge = places.edge(&signed.0)?;
+    let minimum = places.minimum(&signed, key)?;
+    let looking = Looking { journal: Some(journal), places, checkpoint: signed.0, minimum };
     let head = journal.head()?.sequence;
     if head.0 < looking.checkpoint.size {
         return Err(looking.not_extended(Sequence(head.0 + 1)));
@@ -54,20 +58,21 @@ pub fn verify(journal: &Journal, places: &Places, key: &PublicKey, depth: Depth)
         Depth::All => looking.from(Sequence(1))?,
         Depth::From(first) => looking.from(first)?,
     };
-    Ok(Checked { checkpoint: looking.checkpoint, entries, files })
+    Ok(Checked { checkpoint: looking.checkpoint, entries, files, minimum: looking.minimum })
 }
 
 /// Checks every file of the log in `places` against the checkpoint of `key`, and that its records are one chain: all that
-/// can be said where no journal is open.
+/// can be said where no journal is open. Of what lies below the minimum there are the hashes alone.
 ///
 /// # Errors
 /// [`LogError::Damaged`] if it is not what was signed.
 pub fn alone(places: &Places, key: &PublicKey) -> Result<Checked, LogError> {
-    let (checkpoint, _) = places.checkpoint(key)?;
-    places.edge(&checkpoint)?;
-    let looking = Looking { journal: None, places, checkpoint };
+    let signed = places.checkpoint(key)?;
+    places.edge(&signed.0)?;
+    let minimum = places.minimum(&signed, key)?;
+    let looking = Looking { journal: None, places, checkpoint: signed.0, minimum };
     let (entries, files) = looking.from(Sequence(1))?;
-    Ok(Checked { checkpoint: looking.checkpoint, entries, files })
+    Ok(Checked { checkpoint: looking.checkpoint, entries, files, minimum: looking.minimum })
 }
 
 struct Looking<'a> {
@@ -75,6 +80,7 @@ struct Looking<'a> {
     journal: Option<&'a Journal>,
     places: &'a Places,
     checkpoint: Checkpoint,
+    minimum: Option<Minimum>,
 }
 
 impl Looking<'_> {
@@ -146,22 +152,36 @@ impl Looking<'_> {
         let size = self.checkpoint.size;
         let begin = (from.0.max(1) - 1).min(size) / WIDTH as u64;
         let mut edge = self.edge_at(begin * WIDTH as u64)?;
-        let (mut files, mut head) = (edge.partial().count() as u64, Digest::default());
+        let (mut files, mut compared) = (edge.partial().count() as u64, 0);
+        // Of what left, nobody knows here what the next one must carry.
+        let mut head = Some(Digest::default());
         for number in begin.. {
             let Some(bundle) = Tile::of(Kind::Entries, number, size) else { break };
             let leaves = self.places.hashes(Tile { kind: Kind::Hashes(0), ..bundle })?;
-            let (_, entries) = self.places.entries(bundle)?;
             let mut full = Vec::new();
+            let gone = self.minimum.as_ref().is_some_and(|minimum| minimum.covers(number));
+            if gone && self.journal.is_none() {
+                for hash in leaves {
+                    edge.push(hash, |tile, hashes| full.push((tile, hashes.to_vec())));
+                }
+                files += 1 + self.compare_above(&full)?;
+                head = None;
+                continue;
+            }
+            let entries = if gone { None } else { Some(self.places.entries(bundle)?.1) };
             for (at, record) in (first(bundle).0..).map(Sequence).zip(&self.records(bundle)?) {
                 let index = usize::try_from((at.0 - 1) % WIDTH as u64).expect("under 256");
                 let entry = Entry::of(record);
                 let broken = |file: String, what: &str| LogError::Damaged { file, what: what.into(), at: Some(at) };
-                if self.journal.is_none() && previous(record).ok() != Some(head) {
+                if self.journal.is_none() && head.is_some() && previous(record).ok() != head {
                     return Err(broken(bundle.path(), "its record does not follow from the one before"));
                 }
-                head = link(record);
+                head = Some(link(record));
                 let hash = leaf(entry.bytes());
-                match (hash == leaves[index], entry.bytes() == entries[index]) {
+                let as_written = entries.as_ref().is_none_or(|entries| entry.bytes() == entries[index]);
+                match (hash == leaves[index], as_written) {
+                    // Nothing but the hash is there to say which of the two it is.
+                    (false, _) if gone => return Err(self.not_extended(at)),
                     (true, true) => {}
                     (true, false) => return Err(broken(bundle.path(), "an entry is not its record")),
                     (false, true) => {
@@ -170,7 +190,10 @@ impl Looking<'_> {
                     }
                     (false, false) => return Err(self.not_extended(at)),
                 }
-                if let Entry::Blob { digest, .. } = entry {
+                compared += 1;
+                if let Entry::Blob { digest, .. } = entry
+                    && !gone
+                {
                     if self.places.blob(digest)? != *record {
                         return Err(broken(blob_name(digest), "it is not its record"));
                     }
@@ -178,12 +201,7 @@ impl Looking<'_> {
                 }
                 edge.push(hash, |tile, hashes| full.push((tile, hashes.to_vec())));
             }
-            // Of this level the leaves were compared one by one.
-            for (tile, hashes) in full.into_iter().filter(|(tile, _)| tile.kind != Kind::Hashes(0)) {
-                self.compare(tile, &hashes)?;
-                files += 1;
-            }
-            files += 2;
+            files += self.compare_above(&full)? + if gone { 1 } else { 2 };
         }
         for (tile, hashes) in edge.partial() {
             self.compare(tile, hashes)?;
@@ -192,8 +210,7 @@ impl Looking<'_> {
             // Every leaf was that of its record, so it is the signed root that is of other records.
             return Err(self.first_bad(Sequence(1)));
         }
-        let entries = size - begin * WIDTH as u64;
-        Ok((entries, files + edge.partial().filter(|(tile, _)| tile.kind != Kind::Hashes(0)).count() as u64))
+        Ok((compared, files + edge.partial().filter(|(tile, _)| tile.kind != Kind::Hashes(0)).count() as u64))
     }
 
     /// The edge that the tree had when it was of `size`, out of the tiles of now. Whether they are right shows at the root.
@@ -206,7 +223,14 @@ impl Looking<'_> {
         })
     }
 
-    fn compare(&self, tile: Tile, hashes: &[crate::tree::Hash]) -> Result<(), LogError> {
+    /// Compares the full tiles that came of a bundle, but for that of its own leaves, which were taken one by one.
+    fn compare_above(&self, full: &[(Tile, Vec<Hash>)]) -> Result<u64, LogError> {
+        let above = full.iter().filter(|(tile, _)| tile.kind != Kind::Hashes(0));
+        above.clone().try_for_each(|(tile, hashes)| self.compare(*tile, hashes))?;
+        Ok(above.count() as u64)
+    }
+
+    fn compare(&self, tile: Tile, hashes: &[Hash]) -> Result<(), LogError> {
         let found = self.places.hashes(tile)?;
         if tile::bytes(&found) == tile::bytes(hashes) {
             return Ok(());

@@ -59,6 +59,9 @@ pub enum StoreError {
     Occupied { path: String },
     #[error("a restore of the store was not finished: {path} is what is left of it")]
     HalfRestored { path: String },
+    /// It is not kept where the tail's older records are.
+    #[error("record {at} is not in the tile log any more, which begins with record {first}: {place} has it")]
+    Pruned { at: Sequence, first: Sequence, place: String },
     #[error("the journal is closed")]
     Closed,
 }
@@ -73,6 +76,7 @@ impl StoreError {
             Self::Io { .. } => "journal.io",
             Self::Occupied { .. } => "journal.occupied",
             Self::HalfRestored { .. } => "journal.half_restored",
+            Self::Pruned { .. } => "evidence.pruned",
             Self::Closed => "journal.closed",
         }
     }

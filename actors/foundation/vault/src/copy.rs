@@ -4,10 +4,10 @@ use evidence::checkpoint::Checkpoint;
 use evidence::note::PublicKey;
 use evidence::tile::{self, Edge, Kind, Tile, Tiled, WIDTH};
 use evidence::tree::{self, Hash};
-use journal::Chain;
 use journal::bundle::{self, Entry, blob_name};
 use journal::envelope::{Record, link};
 use journal::store::Head;
+use journal::{Chain, Journal};
 use kernel::{Digest, Sequence};
 
 use crate::point::{CHECKPOINT, FORMAT, KEY, Point, log_name, point_name, points, read};
@@ -26,6 +26,34 @@ pub(crate) struct Files<'a> {
     pub target: &'a dyn Target,
     /// Before every name: empty, or a folder with its slash.
     pub folder: &'a str,
+    /// What has the records that have left these files.
+    pub older: Option<Older<'a>>,
+}
+
+/// Where the records are that a log has lost.
+#[derive(Clone, Copy)]
+pub struct Older<'a> {
+    pub journal: &'a Journal,
+    /// The log has its entries from this one on.
+    pub minimum: u64,
+}
+
+impl Older<'_> {
+    /// So many records from one on, if they have left the log.
+    fn records(&self, first: Sequence, count: usize) -> Result<Option<Vec<Vec<u8>>>, VaultError> {
+        if self.minimum < first.0 {
+            return Ok(None);
+        }
+        let records = self.journal.raw(first, count)?;
+        Ok((records.len() == count).then_some(records))
+    }
+}
+
+/// A log that a backup is made of.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub files: &'a dyn Target,
+    pub older: Option<Older<'a>>,
 }
 
 impl Files<'_> {
@@ -55,7 +83,17 @@ impl Files<'_> {
 
     /// The bundle of the first `tile.width` entries with that number.
     fn bundle(&self, tile: Tile) -> Result<Vec<u8>, VaultError> {
-        let (found, mut bytes) = self.either(tile)?;
+        let (found, mut bytes) = match (self.either(tile), &self.older) {
+            (Err(missing @ VaultError::Broken { .. }), Some(older)) => {
+                let records = older.records(Sequence(tile.number * WIDTH as u64 + 1), tile.width)?.ok_or(missing)?;
+                let mut bytes = Vec::new();
+                for record in &records {
+                    Entry::of(record).put(&mut bytes);
+                }
+                (tile, bytes)
+            }
+            (found, _) => found?,
+        };
         let mut rest = &bytes[..];
         for _ in 0..tile.width {
             bundle::take(&mut rest).ok_or_else(|| broken(&self.name(&found.path()), "it ends too early"))?;
@@ -67,9 +105,14 @@ impl Files<'_> {
         Ok(bytes)
     }
 
-    fn blob(&self, digest: Digest) -> Result<Vec<u8>, VaultError> {
+    /// The record `at`, which is kept by itself.
+    fn blob(&self, digest: Digest, at: Sequence) -> Result<Vec<u8>, VaultError> {
         let name = self.name(&blob_name(digest));
-        let bytes = self.target.get(&name)?.ok_or_else(|| broken(&name, "it is missing"))?;
+        let bytes = match (self.target.get(&name)?, &self.older) {
+            (None, Some(older)) => older.records(at, 1)?.and_then(|mut records| records.pop()),
+            (found, _) => found,
+        };
+        let bytes = bytes.ok_or_else(|| broken(&name, "it is missing"))?;
         if link(&bytes) == digest { Ok(bytes) } else { Err(broken(&name, "it is not what its name says")) }
     }
 
@@ -115,7 +158,7 @@ pub(crate) fn walk(
             match Entry::read(entry) {
                 Some(Entry::Record(record)) => sink.record(at, record)?,
                 Some(Entry::Blob { digest, .. }) => {
-                    let blob = files.blob(digest)?;
+                    let blob = files.blob(digest, at)?;
                     sink.file(&blob_name(digest), &blob, full)?;
                     sink.record(at, &blob)?;
                 }
@@ -167,12 +210,12 @@ pub struct Made {
 }
 
 /// Makes a backup of the log in `source`, up to the checkpoint in `note`: adds what is new, reads that again, and then
-/// puts the point there. A point that is there already is that backup.
+/// puts the point there. What has left the log is in it, too: it is there already, or comes from the journal. A point that is there already is that backup.
 ///
 /// # Errors
 /// [`VaultError`]; then there is no such backup that was not there before.
 pub fn make(
-    source: &dyn Target,
+    source: Source<'_>,
     target: &dyn Target,
     (key, note): (&PublicKey, &str),
     asked: &Making,
@@ -183,8 +226,8 @@ pub fn make(
     let folder = format!("{log}/");
     let name = point_name(&log, asked.backup);
     let held = target.hold(&log)?;
-    let there = Files { target, folder: &folder };
-    let here = Files { target: source, folder: "" };
+    let there = Files { target, folder: &folder, older: None };
+    let here = Files { target: source.files, folder: "", older: source.older };
     if let Some((point, manifest)) = read(target, &name)? {
         return again(there, point, manifest, asked, key);
     }
@@ -473,7 +516,7 @@ pub fn verify(
         }
         each(&record)
     };
-    let files = Files { target, folder: &folder };
+    let files = Files { target, folder: &folder, older: None };
     let mut reading = Reading { files, full: 0, rest: 0, bytes: 0, records: 0, each: &mut look };
     walk(files, &checkpoint, 0, go_on, &mut reading)?;
     let (records, bytes, counted) = (reading.records, reading.bytes, (reading.full + reading.rest, reading.full));

@@ -26,7 +26,7 @@ mod prune;
 mod restore;
 mod target;
 
-pub use copy::{Checked, Made, Making, make, verify};
+pub use copy::{Checked, Made, Making, Older, Source, make, verify};
 pub use place::{Found, find, locate};
 pub use point::{Point, log_name, point_name, points};
 pub use prune::prune;

@@ -123,7 +123,7 @@ pub fn log_into(target: &dyn Target, name: &str, place: &Path, go_on: GoOn<'_>) 
     let (_, checkpoint): (PublicKey, Checkpoint) = point.signed()?;
     let log = name.split_once("/backups/").map(|(log, _)| log).ok_or_else(none)?;
     let to = Directory::new(place);
-    walk(Files { target, folder: &format!("{log}/") }, &checkpoint, 0, go_on, &mut Putting { to: &to })?;
+    walk(Files { target, folder: &format!("{log}/"), older: None }, &checkpoint, 0, go_on, &mut Putting { to: &to })?;
     to.sync()?;
     to.put(crate::point::CHECKPOINT, point.checkpoint.as_bytes())?;
     to.sync()

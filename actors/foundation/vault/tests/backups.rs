@@ -21,7 +21,8 @@ use journal::{Append, Entry, Journal, Limits};
 use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Sequence, Timestamp};
 use tempfile::TempDir;
 use vault::{
-    Directory, Made, Making, Target, Upto, VaultError, locate, log_name, make, points, prune, restore, verify,
+    Directory, Made, Making, Older, Source, Target, Upto, VaultError, locate, log_name, make, points, prune, restore,
+    verify,
 };
 use world::{World, files, journal, lay};
 
@@ -75,8 +76,11 @@ fn try_to(world: &World, target: &dyn Target, asked: &Making) -> Result<Made, Va
     world.follow();
     let key = world.evidence.public().unwrap();
     let (_, note) = world.evidence.checkpoint().unwrap();
-    let source = Directory::new(&world.places().log);
-    make(&source, target, (&key, &note), asked, &mut || Ok(()))
+    let files = Directory::new(&world.places().log);
+    let minimum = world.evidence.minimum().unwrap().map(|minimum| minimum.index);
+    let older = minimum.map(|minimum| Older { journal: &world.journal, minimum });
+    let source = Source { files: &files, older };
+    make(source, target, (&key, &note), asked, &mut || Ok(()))
 }
 
 fn made(world: &World, target: &dyn Target, backup: u64) -> Made {
@@ -296,7 +300,7 @@ fn what_ends_half_way_leaves_no_backup_and_the_next_run_completes_it() {
     is_whole(&directory(), &self::made(&world, &directory(), 3));
     is_whole(&directory(), &made);
     let stopped = make(
-        &Directory::new(&world.places().log),
+        Source { files: &Directory::new(&world.places().log), older: None },
         &directory(),
         (&world.evidence.public().unwrap(), &world.evidence.checkpoint().unwrap().1),
         &asked(&world, 4),
@@ -327,6 +331,7 @@ fn a_log_goes_on_as_it_began_and_others_lie_beside_it() {
     lay(early.0.path(), &early.1);
     let (source, key) = (Directory::new(early.0.path()), world.evidence.public().unwrap());
     let again = |source: &Directory, note: &str| {
+        let source = Source { files: source, older: None };
         make(source, &target, (&key, note), &asked(&world, 3), &mut || Ok(())).unwrap_err().code()
     };
     assert_eq!(again(&source, &note), "archive.ahead");
@@ -479,4 +484,52 @@ fn what_is_taken_away_takes_nothing_from_others() {
     fs::write(place.path().join(&all[0].name), "none").unwrap();
     prune(&target, &all[0].name).unwrap();
     assert_eq!(points(&target, log.file_name().unwrap().to_str().unwrap()).unwrap(), [5]);
+}
+
+/// What has left the log is in every backup: in one that is added to, in one that begins, and in one that is mended.
+#[test]
+fn a_log_that_lost_its_beginning_is_backed_up_whole() {
+    let mut world = World::new();
+    world.write(100, 20, 1);
+    world.write(101, 40_000, 1);
+    world.write(600, 20, 1);
+    let home = TempDir::new().unwrap();
+    let target = Directory::new(home.path());
+    let first = made(&world, &target, 1);
+    let record = world.decree(256, "here");
+    assert!(world.evidence.prune(256, record, &mut || true).unwrap());
+    world.write(700, 20, 1);
+    let all = world.journal.raw(Sequence(1), usize::MAX).unwrap();
+    let second = made(&world, &target, 2);
+    let elsewhere = TempDir::new().unwrap();
+    let anew = Directory::new(elsewhere.path());
+    let third = made(&world, &anew, 3);
+    for (target, made) in [(&target, &first), (&target, &second), (&anew, &third)] {
+        is_whole(target, made);
+        let (records, head) = restored(target, &made.name, Upto::Backup).unwrap();
+        assert!(records == all[..records.len()]);
+        assert_eq!(head.sequence.0, made.point.last);
+    }
+    // Of the same log the same files, whether they were copied or made again.
+    let log = log_name(&world.evidence.public().unwrap());
+    let (there, again) = (files(&home.path().join(&log)), files(&elsewhere.path().join(&log)));
+    let same = |name: &&std::path::PathBuf| name.starts_with("tile/entries") || name.starts_with("blobs");
+    for name in again.keys().filter(same) {
+        assert!(there[name] == again[name], "{}", name.display());
+    }
+    // Damaged in the place, and gone from the log: the journal has it.
+    let bundle = home.path().join(&log).join("tile/entries/000");
+    fs::write(&bundle, b"x").unwrap();
+    let blob = again.keys().find(|name| name.starts_with("blobs")).unwrap();
+    fs::remove_file(home.path().join(&log).join(blob)).unwrap();
+    assert!(verify(&target, &second.name, &mut || Ok(()), &mut |_| Ok(())).is_err());
+    let mended = try_to(&world, &target, &Making { all: true, ..asked(&world, 4) }).unwrap();
+    assert_eq!(mended.mended, 1);
+    is_whole(&target, &mended);
+    is_whole(&target, &second);
+    // Above the minimum a bundle that is missing is damage of the log, as ever.
+    fs::remove_file(world.places().log.join("tile/entries/001")).unwrap();
+    let third = TempDir::new().unwrap();
+    let refused = try_to(&world, &Directory::new(third.path()), &asked(&world, 5)).unwrap_err();
+    assert!(matches!(refused, VaultError::Source { .. }), "{refused}");
 }

@@ -4,6 +4,9 @@
 //! over it in the tile above, each entry by its hash in the tile of its bundle, and each record, besides, by the chain. So
 //! what was changed is found where it was changed, and the first record that is not what was signed has a number. If the
 //! edge itself does not give the root, nothing below is known to be right, and only contradictions can be named.
+//!
+//! A log may have lost its oldest bundles, not their hashes, if the file `minimum` names a record of this log that says so; a
+//! bundle that is missing otherwise is damage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,6 +62,8 @@ pub struct Verified {
     pub head: Option<[u8; 32]>,
     /// The size of the checkpoint that was noted earlier.
     pub noted: Option<u64>,
+    /// How many records have left the log, and which record says so.
+    pub pruned: Option<(u64, u64)>,
     /// How far each stream has come.
     pub versions: BTreeMap<String, u64>,
     /// The first record of a decision that names what was looked for.
@@ -102,14 +107,20 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         let what = format!("the log ends here, and had {earlier} records when its checkpoint was noted");
         return Err(Bad::at(size + 1, what).into());
     }
-    let from = (wanted.from.max(1) - 1) / WIDTH * WIDTH + 1;
+    let mut from = (wanted.from.max(1) - 1) / WIDTH * WIDTH + 1;
     if size != 0 && size < from {
         return Err(Bad::new(format!("there is no record {}: {size} are signed", wanted.from)).into());
+    }
+    let pruned = minimum(directory, size)?;
+    if let Some((index, record)) = pruned {
+        // What says so is read, whatever else is wanted.
+        from = from.min((record - 1) / WIDTH * WIDTH + 1).max(index + 1);
     }
     let mut tiles = Tiles::open(directory, &checkpoint)?;
     let named = wanted.named.as_deref().unwrap_or_default().as_bytes();
     let chain = Chain::from(from);
-    let mut looking = Looking { directory, size, chain, known: false, bundles: 0, blobs: 0, named, found: None };
+    let mut looking =
+        Looking { directory, size, chain, known: false, bundles: 0, blobs: 0, named, found: None, pruned };
     for number in (from - 1) / WIDTH..size.div_ceil(WIDTH) {
         looking.bundle(number, &mut tiles)?;
     }
@@ -137,8 +148,23 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         noted: noted.map(|(size, _)| size),
         versions: looking.chain.versions(),
         found: looking.found,
+        pruned,
         checkpoint,
     })
+}
+
+/// How many records the log has lost, by the file that says so, and the record by which that is to be believed.
+fn minimum(directory: &Path, size: u64) -> Result<Option<(u64, u64)>, Failure> {
+    let Some(bytes) = read(&directory.join("minimum"), NOTE_MAX as u64)? else { return Ok(None) };
+    let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| {
+        let (index, record) = text.strip_suffix('\n')?.split_once('\n')?;
+        let number = |line: &str, name: &str| line.strip_prefix(name)?.parse::<u64>().ok();
+        let (index, record) = (number(index, "minimum ")?, number(record, "record ")?);
+        let sound = index.is_multiple_of(WIDTH) && index < record && record <= size;
+        (sound && format!("minimum {index}\nrecord {record}\n") == text).then_some((index, record))
+    });
+    let bad = || Bad::new("the file minimum does not say which records have left the log, and by which record");
+    parsed.map(Some).ok_or_else(|| bad().into())
 }
 
 /// Where a tile or bundle of so many hashes or entries lies.
@@ -334,6 +360,7 @@ struct Looking<'a> {
     blobs: u64,
     named: &'a [u8],
     found: Option<u64>,
+    pruned: Option<(u64, u64)>,
 }
 
 impl Looking<'_> {
@@ -416,6 +443,12 @@ impl Looking<'_> {
             let what = if earlier { "the record after it does not carry its hash".to_owned() } else { what };
             Bad::at(if earlier { at - 1 } else { at }, what)
         })?;
+        if let Some((index, _)) = self.pruned.filter(|(_, record)| *record == at)
+            && !Record::read(bytes).is_ok_and(|record| record.prunes() == Some(index))
+        {
+            let what = format!("the file minimum says that {index} records have left the log, and this one does not");
+            return Err(Bad::at(at, what).into());
+        }
         if !self.named.is_empty() && self.found.is_none() {
             let names = |record: &Record<'_>| {
                 record.stream == "decisions" && record.body.windows(self.named.len()).any(|part| part == self.named)

@@ -196,7 +196,14 @@ fn a_log(directory: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Verdic
             report.not_checked.push("that nothing was cut off or replaced since earlier: --noted FILE does".to_owned());
         }
     }
-    if 1 < from {
+    if let Some((index, record)) = verified.pruned {
+        report.checked.push(format!("record {record} says that the first {index} records have left the log"));
+        report.not_checked.push(format!(
+            "the records 1 to {index}, which have left the log: their hashes alone are what was signed; record {record} names \
+             the backup that has them"
+        ));
+    }
+    if verified.pruned.map_or(0, |(index, _)| index) + 1 < from {
         report.not_checked.push(format!("the records before {from}: their hashes alone are what was signed"));
     }
     let head = format!("Intact: records {from} to {size}, {} streams.", verified.streams);

@@ -103,6 +103,21 @@ impl<'a> Bytes<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// How many records leave the log, if this one says so: the first number of such a body, in bincode's varint form.
+    pub fn prunes(&self) -> Option<u64> {
+        if (self.stream, self.kind, self.schema) != ("retention", 987, 1) {
+            return None;
+        }
+        let mut body = Bytes(self.body);
+        match body.array()? {
+            [251] => body.u16().map(u64::from),
+            [252] => body.u32().map(u64::from),
+            [253] => body.u64(),
+            [small @ 0..=250] => Some(small.into()),
+            _ => None,
+        }
+    }
+
     /// # Errors
     /// If `bytes` are not one record, to the last of them.
     pub fn read(bytes: &'a [u8]) -> Result<Self, String> {

@@ -9,7 +9,7 @@
 //! 2. One backup is made or verified at a time.
 //! 3. A backup that was made keeps its contents; verified it is only by the manifest it was made with.
 //! 4. Only the authority's own worker reports.
-//! 5. What is held, worked on, or the newest good one is not let go of.
+//! 5. What is held, worked on, the archive of what has left the tile log, or the newest good one is not let go of.
 
 #![no_std]
 
@@ -28,9 +28,9 @@ use kernel::{Context, Kin, Machine, Outcome, Position, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use records::{
-    BROKEN, BrokenV1, CHECK_STARTED, COMPLETED, CheckStartedV1, CompletedV1, DRILL_FAILED, DRILL_STARTED, DRILLED,
-    DrillFailedV1, DrillStartedV1, DrilledV1, EXPIRED, Event, ExpiredV1, FAILED, FailedV1, HELD, HeldV1, RELEASED,
-    REMOVED, ReleasedV1, RemovedV1, STARTED, StartedV1, VERIFIED, VerifiedV1,
+    ARCHIVED, ArchivedV1, BROKEN, BrokenV1, CHECK_STARTED, COMPLETED, CheckStartedV1, CompletedV1, DRILL_FAILED,
+    DRILL_STARTED, DRILLED, DrillFailedV1, DrillStartedV1, DrilledV1, EXPIRED, Event, ExpiredV1, FAILED, FailedV1,
+    HELD, HeldV1, RELEASED, REMOVED, ReleasedV1, RemovedV1, STARTED, StartedV1, VERIFIED, VerifiedV1,
 };
 pub use vocabulary::*;
 
@@ -44,11 +44,13 @@ pub struct Backups {
     /// When a verification or a drill was last begun.
     checked_at: Option<Timestamp>,
     drilled_at: Option<Timestamp>,
+    /// The archive of what has left the tile log, and the last record of that.
+    archive: Option<(BackupId, u64)>,
 }
 
 impl Machine for Backups {
     const NAME: &'static str = "backup";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     type Command = Command;
     type Event = Event;
@@ -121,6 +123,7 @@ impl Machine for Backups {
             | Command::Miss { .. }
             | Command::Retain { .. }
             | Command::Removed { .. }
+            | Command::Archive { .. }
                 if !internal =>
             {
                 Err(Refusal::NotInternal)
@@ -137,6 +140,24 @@ impl Machine for Backups {
                 }
                 let removed = Event::Removed(RemovedV1 { backup: backup.0, at });
                 Ok(Outcome::new(vec![removed], Reply::Removed { backup: *backup }))
+            }
+            Command::Archive { backup, last } => {
+                let found = self.find(*backup)?;
+                let has = found.contents.as_ref().is_some_and(|contents| *last <= contents.last);
+                match self.archive {
+                    Some(known) if known == (*backup, *last) => {
+                        Ok(Outcome::already(Reply::Archived { backup: *backup }))
+                    }
+                    known
+                        if found.state != State::Verified || !has || known.is_some_and(|(_, known)| *last < known) =>
+                    {
+                        Err(Refusal::NoArchive { backup: *backup, last: *last })
+                    }
+                    _ => {
+                        let archived = Event::Archived(ArchivedV1 { backup: backup.0, last: *last, at });
+                        Ok(Outcome::new(vec![archived], Reply::Archived { backup: *backup }))
+                    }
+                }
             }
             Command::Pass { backup, drill } => {
                 self.awaits(Work::Drill(*backup))?;
@@ -237,6 +258,7 @@ impl Machine for Backups {
             Event::Held(HeldV1 { backup, reason, .. }) => self.known(backup).held = Some(reason),
             Event::Released(ReleasedV1 { backup, .. }) => self.known(backup).held = None,
             Event::Expired(ExpiredV1 { backup, at }) => {
+                assert!(!self.is_archive(BackupId(backup)), "an archive is not let go of");
                 let known = self.known(backup);
                 assert_eq!(known.held, None, "what is held is not let go of");
                 (known.state, known.changed_at, known.why) = (State::Expired, at, None);
@@ -245,6 +267,15 @@ impl Machine for Backups {
             Event::Removed(RemovedV1 { backup, .. }) => {
                 let there = self.expired.remove(&BackupId(backup));
                 assert!(there, "only what was let go of is taken away");
+            }
+            Event::Archived(ArchivedV1 { backup, last, .. }) => {
+                let id = BackupId(backup);
+                assert!(!self.expired.contains(&id), "what was let go of is no archive");
+                assert!(
+                    self.archive.is_none_or(|(_, known)| known <= last),
+                    "what has left the log does not come back"
+                );
+                self.archive = Some((id, last));
             }
             Event::Verified(VerifiedV1 { backup, at, .. }) => {
                 self.end(Work::Check(BackupId(backup)), State::Verified, at).why = None;
@@ -287,10 +318,21 @@ impl Backups {
         let Some(kept) = kept else { return BTreeSet::new() };
         let let_go = self.list().filter(|backup| {
             let one = good(backup) || backup.state == State::Broken && backup.id < last.id;
-            one && backup.held.is_none() && !kept.contains(&backup.id) && backup.id != last.id
+            let stays = kept.contains(&backup.id) || backup.id == last.id || self.is_archive(backup.id);
+            one && backup.held.is_none() && !stays
         });
         let worked_on = self.work.map(Work::backup);
         let_go.map(|backup| backup.id).filter(|backup| Some(*backup) != worked_on).collect()
+    }
+
+    /// The archive of what has left the tile log, and the last record of that.
+    pub fn archive(&self) -> Option<(BackupId, u64)> {
+        self.archive
+    }
+
+    /// The newest one that was whole when it was last read.
+    pub fn last_verified(&self) -> Option<&Backup> {
+        self.list().rev().find(|backup| backup.state == State::Verified)
     }
 
     /// The newest backup of which nothing bad is known.
@@ -302,6 +344,10 @@ impl Backups {
     pub fn is_in_doubt(&self) -> bool {
         let read = self.list().filter(|backup| matches!(backup.state, State::Verified | State::Broken));
         read.max_by_key(|backup| backup.changed_at).is_some_and(|backup| backup.state == State::Broken)
+    }
+
+    fn is_archive(&self, backup: BackupId) -> bool {
+        self.archive.is_some_and(|(archive, _)| archive == backup)
     }
 
     fn next(&self) -> BackupId {

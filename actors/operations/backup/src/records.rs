@@ -106,6 +106,15 @@ pub struct RemovedV1 {
     pub at: Timestamp,
 }
 
+/// From now on it is kept for what it alone is sure to have: these records have left the tile log, or are about to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedV1 {
+    pub backup: u64,
+    /// The last of them.
+    pub last: u64,
+    pub at: Timestamp,
+}
+
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -122,6 +131,7 @@ pub enum Event {
     Released(ReleasedV1),
     Expired(ExpiredV1),
     Removed(RemovedV1),
+    Archived(ArchivedV1),
 }
 
 pub const STARTED: Kind = Kind { id: 700, version: 1, name: "backup.started" };
@@ -137,6 +147,7 @@ pub const HELD: Kind = Kind { id: 709, version: 1, name: "backup.held" };
 pub const RELEASED: Kind = Kind { id: 710, version: 1, name: "backup.released" };
 pub const EXPIRED: Kind = Kind { id: 711, version: 1, name: "backup.expired" };
 pub const REMOVED: Kind = Kind { id: 712, version: 1, name: "backup.removed" };
+pub const ARCHIVED: Kind = Kind { id: 713, version: 1, name: "backup.archived" };
 
 impl Recorded for Event {
     const KINDS: &'static [Kind] = &[
@@ -153,6 +164,7 @@ impl Recorded for Event {
         RELEASED,
         EXPIRED,
         REMOVED,
+        ARCHIVED,
     ];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
@@ -170,6 +182,7 @@ impl Recorded for Event {
             Self::Released(body) => writer.put(RELEASED, body),
             Self::Expired(body) => writer.put(EXPIRED, body),
             Self::Removed(body) => writer.put(REMOVED, body),
+            Self::Archived(body) => writer.put(ARCHIVED, body),
         }
     }
 
@@ -188,6 +201,7 @@ impl Recorded for Event {
             (710, 1) => reader.get().map(Self::Released),
             (711, 1) => reader.get().map(Self::Expired),
             (712, 1) => reader.get().map(Self::Removed),
+            (713, 1) => reader.get().map(Self::Archived),
             _ => Err(reader.unknown()),
         }
     }

@@ -86,6 +86,8 @@ pub enum Command {
     Retain { keep: Keep },
     /// The worker took away what only that one needed. Internal.
     Removed { backup: BackupId },
+    /// Keep one as the archive of the records up to `last`, which are to leave the tile log. Internal.
+    Archive { backup: BackupId, last: u64 },
 }
 
 /// How much is kept: the newest ones, and the newest of each of so many days, weeks and months that have one, in UTC. All
@@ -159,6 +161,9 @@ pub enum Reply {
     Removed {
         backup: BackupId,
     },
+    Archived {
+        backup: BackupId,
+    },
     /// What became of the worker's report.
     Ended {
         backup: BackupId,
@@ -183,6 +188,10 @@ pub enum Refusal {
     Expired { backup: BackupId },
     #[error("nobody holds {backup}")]
     NotHeld { backup: BackupId },
+    #[error(
+        "{backup} cannot be an archive: it was not verified, does not have record {last}, or has less than the one there is"
+    )]
+    NoArchive { backup: BackupId, last: u64 },
     #[error("nobody is waiting for this report on {backup}")]
     NotAwaited { backup: BackupId },
     #[error("a text of {bytes} bytes is over the limit of {max}")]
@@ -199,6 +208,7 @@ impl Refuse for Refusal {
             Self::NoneGood => "backup.none_good",
             Self::Expired { .. } => "backup.expired",
             Self::NotHeld { .. } => "backup.not_held",
+            Self::NoArchive { .. } => "backup.no_archive",
             Self::NotAwaited { .. } => "backup.not_awaited",
             Self::TooLong { .. } => "backup.too_long",
         }
@@ -213,6 +223,7 @@ impl Refuse for Refusal {
             Self::NoneGood => "Make one with `sop backup create`.".into(),
             Self::Expired { .. } => "See `sop backup list` for those that are kept.".into(),
             Self::NotHeld { .. } => "Nothing is to be done.".into(),
+            Self::NoArchive { backup, .. } => format!("Verify one with `sop backup verify {backup}`."),
             Self::NotAwaited { .. } => "Nothing is to be done: it has been reported on already.".into(),
             Self::TooLong { max, .. } => format!("Shorten it to {max} bytes."),
         }

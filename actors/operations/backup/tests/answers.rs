@@ -45,6 +45,7 @@ fn name(event: &Event) -> &'static str {
         Event::Released(_) => "released",
         Event::Expired(_) => "expired",
         Event::Removed(_) => "removed",
+        Event::Archived(_) => "archived",
     }
 }
 
@@ -164,6 +165,7 @@ fn names_and_reasons() {
         Refusal::Unknown { backup: ONE },
         Refusal::NotMade { backup: ONE },
         Refusal::NotAwaited { backup: ONE },
+        Refusal::NoArchive { backup: ONE, last: 9 },
         Refusal::TooLong { bytes: 2, max: 1 },
     ];
     for refusal in refusals {
@@ -225,6 +227,12 @@ fn what_is_kept() {
     let (internal, operator) = (Kin::Internal, Kin::Operator);
     let kept = |expired, events: &[&'static str]| Ok((Reply::Retained { expired }, events.to_vec()));
     let (answer_held, answer_released) = (Reply::Held { backup: ONE }, Reply::Released { backup: ONE });
+    let (verify, archive) = (Command::Verify { backup: ONE }, |last| Command::Archive { backup: ONE, last });
+    let verified = with(&[verify.clone(), confirm(MANIFEST)]);
+    let archived = [&verified[..], &[archive(8)]].concat();
+    let broken = [&archived[..], &[verify, reject("a bit")]].concat();
+    let (answer_archived, no_archive) =
+        (Reply::Archived { backup: ONE }, |last| Refusal::NoArchive { backup: ONE, last });
     let expired = with(&[keep(1)]);
     let removed = Command::Removed { backup: ONE };
     for (row, history, command, kin, given) in [
@@ -262,6 +270,15 @@ fn what_is_kept() {
             internal,
             Ok((Reply::Removed { backup: ONE }, vec!["removed"])),
         ),
+        ("archive", verified.clone(), archive(9), internal, Ok((answer_archived.clone(), vec!["archived"]))),
+        ("archive again", archived.clone(), archive(8), internal, Ok((answer_archived.clone(), vec![]))),
+        ("archive more", archived.clone(), archive(9), internal, Ok((answer_archived, vec!["archived"]))),
+        ("archive less", archived.clone(), archive(7), internal, Err(no_archive(7))),
+        ("archive what it has not", verified.clone(), archive(10), internal, Err(no_archive(10))),
+        ("archive what was not read", with(&[]), archive(9), internal, Err(no_archive(9))),
+        ("archive by hand", verified, archive(9), operator, Err(Refusal::NotInternal)),
+        ("the archive is kept", archived, keep(1), internal, kept(0, &[])),
+        ("and where it is broken", broken, keep(1), internal, kept(0, &[])),
         ("nothing is to be", with(&[]), removed.clone(), internal, Err(Refusal::NotAwaited { backup: ONE })),
     ] {
         assert_eq!(answered(&history, &command, kin), given, "{row}");

@@ -33,6 +33,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => backup().prop_map(|backup| Command::Release { backup }),
         1 => (0..3_u64, 0..2_u64).prop_map(|(last, daily)| Command::Retain { keep: Keep { last, daily, ..Keep::default() } }),
         1 => backup().prop_map(|backup| Command::Removed { backup }),
+        1 => (backup(), 0..4_u64).prop_map(|(backup, last)| Command::Archive { backup, last }),
     ]
 }
 
@@ -68,6 +69,10 @@ proptest! {
             let held = before.list().filter(|one| one.held.is_some() || before.last_good().is_some_and(|good| good.id == one.id));
             for kept in held {
                 prop_assert!(live.show(kept.id).unwrap().state != State::Expired, "what is held, and the last good one, are kept");
+            }
+            if let Some((archive, last)) = before.archive() {
+                prop_assert!(live.show(archive).unwrap().state != State::Expired, "the archive is kept");
+                prop_assert!(live.archive().is_some_and(|(_, now)| last <= now), "it has what the one before had");
             }
             for backup in live.list() {
                 let made = !matches!(backup.state, State::Running | State::Failed);

@@ -34,6 +34,9 @@ const DRILLS: [(u32, &str); 9] = [
     (712, r#"{"backup":1,"at":26}"#),
 ];
 
+/// And that which came with pruning.
+const ARCHIVED: [(u32, &str); 1] = [(713, r#"{"backup":1,"last":7,"at":14}"#)];
+
 fn body(text: &str) -> Value {
     text.replace('F', ZERO).parse().unwrap()
 }
@@ -77,19 +80,25 @@ fn drills_read_as_they_did() {
 }
 
 #[test]
+fn archives_read_as_they_did() {
+    let archived = replayed(&[&V1[..4], &ARCHIVED[..]].concat());
+    assert_eq!(archived.archive(), Some((BackupId(1), 7)));
+}
+
+#[test]
 fn what_is_written_is_what_was_read() {
-    for record in V1.into_iter().chain(DRILLS) {
+    for record in V1.into_iter().chain(DRILLS).chain(ARCHIVED) {
         let event = event(record);
         assert_eq!(written_and_read(&event), event);
         let (kind, written) = json::write(&event);
         assert_eq!((kind.id, kind.version, written), (record.0, 1, body(record.1)));
     }
-    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (700..713).collect::<Vec<_>>());
+    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (700..714).collect::<Vec<_>>());
 }
 
 #[test]
 fn an_unregistered_kind_is_not_read() {
-    for kind in [(699, 1), (713, 1), (700, 0), (700, 2)] {
+    for kind in [(699, 1), (714, 1), (700, 0), (700, 2)] {
         assert_eq!(json::read::<Event>(kind, json!({})).unwrap_err(), "a kind that was never registered");
     }
 }

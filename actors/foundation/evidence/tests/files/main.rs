@@ -3,4 +3,5 @@
 mod foreign;
 mod log;
 mod older;
+mod pruned;
 mod world;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use evidence::{Evidence, Limits, Places};
-use journal::codec::Body;
+use journal::codec::{self, Body};
 use journal::envelope::Answer;
 use journal::{Append, Entry, Journal};
-use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, Timestamp};
+use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, Sequence, Timestamp};
+use retention::Event;
+use retention::records::{PrunedV1, PruningV1};
 use tempfile::TempDir;
 
 const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
@@ -22,6 +24,8 @@ pub struct World {
     pub evidence: Evidence,
     pub epoch: Epoch,
     pub written: u64,
+    /// Of those, what is in another stream than the notes.
+    others: u64,
 }
 
 pub fn places(home: &Path) -> Places {
@@ -87,7 +91,7 @@ impl World {
             then,
         });
         let epoch = told.recv().unwrap().unwrap().epoch;
-        Self { home, journal, evidence, epoch, written: 1 }
+        Self { home, journal, evidence, epoch, written: 1, others: 0 }
     }
 
     pub fn places(&self) -> Places {
@@ -102,7 +106,7 @@ impl World {
             self.journal.queue(Entry::Append(Box::new(Append {
                 stream: "notes",
                 epoch: self.epoch,
-                expected: Position(expected),
+                expected: Position(expected - self.others),
                 time: Timestamp(1_000 + expected),
                 principal: Principal::internal("test"),
                 decision: Decision::default(),
@@ -124,6 +128,50 @@ impl World {
         told.recv().unwrap().unwrap();
         self.written = self.written.max(records);
         assert_eq!(self.journal.durable().borrow().0, self.written);
+    }
+
+    /// Puts on record that the first `minimum` records leave the log, and that they have left it: three records, all signed.
+    pub fn decree(&mut self, minimum: u64, place: &str) -> Sequence {
+        let (stream, principal, time) = ("retention", Principal::internal("test"), Timestamp(1_000 + self.written));
+        let (tell, told) = channel();
+        let then = Box::new(move |opened| tell.send(opened).unwrap());
+        self.journal.queue(Entry::Open { stream, principal: principal.clone(), time, then });
+        let epoch = told.recv().unwrap().unwrap().epoch;
+        let pruning = PruningV1 {
+            minimum,
+            backup: 3,
+            manifest: Digest([7; 32]),
+            place: place.to_owned(),
+            rules: String::new(),
+            by: "operator/root".into(),
+            at: time,
+        };
+        let facts = [Event::Pruning(pruning), Event::Pruned(PrunedV1 { minimum, at: time })];
+        let said = (1..).zip(&facts).map(|(expected, fact)| {
+            let (tell, told) = channel();
+            self.journal.queue(Entry::Append(Box::new(Append {
+                stream,
+                epoch,
+                expected: Position(expected),
+                time,
+                principal: principal.clone(),
+                decision: Decision::default(),
+                command_id: CommandId(9_000 + u128::from(expected)),
+                command_digest: Digest::default(),
+                cause: None,
+                answer: Answer::Reply(b"1".to_vec()),
+                bodies: vec![codec::write(fact).unwrap()],
+                then: Box::new(move |answer| tell.send(answer).unwrap()),
+            })));
+            told.recv().unwrap().unwrap().first
+        });
+        let record = said.collect::<Vec<_>>()[0];
+        // Nothing more is written, and all is known to be durable.
+        self.written += 3;
+        self.others += 3;
+        self.write(self.written, 0, 0);
+        self.follow();
+        record
     }
 
     /// Lets the log follow to the end.

@@ -105,6 +105,54 @@ fn reading_begins_where_it_is_asked_to() {
     assert!(matches!(from(257), Err(Failure::Bad(Bad { at: Some(1), .. }))));
 }
 
+/// What left a log is what a record of it says; what is missing besides, and what nobody recorded, is damage.
+#[test]
+fn what_has_left_a_log_is_what_it_says_itself() {
+    let world = World::of(600);
+    let records = world.records();
+    let record = world.prune(256);
+    let intact = files(&world.log());
+    let place = TempDir::new().unwrap();
+    let place = place.path().join("copy");
+    let verified = |files: &Files, from| {
+        lay(&place, files);
+        let wanted = Wanted { from, ..Wanted::default() };
+        match verify(&place, &world.trust(), &wanted) {
+            Ok(verified) => Ok((verified.from, verified.bundles, verified.pruned)),
+            Err(Failure::Bad(bad)) => Err(bad.at),
+            Err(Failure::Io(path, error)) => panic!("{}: {error}", path.display()),
+        }
+    };
+    let pruned = Some((256, record));
+    assert_eq!(verified(&intact, 1), Ok((257, 2, pruned)));
+    assert_eq!(verified(&intact, 300), Ok((257, 2, pruned)));
+    assert_eq!(verified(&intact, 600), Ok((513, 1, pruned)), "what says so is read in any case");
+    let with = |change: &dyn Fn(&mut Files)| {
+        let mut copy = intact.clone();
+        change(&mut copy);
+        copy
+    };
+    let says = |text: &str| with(&|copy| drop(copy.insert("minimum".into(), text.into())));
+    let gone = |name: &str| with(&|copy| drop(copy.remove(Path::new(name)).unwrap()));
+    assert_eq!(verified(&gone("minimum"), 1), Err(Some(1)), "nothing says that it left");
+    assert_eq!(verified(&gone("tile/entries/001"), 1), Err(Some(257)), "it did not leave");
+    assert_eq!(verified(&gone("tile/0/000"), 1), Err(Some(1)), "hashes stay");
+    let mut more = says(&format!("minimum 512\nrecord {record}\n"));
+    more.remove(Path::new("tile/entries/001"));
+    assert_eq!(verified(&more, 1), Err(Some(record)), "the record says less");
+    let other = says(&format!("minimum 256\nrecord {}\n", record - 1));
+    assert_eq!(verified(&other, 1), Err(Some(record - 1)), "another record says nothing of it");
+    for text in
+        ["", "minimum 256\n", "minimum 257\nrecord 602\n", "minimum 256\nrecord 9999\n", "minimum 256\nrecord 0602\n"]
+    {
+        assert_eq!(verified(&says(text), 1), Err(None), "{text:?}");
+    }
+    // A copy that has them still is whole, too.
+    let mut again = with(&|copy| drop(copy.remove(Path::new("minimum"))));
+    again.extend(rehashed(&intact, &records[..256]).into_iter().filter(|(name, _)| name.starts_with("tile/entries")));
+    assert_eq!(verified(&again, 1), Ok((1, 3, None)));
+}
+
 /// One row for each way to change a log, with the record that is named.
 #[test]
 fn every_kind_of_change_is_found_and_named() {

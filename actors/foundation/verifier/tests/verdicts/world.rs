@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
 use evidence::{Evidence, Limits, Places};
-use journal::codec::Body;
+use journal::codec::{self, Body};
 use journal::envelope::Answer;
 use journal::{Append, Entry, Journal};
-use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, TokenId, TokenUse};
+use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, TokenId, TokenUse};
 use kernel::{Sequence, Timestamp};
+use retention::Event;
+use retention::records::PruningV1;
 use tempfile::TempDir;
 use verifier::note::{Key, Trust};
 
@@ -71,13 +73,49 @@ impl World {
         }
         drop(tell);
         assert!(told.iter().all(|answer| answer.is_ok()));
-        let (tell, told) = channel();
-        let then = Box::new(move |reached| tell.send(reached).unwrap());
-        world.journal.queue(Entry::Barrier { stream: "notes", epoch: epochs[0], version: Position(0), then });
-        told.recv().unwrap().unwrap();
-        while world.evidence.follow().unwrap() {}
+        world.settled("notes", epochs[0]);
         assert_eq!(world.evidence.checkpoint().unwrap().0.size, records);
         world
+    }
+
+    /// Puts on record that the first `minimum` records leave the log, and lets them; that record.
+    pub fn prune(&self, minimum: u64) -> u64 {
+        let (stream, principal) = ("retention", Principal::internal("test"));
+        let (tell, told) = channel();
+        let then = Box::new(move |opened| tell.send(opened).unwrap());
+        self.journal.queue(Entry::Open { stream, principal: principal.clone(), time: Timestamp(9_000), then });
+        let epoch = told.recv().unwrap().unwrap().epoch;
+        let (place, rules, by) = ("/b".to_owned(), String::new(), "operator/root".to_owned());
+        let (backup, manifest, at) = (1, Digest([7; 32]), Timestamp(9_000));
+        let pruning = Event::Pruning(PruningV1 { minimum, backup, manifest, place, rules, by, at });
+        let (tell, told) = channel();
+        self.journal.queue(Entry::Append(Box::new(Append {
+            stream,
+            epoch,
+            expected: Position(1),
+            time: Timestamp(9_000),
+            principal,
+            decision: Decision::default(),
+            command_id: CommandId(9_000),
+            command_digest: Digest([7; 32]),
+            cause: None,
+            answer: Answer::Reply(b"1".to_vec()),
+            bodies: vec![codec::write(&pruning).unwrap()],
+            then: Box::new(move |answer| tell.send(answer).unwrap()),
+        })));
+        let record = told.recv().unwrap().unwrap().first;
+        self.settled(stream, epoch);
+        assert!(self.evidence.prune(minimum, record, &mut || true).unwrap());
+        record.0
+    }
+
+    /// All that was written is signed.
+    fn settled(&self, stream: &'static str, epoch: Epoch) {
+        let (tell, told) = channel();
+        let then = Box::new(move |reached| tell.send(reached).unwrap());
+        self.journal.queue(Entry::Barrier { stream, epoch, version: Position(0), then });
+        told.recv().unwrap().unwrap();
+        while self.evidence.follow().unwrap() {}
     }
 
     pub fn log(&self) -> PathBuf {
