@@ -10,7 +10,7 @@
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
 //! │  ├─ governance   tokens   decisions   allocator
 //! ├─ operations      one_for_one    the same
-//! │  ├─ health   nexus   gaps   todos   backup   subjects   retention   subscriptions
+//! │  ├─ health   nexus   gaps   todos   backup   subjects   subscriptions   retention
 //! │  └─ monitor   scanner   archivist   eraser   pruner   watch   attestor   route.*
 //! └─ protocols       one_for_one    the same; empty at first, its children are added while the tree runs
 //! ```
