@@ -68,7 +68,8 @@ impl Probe {
         loop {
             sleep(self.every).await;
             // A question that cannot be put has no answer either.
-            let asked = caught(async { (self.ask)(epoch).await });
+            let mut asked = pin!(async { (self.ask)(epoch).await });
+            let asked = poll_fn(|context| poll_caught(asked.as_mut(), context));
             if !matches!(timeout(self.within, asked).await, Ok(Ok(true))) {
                 return Unhealth::Silent { within: self.within };
             }
