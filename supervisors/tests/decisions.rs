@@ -954,9 +954,16 @@ fn changing() {
         ("change 0 one", "start 1#2"),
         ("normal 2", "start 2#2"),
         ("killed 0", "start 0#2"),
-        ("up 2", ""),
+        ("up 0", ""),
+        ("killed 0", "stop 2"),
     ];
-    check_three("who has not been asked to stop goes on", OneForAll, Escalate, "ppp", &spared);
+    check_three(
+        "who has not been asked to stop goes on, and its ends are its own",
+        OneForAll,
+        Escalate,
+        "ppp",
+        &spared,
+    );
     let each = [
         ("killed 1", "start 1#2"),
         ("killed 0", "start 0#2"),

@@ -776,6 +776,9 @@ fn next(world: &World) -> Vec<Deed> {
     if world.lives.len() < 3 {
         deeds.push(Deed::Add(world.rules.children[0].clone()));
     }
+    if world.rules.strategy != Strategy::OneForOne {
+        deeds.push(Deed::Change(Rules { strategy: Strategy::OneForOne, ..world.rules.clone() }));
+    }
     for child in 0..world.lives.len() {
         let answers: &[u8] = match world.lives[child] {
             Life::Alive(Stage::Starting) => &[0, 3, 5, 6],
