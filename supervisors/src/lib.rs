@@ -47,6 +47,8 @@
 //! # }
 //! ```
 //!
+//! The guide to all of it, with the test that shows each guarantee and what differs from OTP, is `docs/supervision.md`.
+//!
 //! # Invariants
 //! 1. No two incarnations of one child are ever alive: the next starts only after the task of the last has completed,
 //!    and with a supervisor, the tasks of all below it.
@@ -98,3 +100,8 @@ pub use report::{
 pub use shell::{Ignore, Unrecoverable};
 pub use spec::{AutoShutdown, Budget, Child, Exhausted, Restart, Shutdown, SpecError, Strategy, Supervisor};
 pub use tree::Tree;
+
+/// The program in the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/supervision.md")]
+struct Guide;

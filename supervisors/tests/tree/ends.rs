@@ -227,6 +227,21 @@ async fn a_spent_budget_ends_the_root_with_the_whole_cause() {
     while events.next().await.is_some() {}
 }
 
+/// In OTP it ends with `shutdown`, which counts as peace.
+#[tokio::test(start_paused = true)]
+async fn a_transient_supervisor_that_gave_up_has_failed() {
+    let child = ChildRef::new("child");
+    let inner = Supervisor::new("inner", Strategy::OneForOne).intensity(0, LONG);
+    let inner = Child::from(inner.child(probe(&child, &Script::default()))).transient();
+    let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).child(inner), 1).await.unwrap();
+    tree.kill("root/inner/child").await.unwrap();
+    child.up_after(1).await;
+    let snapshot = tree.snapshot();
+    let inner = snapshot.find("root/inner").unwrap();
+    assert_eq!((inner.epoch, inner.restarts, &inner.state), (2, 1, &NodeState::Running));
+    assert!(matches!(inner.last_exit, Some(Exit::Escalated(_))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failing_start_rolls_back_in_reverse_and_names_the_cause() {
     let fault = |fault| StartError::Start {
