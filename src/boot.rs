@@ -41,6 +41,7 @@ use workers::monitor::{Monitor, Settings};
 use workers::pruner::{Looked, Pruner};
 use workers::scanner::Scanner;
 use workers::watch::Watch;
+use workers::witness::Witnessing;
 
 use crate::attest;
 use crate::requests::Requests;
@@ -50,6 +51,7 @@ use crate::shelf::Shelf;
 use crate::states::States;
 use crate::subscriptions::GivenOut;
 use crate::tree::{Groups, tree};
+use crate::witnesses;
 
 /// Why the authority did not start. Each has a code and a remedy.
 #[derive(Debug, thiserror::Error)]
@@ -250,6 +252,10 @@ pub struct Parts {
     pub clock: Clock,
     pub journal: Journal,
     pub evidence: Evidence,
+    /// Asks those who cosign it.
+    pub witnessing: Witnessing,
+    /// How old a record may become before the quorum of them has cosigned it.
+    pub cosigned_within: Duration,
     pub keyring: Keyring,
     pub door: Arc<Door>,
     pub gaps: Handle<Gaps>,
@@ -296,7 +302,8 @@ impl Parts {
         };
         let journal = Journal::with_log(&places.journal, limits, wrap).with_past(Arc::new(places.evidence()));
         let origin = config.log.origin.clone();
-        let evidence = Evidence::named(&journal, places.evidence(), origin, evidence::Limits::default());
+        let asked = witnesses::named(config);
+        let evidence = Evidence::witnessed(&journal, places.evidence(), origin, asked, evidence::Limits::default());
         let limits = host::Limits {
             permits: config.host.permits,
             outcomes: config.host.outcomes_max,
@@ -343,6 +350,8 @@ impl Parts {
             places,
             clock,
             journal,
+            witnessing: witnesses::asking(config, &evidence),
+            cosigned_within: config.log.cosigned_within,
             evidence,
             tree: watch::Sender::new(None),
         })
@@ -438,7 +447,11 @@ impl Parts {
             journal: self.journal.clone(),
             clock: self.clock.clone(),
             tree: self.tree.subscribe(),
-            sources: routes::sources(&self.journal, &watched, config),
+            sources: {
+                let mut sources = routes::sources(&self.journal, &watched, config);
+                sources.push(witnesses::source(&self.witnessing, &self.evidence));
+                sources
+            },
         };
         let parts = Arc::downgrade(self);
         let (attestations, every) = (self.places.attestations.clone(), config.attestation.every);
@@ -491,6 +504,7 @@ impl Parts {
             pruner.child(),
             watch.child(),
             attestor.child(),
+            self.witnessing.clone().child(),
         ];
         operations.extend(routes::children(&self.journal, &targets));
         let groups = Groups {

@@ -21,6 +21,7 @@ pub mod states;
 pub mod subscriptions;
 mod system;
 pub mod tree;
+pub mod witnesses;
 
 pub use door::{Denied, Secret};
 pub use journal::envelope::Record;

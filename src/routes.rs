@@ -13,6 +13,7 @@
 //! backup      none is whole, or young enough    -> gaps       the same
 //! governance  what is built in decides too long -> gaps       the same
 //! tokens      a credential ends soon            -> gaps       the same
+//! (witnesses) one saw another history           -> gaps       the same
 //! ```
 //!
 //! What one machine tells another goes over one route, so that it arrives in the order in which it happened: a claim's
@@ -20,7 +21,7 @@
 //!
 //! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
 //! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/eraser` reports erasures; `internal/pruner` asks what is due to leave the tile log, and reports that it has left; `internal/attestor` records what was attested; `internal/watch`
-//! observes the tree and the last three above; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
+//! observes the tree and the last four above, and what the witnesses answer; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
 //! streams.
 //!
 //! # Invariants

@@ -11,7 +11,7 @@
 //! │  ├─ governance   tokens   decisions   allocator
 //! ├─ operations      one_for_one    the same
 //! │  ├─ health   nexus   gaps   todos   backup   subjects   subscriptions   retention
-//! │  └─ monitor   scanner   archivist   eraser   pruner   watch   attestor   route.*
+//! │  └─ monitor   scanner   archivist   eraser   pruner   watch   attestor   witness   route.*
 //! └─ protocols       one_for_one    the same; empty at first, its children are added while the tree runs
 //! ```
 //!

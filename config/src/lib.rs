@@ -14,6 +14,7 @@ mod load;
 mod place;
 mod sections;
 mod template;
+mod witness;
 
 pub use address::{Address, Named};
 pub use load::{Config, Origin, Problem};
@@ -23,6 +24,7 @@ pub use sections::{
     Store, Supervision, Tls,
 };
 pub use template::template;
+pub use witness::{NotAWitness, Witness};
 
 /// The lowest layer, and the documentation of all options.
 pub const DEFAULT: &str = include_str!("../default.toml");

@@ -9,11 +9,12 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
     Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan,
-    Sources, Store, Supervision, place,
+    Sources, Store, Supervision, Witness, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -21,6 +22,9 @@ const LIKENESS_MIN: f64 = 0.6;
 
 /// A period that does not come round.
 const NEVER: &str = "never";
+
+/// A note must hold a line of each.
+const WITNESSES_MAX: usize = 32;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -221,6 +225,11 @@ impl Config {
             let remedy = "use https://, or set backup.s3.allow_http = \"yes\" where everybody on the way is trusted";
             conflict("backup.s3.endpoint", message, remedy);
         }
+        let (quorum, witnesses) = (self.log.quorum, self.log.witnesses.len());
+        if witnesses < quorum {
+            let message = format!("{quorum} of {witnesses} witnesses can never cosign");
+            conflict("log.quorum", message, "name more of them in log.witnesses, or lower it");
+        }
         let (reserve, group) = (self.store.reserve, self.journal.group_bytes_max);
         if reserve < group {
             let message = format!("{reserve} does not hold one group of the journal, which can have {group}");
@@ -319,6 +328,7 @@ struct Setting {
 enum Value {
     Text(String),
     Integer(i128),
+    List(Vec<String>),
     /// What no option is; TOML's name for it.
     Other(&'static str),
 }
@@ -386,6 +396,13 @@ impl Value {
                         .unwrap_or(if digits.as_str().starts_with('-') { i128::MIN } else { i128::MAX }),
                 )
             }
+            DeValue::Array(items) => {
+                let text = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+                match items.iter().map(text).collect() {
+                    Some(texts) => Self::List(texts),
+                    None => Self::Other("array of other things than strings"),
+                }
+            }
             other => Self::Other(other.type_str()),
         }
     }
@@ -394,6 +411,7 @@ impl Value {
         match self {
             Self::Text(_) => "string",
             Self::Integer(_) => "integer",
+            Self::List(_) => "array",
             Self::Other(kind) => kind,
         }
     }
@@ -534,6 +552,39 @@ impl Reader<'_> {
             return self.invalid(key, expected, &quoted(&text));
         }
         self.effective(key, quoted(&text), Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// Witnesses, each a vkey and, after a space, the address that it is asked at.
+    pub(crate) fn witnesses(&mut self, key: &'static str) -> Vec<Witness> {
+        let expected =
+            "an array of strings, each the vkey of a witness and, after a space, the address that it is asked at";
+        let texts = match &self.setting(key).value {
+            Value::List(texts) => texts.clone(),
+            other => {
+                let kind = article(other.kind());
+                return self.invalid(key, expected, &kind);
+            }
+        };
+        let mut witnesses = Vec::<Witness>::new();
+        for text in &texts {
+            let (message, expected) = match text.parse::<Witness>() {
+                Ok(witness) => match witnesses
+                    .iter()
+                    .find(|other| other.name == witness.name || other.key == witness.key)
+                {
+                    Some(other) => (format!("{} and {} have one name or key", other.name, witness.name), "each once"),
+                    None if witnesses.len() == WITNESSES_MAX => (format!("more than {WITNESSES_MAX}"), "fewer"),
+                    None => {
+                        witnesses.push(witness);
+                        continue;
+                    }
+                },
+                Err(error) => (format!("{}: {error}", quoted(text)), expected),
+            };
+            return self.invalid(key, expected, &message);
+        }
+        let value = texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+        self.effective(key, format!("[{value}]"), witnesses)
     }
 
     /// An address to listen on; none for an empty text.

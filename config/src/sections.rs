@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::Address;
 use crate::load::Reader;
+use crate::witness::Witness;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -114,6 +115,14 @@ pub struct Log {
     pub level: String,
     /// The name of the tile log; `None` for one after its key.
     pub origin: Option<String>,
+    /// Who is asked to cosign its checkpoints.
+    pub witnesses: Vec<Witness>,
+    /// How many of them must have, before something is given away.
+    pub quorum: usize,
+    /// How old a record may become before they have.
+    pub cosigned_within: Duration,
+    /// Who vouches for the certificates of witnesses; `None` for whom this machine believes.
+    pub witness_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,7 +267,14 @@ impl Tls {
 
 impl Log {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
-        Self { level: from.level("log.level"), origin: from.name("log.origin") }
+        Self {
+            level: from.level("log.level"),
+            origin: from.name("log.origin"),
+            witnesses: from.witnesses("log.witnesses"),
+            quorum: from.count("log.quorum", 0..=32),
+            cosigned_within: from.span("log.cosigned_within", SECOND..=YEAR),
+            witness_ca: from.file("log.witness_ca"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{Bytes, Config, Origin, Place, Problem, Sources, socket};
+use config::{Bytes, Config, Origin, Place, Problem, Sources, Witness, socket};
 use tempfile::TempDir;
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
@@ -217,6 +217,16 @@ fn what_is_wrong_is_named_with_its_place() {
         ("level", "log.level = \"inof\"", "config.invalid_value", Some("log.level"), Some((1, 13)), "`info`"),
         ("a name", "log.origin = \"our log\"", "config.invalid_value", Some("log.origin"), Some((1, 14)), "our log"),
         ("a key's", "log.origin = \"a+b\"", "config.invalid_value", Some("log.origin"), Some((1, 14)), "a+b"),
+        (
+            "a witness",
+            "log.witnesses = \"x\"",
+            "config.invalid_value",
+            Some("log.witnesses"),
+            Some((1, 17)),
+            "a string",
+        ),
+        ("of numbers", "log.witnesses = [1]", "config.invalid_value", Some("log.witnesses"), None, "other things"),
+        ("quorum", "log.quorum = 1", "config.conflict", Some("log.quorum"), Some((1, 14)), "1 of 0 witnesses"),
         ("an exception", "log.level = \"info,http=loud\"", "config.invalid_value", Some("log.level"), None, "loud"),
         ("empty data", "store.data = \"\"", "config.invalid_value", Some("store.data"), Some((1, 14)), "empty"),
         (
@@ -500,4 +510,59 @@ fn an_object_store_is_named_where_the_program_can_use_one() {
         ("eu-central-1", Some("https://s3.example"))
     );
     assert_eq!(config.origin("backup.s3.region"), Some(&Origin::Environment("AWS_REGION")));
+}
+
+const FIRST: &str = "w.example/1+961f36d7+BAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
+const SECOND: &str = "w.example/2+91bf4d86+BAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
+
+#[test]
+fn witnesses_are_named_by_key_and_address() {
+    for (row, address, expected) in [
+        ("by hand", "", None),
+        ("a host", " https://w.example", Some("https://w.example")),
+        ("a path", " https://w.example/a/b/", Some("https://w.example/a/b")),
+        ("a port", " http://127.0.0.1:80", Some("http://127.0.0.1:80")),
+        ("IPv6", " http://[::1]:80/x", Some("http://[::1]:80/x")),
+    ] {
+        let found: Witness = format!("{FIRST}{address}").parse().unwrap_or_else(|error| panic!("{row}: {error}"));
+        assert_eq!((found.name.as_str(), found.key), ("w.example/1", [7; 32]), "{row}");
+        assert_eq!(found.address.as_deref(), expected, "{row}");
+    }
+    for (row, text, why) in [
+        ("nothing", String::new(), "no vkey"),
+        ("a name", "w.example/1".to_owned(), "no vkey"),
+        ("no name", FIRST.replacen("w.example/1", "", 1), "no vkey"),
+        ("another name", FIRST.replacen("w.example/1", "w.example/3", 1), "damaged"),
+        ("another key", FIRST.replacen("BwcH", "BwcI", 1), "damaged"),
+        ("no base64", FIRST.replacen("BwcH", "Bw!H", 1), "no vkey"),
+        ("of a log", "w.example/1+6fae40c3+AQcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH".to_owned(), "that of a log"),
+        ("ML-DSA", "w.example/1+97bb1aba+BgcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH".to_owned(), "of algorithm 6"),
+        ("short", "w.example/1+70074456+BAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".to_owned(), "no vkey"),
+        ("no scheme", format!("{FIRST} w.example"), "w.example is no address"),
+        ("a file", format!("{FIRST} file:///etc"), "no address"),
+        ("no host", format!("{FIRST} https:///x"), "no address"),
+        ("who", format!("{FIRST} https://a:b@w.example"), "no address"),
+        ("port 0", format!("{FIRST} https://w.example:0"), "no address"),
+        ("a port of words", format!("{FIRST} https://w.example:http"), "no address"),
+        ("a question", format!("{FIRST} https://w.example/?a"), "no address"),
+        ("two spaces", format!("{FIRST}  https://w.example"), "no address"),
+        ("two addresses", format!("{FIRST} https://w.example https://x.example"), "no address"),
+    ] {
+        let error = text.parse::<Witness>().expect_err(row).to_string();
+        assert!(error.contains(why), "{row}: {error}");
+    }
+    let log = |options: String| load(&format!("[log]\n{options}\n"));
+    let config = log(format!("witnesses = [\"{FIRST} https://w.example\", \"{SECOND}\"]\nquorum = 2")).unwrap();
+    assert_eq!((config.log.witnesses.len(), config.log.quorum), (2, 2));
+    let printed = config.print();
+    let line = format!("witnesses = [\"{FIRST} https://w.example\", \"{SECOND}\"]");
+    assert!(printed.contains(&line), "{printed}");
+    for (options, why) in [
+        (format!("witnesses = [\"{FIRST}\", \"{FIRST} https://w.example\"]"), "one name or key"),
+        (format!("witnesses = [\"{FIRST}\"]\nquorum = 2"), "2 of 1 witnesses"),
+        (format!("witnesses = [\"{FIRST}\", \"x\"]"), "no vkey"),
+    ] {
+        let problems = log(options).unwrap_err();
+        assert!(problems[0].to_string().contains(why), "{problems:?}");
+    }
 }

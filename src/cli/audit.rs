@@ -13,9 +13,10 @@ use evidence::note::PublicKey;
 use kernel::Sequence;
 use serde_json::{Value, json};
 
-use super::call::{Globals, Remote};
+use super::call::{Globals, Mutation, Remote};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, json as as_json, plain_lines, table};
+use super::policy::read;
 use super::token::arguments;
 
 #[derive(Subcommand, Debug)]
@@ -39,7 +40,18 @@ pub enum Audit {
     /// Show the key that signs the records, as verifiers of signed notes take it
     Key,
     /// Show what was signed last, as a signed note
-    Checkpoint,
+    Checkpoint {
+        /// The one that most witnesses have cosigned, and of those the newest
+        #[arg(long)]
+        cosigned: bool,
+    },
+    /// Keep the cosignature of a witness that is asked by hand (C2SP tlog-cosignature)
+    Cosign {
+        /// A file with a checkpoint of this log, its signature, and that of the witness; or - for standard input
+        file: PathBuf,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
     /// Prove that a record was signed, to somebody who has the key (C2SP tlog-proof)
     Proof {
         /// A sequence number
@@ -103,10 +115,26 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
             answer(format, &remote.read("audit.show", &json!({ "record": record })).await?, shown)?;
         }
         Audit::Key => answer(format, &remote.read("audit.key", &json!({})).await?, |found| cell(&found["key"]))?,
-        Audit::Checkpoint => {
-            let found = remote.read("audit.checkpoint", &json!({})).await?;
+        Audit::Checkpoint { cosigned } => {
+            let asked = arguments([("cosigned", if cosigned { json!(true) } else { Value::Null })]);
+            let found = remote.read("audit.checkpoint", &asked).await?;
             answer(format, &found, |found| {
                 plain_lines(found["checkpoint"].as_str().unwrap_or_default()).trim_end().to_owned()
+            })?;
+        }
+        Audit::Cosign { file, mutation } => {
+            let asked = json!({ "checkpoint": read(&file)? });
+            let kept = remote.change("audit.cosign", &asked, mutation.id()).await?;
+            answer(format, &kept, |kept| {
+                let by = kept["by"].as_array().into_iter().flatten();
+                let by: Vec<_> = by.map(|by| format!("{} at {}", cell(&by["name"]), cell(&by["at"]))).collect();
+                let has = if kept["quorum_met"] == true { "" } else { ", not met yet" };
+                fields([
+                    ("checkpoint", format!("{} records, root {}", cell(&kept["size"]), cell(&kept["root"]))),
+                    ("cosigned", by.join(", ")),
+                    ("new", cell(&kept["new"])),
+                    ("quorum", format!("{}{has}", cell(&kept["quorum"]))),
+                ])
             })?;
         }
         Audit::Proof { record, file } => {
@@ -118,7 +146,10 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
                     written(&file, &text)?;
                     answer(format, &found, |found| {
                         let key = cell(&found["key"]);
-                        fields([("record", record.to_string()), ("proof", file.display().to_string()), ("key", key)])
+                        let mut lines =
+                            vec![("record", record.to_string()), ("proof", file.display().to_string()), ("key", key)];
+                        lines.extend(demanded(found));
+                        fields(lines)
                     })?;
                 }
             }
@@ -143,19 +174,30 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
                 let records = format!("{} to {}", cell(&found["first"]), cell(&found["last"]));
                 let signed = format!("{} records, root {}", cell(&found["size"]), cell(&found["root"]));
                 let place = cell(&found["directory"]);
-                fields([("records", records), ("in", place), ("signed", signed), ("key", cell(&found["key"]))])
+                let mut lines =
+                    vec![("records", records), ("in", place), ("signed", signed), ("key", cell(&found["key"]))];
+                lines.extend(demanded(found));
+                fields(lines)
             })?;
         }
         Audit::Verify { from, deep } => {
             let asked = arguments([("from", json!(from)), ("deep", if deep { json!(true) } else { Value::Null })]);
             let verified = remote.read("audit.verify", &asked).await?;
             answer(format, &verified, verdict)?;
-            if verified["intact"] != true {
+            if verified["intact"] != true || !verified["witnesses"]["missing"].is_null() {
                 return Ok(Exit::Findings);
             }
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Whose cosignatures a proof carries, if that is asked for.
+fn demanded(found: &Value) -> Option<(&'static str, String)> {
+    let keys = found["witnesses"]["keys"].as_array()?;
+    let quorum = cell(&found["witnesses"]["quorum"]);
+    let of = keys.len();
+    Some(("cosigned", format!("by {quorum} of {of} witnesses, at least: the newest checkpoint that is")))
 }
 
 /// The text of a proof, if it proves what it should.
@@ -183,7 +225,10 @@ async fn exported(remote: &Remote, from: u64, to: Option<u64>, each: bool, direc
     let ends = || {
         let proof = |name: &str| Proof::parse(proven[name].as_str()?).ok();
         let key = PublicKey::parse(proven["key"].as_str()?).ok()?;
-        Some(Ends { key, first: proof("first")?, last: proof("last")? })
+        let witnesses = proven["witnesses"]["keys"].as_array().into_iter().flatten();
+        let witnesses = witnesses.filter_map(|key| key.as_str().map(str::to_owned)).collect();
+        let quorum = proven["witnesses"]["quorum"].as_u64().unwrap_or_default();
+        Some(Ends { key, first: proof("first")?, last: proof("last")?, witnesses, quorum })
     };
     let (ends, to) = (ends().ok_or_else(strange)?, proven["to"].as_u64().ok_or_else(strange)?);
     let mut export = Export::begin(directory, Sequence(from)).map_err(unwritten)?;
@@ -204,6 +249,7 @@ async fn exported(remote: &Remote, from: u64, to: Option<u64>, each: bool, direc
         "size": exported.checkpoint.size,
         "root": exported.checkpoint.root.to_string(),
         "key": ends.key.to_string(),
+        "witnesses": proven["witnesses"],
     }))
 }
 
@@ -329,7 +375,11 @@ fn verdict(verified: &Value) -> String {
         count(verified["streams"].as_u64().unwrap_or_default(), "stream")
     );
     let mut lines = if verified["intact"] == true {
-        vec![format!("Intact: {range}."), format!("head {}", cell(&verified["head"]))]
+        let missing = &verified["witnesses"];
+        let quorum =
+            missing["missing"].as_str().map(|code| format!("QUORUM MISSING: {} ({code})", cell(&missing["why"])));
+        let intact = [format!("Intact: {range}."), format!("head {}", cell(&verified["head"]))];
+        quorum.into_iter().chain(intact).collect()
     } else {
         let at = match &verified["broken_at"] {
             Value::Null => String::new(),

@@ -183,12 +183,30 @@ fn shown(status: &Value) -> String {
     known.push(("redundancy", cell(&status["redundancy"])));
     known.push(("policy", format!("epoch {}", cell(&status["policy_epoch"]))));
     known.push(("journal", format!("head {}", cell(&status["head"]))));
+    known.extend(witnesses(&status["witnesses"]));
     known.push(("since the start", figures(&status["journal"])));
     known.push(("disk", format!("{} free", status["disk_free_bytes"].as_u64().map_or("-".to_owned(), bytes))));
     let quarantined = status["quarantined"].as_array().filter(|paths| !paths.is_empty());
     known.push(("quarantined", quarantined.map_or("nothing".to_owned(), |paths| cell(&json!(paths)))));
     known.push(("strangers", count(status["strangers_denied"].as_u64().unwrap_or_default(), "request") + " denied"));
     fields(known)
+}
+
+/// How far the log is seen by others: with the quorum, and by each.
+fn witnesses(witnesses: &Value) -> Vec<(&'static str, String)> {
+    let Some(each) = witnesses["each"].as_array() else { return Vec::new() };
+    let upto = |part: &Value| match part["size"].as_u64() {
+        Some(size) => format!("up to {size}, lag {}", cell(&part["lag"])),
+        None => "nothing yet".to_owned(),
+    };
+    let quorum = witnesses["quorum"].as_u64().unwrap_or_default();
+    let mut lines = vec![("cosigned", format!("{} ({quorum} of {} must)", upto(witnesses), each.len()))];
+    lines.extend(each.iter().map(|witness| {
+        let code = witness["code"].as_str().map(|code| format!(": {code}, {}", cell(&witness["why"])));
+        let by = if witness["address"].is_null() { ", by hand" } else { "" };
+        ("", format!("{} {}{by}{}", cell(&witness["name"]), upto(witness), code.unwrap_or_default()))
+    }));
+    lines
 }
 
 fn figures(journal: &Value) -> String {

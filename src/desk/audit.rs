@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use door::{Decisions, Denied};
 use evidence::verify::{Checked, Depth};
-use evidence::{Evidence, LogError, Minimum};
+use evidence::{CosignError, Evidence, LogError, Minimum, Witnessed, Witnesses};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use subjects::Subjects;
 use todos::Todos;
 use tokens::Tokens;
+use workers::witness::Trouble;
 
 use crate::attest;
 
@@ -68,6 +69,21 @@ struct Verify {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Newest {
+    /// The one that most witnesses have cosigned, and of those the newest.
+    #[serde(default, deserialize_with = "flag")]
+    cosigned: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cosign {
+    /// A checkpoint of this log with the cosignatures of witnesses, as a signed note.
+    checkpoint: String,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,10 +137,17 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             Ok(json!({ "key": key.to_string(), "origin": key.name(), "algorithm": "Ed25519" }))
         }
         "audit.checkpoint" => {
-            let Nothing {} = request.arguments()?;
+            let Newest { cosigned } = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
             let standing = desk.parts.evidence.standing();
-            let (checkpoint, note) = desk.parts.evidence.checkpoint().map_err(|error| no_evidence(&error))?;
+            let (checkpoint, note) = if cosigned {
+                let log = desk.parts.evidence.clone();
+                let widest = blocking(move || log.widest()).await?;
+                let none = || unknown("evidence.no_witness", &"cosigned checkpoint yet", "see `sop status`");
+                widest.map(|one| (one.checkpoint.clone(), one.note())).ok_or_else(none)?
+            } else {
+                desk.parts.evidence.checkpoint().map_err(|error| no_evidence(&error))?
+            };
             Ok(json!({
                 "origin": checkpoint.origin,
                 "size": checkpoint.size,
@@ -150,10 +173,23 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 "file": attested.file.display().to_string(),
             }))
         }
+        "audit.cosign" => {
+            let Cosign { checkpoint } = request.arguments()?;
+            // What it claims to be of; whether it is, is looked at next.
+            let size = checkpoint.lines().nth(1).and_then(|size| size.parse::<u64>().ok());
+            let size = size.ok_or_else(|| malformed(&"that is no checkpoint"))?;
+            desk.door().witness(&request.about(size)).await?;
+            cosigned(desk, checkpoint).await
+        }
         "audit.export" => {
             let Export { from, to, prove } = request.arguments()?;
             let newest = desk.parts.journal.durable().borrow().0;
-            let to = to.unwrap_or(newest);
+            let (_, cosigned) = *desk.parts.evidence.sizes().borrow();
+            let to = to.unwrap_or(match desk.parts.evidence.witnesses().quorum {
+                0 => newest,
+                // What can be proven now. If nothing can, the proofs say why.
+                _ => newest.min(cosigned.max(from)),
+            });
             desk.door().witness(&request.about(format!("{from}-{to}"))).await?;
             if from == 0 || to < from {
                 return Err(malformed(&"from is 1 at least, and to is not before it").into());
@@ -213,11 +249,16 @@ async fn listed(desk: &Desk, asked: List) -> Given {
 async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
     let depth = if deep { Depth::From(from) } else { Depth::Newest };
     let (journal, log) = (desk.parts.journal.clone(), desk.parts.evidence.clone());
-    let verified = blocking(move || (journal.verify(from), log.verify(depth))).await?;
+    let asked = !log.witnesses().all.is_empty();
+    let verified = blocking(move || {
+        let witnessed = asked.then(|| log.verify_cosigned()).transpose();
+        (journal.verify(from), log.verify(depth), witnessed)
+    });
+    let verified = verified.await?;
     let closed = |why: String| {
         Denial::new(Layer::Availability, "journal.closed", why, "repeat when `sop status` shows the journal running")
     };
-    let (verified, log) = (verified.0.map_err(|error| closed(error.to_string()))?, verified.1);
+    let (verified, log, witnessed) = (verified.0.map_err(|error| closed(error.to_string()))?, verified.1, verified.2);
     let mut checked: Vec<String> = [
         "every record decodes",
         "sequences have no gaps",
@@ -288,6 +329,19 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
             Value::Null
         }
     };
+    let demanded = match witnessed {
+        Ok(None) => Value::Null,
+        Ok(Some(witnessed)) => {
+            let what = witnesses_said(desk, &witnessed, verified.last, &mut checked, &mut not_checked);
+            broken = broken.or(what.map(|what| (None, what)));
+            missing(desk, &witnessed)
+        }
+        Err(error) if error.may_pass() => return Err(no_evidence(&error).into()),
+        Err(error) => {
+            broken = broken.or(Some((None, error.to_string())));
+            Value::Null
+        }
+    };
     not_checked.push(
         "that this is the log others know: compare key and checkpoint with those noted elsewhere (docs/evidence.md)"
             .to_owned(),
@@ -300,6 +354,7 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
         "last": verified.last,
         "head": verified.head,
         "log": log,
+        "witnesses": demanded,
         "broken_at": broken.as_ref().map(|(at, _)| at),
         "broken": broken.map(|(_, what)| what),
         "checked": checked,
@@ -307,19 +362,143 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
     }))
 }
 
+/// What the cosignatures show, and what of it must not be.
+fn witnesses_said(
+    desk: &Desk,
+    witnessed: &Witnessed,
+    last: Sequence,
+    checked: &mut Vec<String>,
+    not_checked: &mut Vec<String>,
+) -> Option<String> {
+    let Witnesses { all, quorum } = desk.parts.evidence.witnesses();
+    let at = |seconds: u64| time(Timestamp(seconds.saturating_mul(1_000)));
+    let size = witnessed.newest.as_ref().map_or(0, |newest| newest.checkpoint.size);
+    if size != 0 && *quorum != 0 {
+        let of = all.len();
+        checked.push(format!("{quorum} of {of} witnesses have cosigned the tree of the first {size} records"));
+    }
+    for (witness, seen) in all.iter().zip(&witnessed.seen) {
+        match seen {
+            Some((seen, when)) => {
+                checked.push(format!("{} has cosigned the first {seen} records, at {}", witness.name(), at(*when)));
+            }
+            None => not_checked.push(format!("what {} saw: it has cosigned nothing yet", witness.name())),
+        }
+    }
+    if size < last.0 {
+        let first = size + 1;
+        not_checked
+            .push(format!("that the witnesses saw the records {first} to {last}: not so many have cosigned them"));
+    }
+    let disputed = desk.parts.witnessing.standing().into_iter().find_map(|witness| {
+        let Trouble { what, .. } = witness.trouble.filter(|trouble| trouble.other_history)?;
+        Some(format!("{} saw another history: {what}", witness.name))
+    });
+    let other = || {
+        let size = witnessed.other.first()?;
+        Some(format!("witnesses saw a tree of {size} records under the key of this log, which this log never had"))
+    };
+    let bad = || witnessed.bad.first().map(|bad| format!("{}: {}", bad.file, bad.what));
+    disputed.or_else(other).or_else(bad)
+}
+
+/// Whether the quorum that is asked for is there, and for what is not too young.
+fn missing(desk: &Desk, witnessed: &Witnessed) -> Value {
+    let Witnesses { all, quorum } = desk.parts.evidence.witnesses();
+    let size = witnessed.newest.as_ref().map(|newest| newest.checkpoint.size);
+    let within = Millis(u64::try_from(desk.parts.cosigned_within.as_millis()).unwrap_or(u64::MAX));
+    let waited = crate::witnesses::waiting(&desk.parts, desk.now()).filter(|waited| within < *waited);
+    let missing = match (size, waited) {
+        _ if *quorum == 0 => None,
+        (None, _) => Some(format!("no checkpoint has the cosignatures of {quorum} of {} witnesses", all.len())),
+        (Some(size), Some(waited)) => Some(format!(
+            "the newest checkpoint with the cosignatures of {quorum} of {} witnesses is of {size} records, and the one after              them has waited for {waited}",
+            all.len()
+        )),
+        (Some(_), None) => None,
+    };
+    let each = all
+        .iter()
+        .zip(&witnessed.seen)
+        .map(|(witness, seen)| json!({ "name": witness.name(), "size": seen.map(|(size, _)| size) }));
+    json!({
+        "quorum": quorum,
+        "size": size,
+        "each": each.collect::<Vec<_>>(),
+        "missing": missing.as_ref().map(|_| "evidence.not_cosigned"),
+        "why": missing,
+    })
+}
+
+/// Keeps the cosignatures of witnesses that are asked by hand.
+async fn cosigned(desk: &Desk, note: String) -> Given {
+    let log = desk.parts.evidence.clone();
+    let kept = blocking(move || log.cosign(&note)).await?;
+    let (cosigned, new) = kept.map_err(|error| {
+        let remedy = match &error {
+            CosignError::Log(error) => return no_evidence(error),
+            CosignError::NotOurs(_) => {
+                "give the whole note: the checkpoint of `sop audit checkpoint`, with its signature and the witness's"
+            }
+            CosignError::NoWitness => "name the witness in log.witnesses, by its vkey",
+            CosignError::Wrong { .. } => "have the witness sign the checkpoint as it is, to the last byte",
+            CosignError::OtherHistory { .. } => "find out who else has the key of the log (docs/evidence.md)",
+        };
+        Denial::new(Layer::Decide, error.code(), error.to_string(), remedy)
+    })?;
+    let witnesses = desk.parts.evidence.witnesses();
+    let by = cosigned.by().map(|(witness, at)| {
+        let name = witnesses.all[witness].name();
+        json!({ "name": name, "at": time(Timestamp(at.saturating_mul(1_000))) })
+    });
+    Ok(json!({
+        "size": cosigned.checkpoint.size,
+        "root": cosigned.checkpoint.root.to_string(),
+        "new": new,
+        "by": by.collect::<Vec<_>>(),
+        "quorum": witnesses.quorum,
+        "quorum_met": witnesses.suffice(&cosigned),
+    }))
+}
+
+/// What is proven is cosigned by so many, if that is asked for.
+fn demanded(desk: &Desk) -> Value {
+    let witnesses = desk.parts.evidence.witnesses();
+    match witnesses.quorum {
+        0 => Value::Null,
+        quorum => json!({
+            "quorum": quorum,
+            "keys": witnesses.all.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+    }
+}
+
 /// The proof of a record; what is not signed yet is signed for it.
 async fn proven(desk: &Desk, at: Sequence) -> Given {
     if at.0 == 0 || *desk.parts.journal.durable().borrow() < at {
         return Err(unknown("audit.unknown_record", &format!("record {at}"), "see `sop audit list`"));
     }
-    let (proof, key) = signed(desk, move |log| Ok((log.prove(at)?, log.public()?))).await?;
-    Ok(json!({ "record": at, "index": proof.index, "proof": proof.to_string(), "key": key.to_string() }))
+    let (proof, key) = signed(desk, at, move |log| Ok((log.prove(at)?, log.public()?))).await?;
+    Ok(json!({
+        "record": at,
+        "index": proof.index,
+        "proof": proof.to_string(),
+        "key": key.to_string(),
+        "witnesses": demanded(desk),
+    }))
 }
 
 /// The proofs of both ends of a run of records, under one checkpoint: with the records they prove all of it.
 async fn proven_run(desk: &Desk, from: Sequence, to: Sequence) -> Given {
-    let ((first, last), key) = signed(desk, move |log| Ok((log.prove_run(from, to)?, log.public()?))).await?;
-    Ok(json!({ "from": from, "to": to, "first": first.to_string(), "last": last.to_string(), "key": key.to_string() }))
+    let ((first, last), key) = signed(desk, to, move |log| Ok((log.prove_run(from, to)?, log.public()?))).await?;
+    Ok(json!({
+        "from": from,
+        "to": to,
+        "first": first.to_string(),
+        "last": last.to_string(),
+        "key": key.to_string(),
+        "witnesses": demanded(desk),
+    }))
 }
 
 /// The records themselves, the first ones of the run, as many as fit into an answer.
@@ -340,11 +519,24 @@ async fn given_away(desk: &Desk, from: Sequence, to: Sequence) -> Given {
     Ok(json!({ "records": given, "next": next }))
 }
 
-/// What `prove` gives; what is not signed yet is signed for it.
+/// What `prove` gives up to a record; what is not signed yet is signed for it, and cosigned if it takes not long.
 async fn signed<T: Send + 'static>(
     desk: &Desk,
-    prove: impl Fn(&Evidence) -> Result<T, LogError> + Send + 'static,
+    upto: Sequence,
+    prove: impl Fn(&Evidence) -> Result<T, LogError> + Clone + Send + 'static,
 ) -> Result<T, Denied> {
+    let mut proven = proved(desk, prove.clone()).await?;
+    if let Err(LogError::NotCosigned { .. }) = proven {
+        crate::witnesses::cosigned(&desk.parts, upto.0).await;
+        proven = proved(desk, prove).await?;
+    }
+    proven.map_err(|error| no_evidence(&error).into())
+}
+
+async fn proved<T: Send + 'static>(
+    desk: &Desk,
+    prove: impl Fn(&Evidence) -> Result<T, LogError> + Send + 'static,
+) -> Result<Result<T, LogError>, Denial> {
     let log = desk.parts.evidence.clone();
     let proven = blocking(move || {
         let mut proven = prove(&log);
@@ -357,7 +549,7 @@ async fn signed<T: Send + 'static>(
         }
         proven
     });
-    proven.await?.map_err(|error| no_evidence(&error).into())
+    proven.await
 }
 
 /// What reads much, off the threads that answer.
@@ -370,7 +562,9 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 pub(super) fn no_evidence(error: &LogError) -> Denial {
-    let remedy = if error.may_pass() {
+    let remedy = if let LogError::NotCosigned { .. } = error {
+        "repeat it when the witnesses have seen more: `sop status` shows how far each is"
+    } else if error.may_pass() {
         "repeat when `sop status` shows that the tile log is written"
     } else {
         "see the first bad record with `sop audit verify`"

@@ -77,6 +77,7 @@ pub fn look(desk: &Desk) -> Look {
             since: None,
         });
     }
+    reasons.extend(witnesses(desk));
     // Stable: what is the cause of what stays before it.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     let phase = match reasons.first().map(|reason| reason.severity) {
@@ -86,6 +87,39 @@ pub fn look(desk: &Desk) -> Look {
         Some(Severity::Unready) => Phase::Unready,
     };
     Look { phase, reasons, quarantined }
+}
+
+/// Who should see the log and does not, or saw another one.
+fn witnesses(desk: &Desk) -> Vec<Shown> {
+    let mut reasons = Vec::new();
+    for witness in desk.parts.witnessing.standing() {
+        let Some(trouble) = witness.trouble.filter(|trouble| trouble.other_history) else { continue };
+        reasons.push(Shown {
+            code: trouble.code.to_owned(),
+            sentence: format!("{} saw another history of the log: {}", witness.name, trouble.what),
+            subject: witness.name,
+            severity: Severity::Degrades,
+            remedy: "find out which history is right before anything is proven by it (docs/evidence.md)".to_owned(),
+            since: None,
+        });
+    }
+    let within = Millis(u64::try_from(desk.parts.cosigned_within.as_millis()).unwrap_or(u64::MAX));
+    if crate::witnesses::waiting(&desk.parts, desk.now()).is_some_and(|waited| within < waited) {
+        let witnesses = desk.parts.evidence.witnesses();
+        reasons.push(Shown {
+            code: "evidence.not_cosigned".to_owned(),
+            subject: "evidence".to_owned(),
+            severity: Severity::Degrades,
+            sentence: format!(
+                "no {} of {} witnesses have cosigned the last records",
+                witnesses.quorum,
+                witnesses.all.len()
+            ),
+            remedy: "see with `sop status` which of them do not answer".to_owned(),
+            since: desk.parts.evidence.uncosigned_since(),
+        });
+    }
+    reasons
 }
 
 /// Children as they are now. That one has been down for long only the record knows.

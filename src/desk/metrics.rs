@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! 1. What is served is what [`CATALOGUE`] says, and so is docs/metrics.md (tests/system/health.rs).
-//! 2. Every label takes its values from a list in this program: no caller can make a series.
+//! 2. Every label takes its values from a list in this program, or from its configuration: no caller can make a series.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use health::Severity;
 use journal::SYNC_BOUNDS;
 use supervisors::{Node, NodeState};
+use workers::witness::Standing;
 
 use super::{Desk, health as looked};
 
@@ -45,6 +46,25 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_journal_head_sequence", "gauge", &[], "The last durable record."),
     metric("sop_log_checkpoint_size", "gauge", &[], "Records that the last signed checkpoint covers."),
     metric("sop_log_lag_records", "gauge", &[], "Durable records that no signed checkpoint covers yet."),
+    metric(
+        "sop_log_cosigned_size",
+        "gauge",
+        &[],
+        "Records under the last checkpoint with the quorum of witnesses; missing if none is asked for.",
+    ),
+    metric(
+        "sop_witness_cosigned_size",
+        "gauge",
+        &["witness"],
+        "Records under the last checkpoint that a witness cosigned; 0 if none.",
+    ),
+    metric(
+        "sop_witness_lag_records",
+        "gauge",
+        &["witness"],
+        "Signed records that no checkpoint which a witness cosigned covers.",
+    ),
+    metric("sop_witness_failures_total", "counter", &["witness"], "How often a witness was asked, and did not cosign."),
     metric("sop_subscriptions", "gauge", &[], "Subscriptions."),
     metric(
         "sop_subscription_lag_records",
@@ -86,6 +106,15 @@ impl Page {
             let pairs = labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{value}\""));
             let pairs = pairs.collect::<Vec<_>>().join(",");
             self.sample(name, &pairs, figure);
+        }
+    }
+
+    /// Samples of the witnesses, by their names.
+    fn named(&mut self, name: &str, witnesses: &[Standing], figure: impl Fn(&Standing) -> u64) {
+        let labels = self.head(name);
+        for witness in witnesses {
+            let value = witness.name.replace('\\', "\\\\").replace('"', "\\\"");
+            self.sample(name, &format!("{}=\"{value}\"", labels[0]), float(figure(witness)));
         }
     }
 
@@ -158,6 +187,15 @@ pub fn text(desk: &Desk) -> String {
     let signed = standing.checkpoint.as_ref().map(|checkpoint| ([], float(checkpoint.size)));
     page.put("sop_log_checkpoint_size", signed);
     page.one("sop_log_lag_records", float(standing.lag));
+
+    let (size, cosigned) = *parts.evidence.sizes().borrow();
+    let asked = parts.evidence.witnesses().quorum != 0;
+    page.put("sop_log_cosigned_size", asked.then(|| ([], float(cosigned))));
+    let witnesses = parts.witnessing.standing();
+    let seen = |witness: &Standing| witness.seen.map_or(0, |(seen, _)| seen);
+    page.named("sop_witness_cosigned_size", &witnesses, seen);
+    page.named("sop_witness_lag_records", &witnesses, |witness| size.saturating_sub(seen(witness)));
+    page.named("sop_witness_failures_total", &witnesses, |witness| witness.failures);
 
     let (subscriptions, lag) = crate::subscriptions::lag(parts);
     page.one("sop_subscriptions", float(subscriptions as u64));

@@ -1,7 +1,7 @@
 //! The system itself: its status, its tree, kill and restart, emergency stop and resume.
 
 use evidence::Standing;
-use kernel::{Denial, Digest, Layer};
+use kernel::{Denial, Digest, Layer, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use supervisors::{Exit, Kind, Node, NodeState, NotFound, RestartError, Strategy};
@@ -127,6 +127,7 @@ pub fn status(desk: &Desk) -> Value {
         "strangers_denied": desk.door().strangers().iter().map(|(_, _, count)| count).sum::<u64>(),
         "journal": figures,
         "log": log(&parts.evidence.standing()),
+        "witnesses": witnesses(parts, desk.now()),
         "subscriptions": subscribed(parts),
         "disk_free_bytes": parts.journal.free_bytes(),
     });
@@ -144,6 +145,34 @@ fn log(standing: &Standing) -> Value {
         "size": standing.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
         "lag": standing.lag,
         "failing": standing.failure.is_some(),
+    })
+}
+
+/// How far those are who cosign the log; null if there is none.
+fn witnesses(parts: &Parts, now: Timestamp) -> Value {
+    let standing = parts.witnessing.standing();
+    if standing.is_empty() {
+        return Value::Null;
+    }
+    let (signed, cosigned) = *parts.evidence.sizes().borrow();
+    let each = standing.into_iter().map(|witness| {
+        json!({
+            "name": witness.name,
+            "key": witness.key,
+            "address": witness.address,
+            "size": witness.seen.map(|(size, _)| size),
+            "lag": signed.saturating_sub(witness.seen.map_or(0, |(size, _)| size)),
+            "at": witness.seen.map(|(_, at)| time(Timestamp(at.saturating_mul(1_000)))),
+            "code": witness.trouble.as_ref().map(|trouble| trouble.code),
+            "why": witness.trouble.map(|trouble| trouble.what),
+        })
+    });
+    json!({
+        "quorum": parts.evidence.witnesses().quorum,
+        "size": (cosigned != 0).then_some(cosigned),
+        "lag": signed.saturating_sub(cosigned),
+        "waiting_ms": crate::witnesses::waiting(parts, now),
+        "each": each.collect::<Vec<_>>(),
     })
 }
 

@@ -23,6 +23,7 @@ mod stops;
 mod subscriptions;
 mod syncs;
 mod tcp;
+mod witnesses;
 
 use kit::{Daemon, Output};
 use tempfile::TempDir;

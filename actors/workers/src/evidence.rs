@@ -141,6 +141,8 @@ impl Actor for Follower {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the log waits for the disk; the handle lets one batch run at a time")]
-fn off_the_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
+pub(crate) fn off_the_workers<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
     tokio::task::spawn_blocking(work)
 }

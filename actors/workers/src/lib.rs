@@ -14,3 +14,4 @@ pub mod scan;
 pub mod scanner;
 mod wake;
 pub mod watch;
+pub mod witness;

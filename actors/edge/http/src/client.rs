@@ -192,34 +192,49 @@ impl Client {
             }
             Way::Tcp { authority, trust } => {
                 let place = (bare(authority.host()), authority.port_u16().unwrap_or_default());
-                let stream = TcpStream::connect(place).await.map_err(unreachable)?;
-                let _ = stream.set_nodelay(true);
-                match trust {
-                    None => Box::new(stream),
-                    Some((Trust(tls), name)) => Box::new(tls.connect(name.clone(), stream).await.map_err(unreachable)?),
-                }
+                let trust = trust.as_ref().map(|(trust, name)| (trust, name.clone()));
+                reached(place, trust).await.map_err(unreachable)?
             }
         };
-
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let mut connection = pin!(connection);
-        let mut answered = pin!(async move {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_MAX)
-                .collect()
-                .await
-                .map_err(|error| ClientError::Protocol(error.to_string()))?;
-            answer(&head, &body.to_bytes())
-        });
-        // The connection moves the bytes, here and not in a task of its own, so that nothing is left when this is dropped.
-        tokio::select! {
-            biased;
-            answer = &mut answered => return answer,
-            _ = &mut connection => {}
-        }
-        answered.await
+        let (head, body) = asked(stream, request, ANSWER_MAX).await.map_err(ClientError::Protocol)?;
+        answer(&head, &body)
     }
+}
+
+/// A connection over TCP, under TLS if a name is to be proven.
+pub(crate) async fn reached(
+    place: (&str, u16),
+    trust: Option<(&Trust, ServerName<'static>)>,
+) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(place).await?;
+    let _ = stream.set_nodelay(true);
+    Ok(match trust {
+        None => Box::new(stream),
+        Some((Trust(tls), name)) => Box::new(tls.connect(name, stream).await?),
+    })
+}
+
+/// One request over a connection, and an answer that is no longer than `longest`; or why there is none.
+pub(crate) async fn asked(
+    stream: Box<dyn Stream>,
+    request: Request<Full<Bytes>>,
+    longest: usize,
+) -> Result<(axum::http::response::Parts, Bytes), String> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let mut connection = pin!(connection);
+    let mut answered = pin!(async move {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, longest).collect().await.map_err(|error| error.to_string())?;
+        Ok((head, body.to_bytes()))
+    });
+    // The connection moves the bytes, here and not in a task of its own, so that nothing is left when this is dropped.
+    tokio::select! {
+        biased;
+        answer = &mut answered => return answer,
+        _ = &mut connection => {}
+    }
+    answered.await
 }
 
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
@@ -233,13 +248,13 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
 }
 
 /// Without the brackets that an IPv6 address wears beside a port.
-fn bare(host: &str) -> &str {
+pub(crate) fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-fn broken(error: hyper::Error) -> ClientError {
+fn broken(error: hyper::Error) -> String {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    ClientError::Protocol(format!("{error}{cause}"))
+    format!("{error}{cause}")
 }
 
 fn answer(head: &axum::http::response::Parts, body: &[u8]) -> Result<Value, ClientError> {

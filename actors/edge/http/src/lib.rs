@@ -15,10 +15,12 @@
 //! 4. What runs is owned: connections by the accept loop, the accept loop by [`HttpActor`]; when the owner goes, they go.
 //! 5. Only its owner can reach the socket: mode 0600, in a directory that nobody else can change.
 //! 6. What leaves the machine is under TLS 1.3: a listener without it is on a loopback address, and so is a client's peer.
+//!    But what [`Outward`] sends is for everybody to read, and goes where the operator says.
 
 mod actor;
 mod api;
 pub mod client;
+mod outward;
 mod pace;
 mod problem;
 mod request;
@@ -31,6 +33,7 @@ mod tls;
 pub use actor::{Arguments, HttpActor, Msg};
 pub use api::{ActionInfo, Answer, Api, Call, Refused, Source};
 pub use client::{AddressError, Client, ClientError};
+pub use outward::Outward;
 pub use problem::Problem;
 pub use request::{bearer, command_id};
 pub use server::{Limits, Listeners, Server};

@@ -19,6 +19,14 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Longer files hold something else.
 const FILE_MAX: u64 = 1 << 20;
 
+/// Where distributions keep the certificates of the authorities that they trust.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 const PROTOCOL: &[u8] = b"http/1.1";
 
 /// Certificate and key of a server, found to belong together.
@@ -112,6 +120,20 @@ impl Trust {
         for certificate in certificates(file)? {
             roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
         }
+        Self::in_roots(roots, file)
+    }
+
+    /// In whom the programs of this machine trust: the file that its distribution keeps for that.
+    pub fn of_this_machine() -> Result<Self, TlsError> {
+        let file = Path::new(BUNDLES.into_iter().find(|file| Path::new(file).exists()).unwrap_or(BUNDLES[0]));
+        let mut roots = RootCertStore::empty();
+        // Among so many there are some that are of no use to anybody.
+        roots.add_parsable_certificates(certificates(file)?);
+        Self::in_roots(roots, file)
+    }
+
+    fn in_roots(roots: RootCertStore, file: &Path) -> Result<Self, TlsError> {
+        let unusable = |why: String| TlsError::Certificate { path: file.to_owned(), why };
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| unusable(error.to_string()))?

@@ -65,6 +65,9 @@ pub struct Ends {
     pub key: PublicKey,
     pub first: Proof,
     pub last: Proof,
+    /// The vkeys of those who are asked to cosign, and how many of them have.
+    pub witnesses: Vec<String>,
+    pub quorum: u64,
 }
 
 /// A record as a line of `records.jsonl`. The order is part of the form.
@@ -205,7 +208,7 @@ impl Export {
         for file in [&mut self.entries, &mut self.records, &mut self.shown] {
             file.flush().and_then(|()| file.get_ref().sync_all()).map_err(at(&self.making))?;
         }
-        let Ends { key, first, last } = ends;
+        let Ends { key, first, last, .. } = ends;
         let unproven = |why: &str| ExportError::Unproven { why: why.to_owned() };
         let checkpoint = Checkpoint::open(&first.checkpoint, key).map_err(ProofError::from)?;
         let last_record = Sequence(self.next().0 - 1);
@@ -225,7 +228,7 @@ impl Export {
         text("key", &format!("{key}\n"))?;
         text("first.tlog-proof", &first.to_string())?;
         text("last.tlog-proof", &last.to_string())?;
-        text("README.md", &readme(key, &checkpoint, self.first, last_record, each))?;
+        text("README.md", &readme(ends, &checkpoint, self.first, last_record, each))?;
         let sync = |directory: &Path| File::open(directory).and_then(|file| file.sync_all()).map_err(at(directory));
         sync(&self.making)?;
         fs::rename(&self.making, &self.place).map_err(at(&self.place))?;
@@ -263,8 +266,30 @@ impl Drop for Export {
     }
 }
 
-fn readme(key: &PublicKey, checkpoint: &Checkpoint, first: Sequence, last: Sequence, each: bool) -> String {
+fn readme(ends: &Ends, checkpoint: &Checkpoint, first: Sequence, last: Sequence, each: bool) -> String {
     let Checkpoint { origin, size, root } = checkpoint;
+    let Ends { key, witnesses, quorum, .. } = ends;
+    let (mut demand, mut cosigned, mut shown) = (
+        String::new(),
+        String::new(),
+        "That the key is the authority's, and that nobody was shown another history: compare the checkpoint with those that others noted.",
+    );
+    if *quorum != 0 {
+        let of = witnesses.len();
+        let keys = witnesses.iter().fold(String::new(), |keys, key| keys + "    " + key + "\n");
+        cosigned = format!(
+            "\
+\nAt least {quorum} of these {of} witnesses saw the checkpoint as the one that the log went on with, and cosigned it (c2sp.org/tlog-cosignature).
+Compare their keys, too, with those that they publish:
+
+{keys}"
+        );
+        // As a shell takes it, whatever a witness is called.
+        let quoted = |key: &String| format!("'{}'", key.replace('\'', "'\\''"));
+        demand = witnesses.iter().fold(String::new(), |all, key| all + " \\\n        --witness " + &quoted(key));
+        demand = format!("{demand} --quorum {quorum}");
+        shown = "That the keys are those of the authority and of the witnesses. That nobody was shown another history rests on the witnesses.";
+    }
     let each = if each { "\n| `proofs/<n>.tlog-proof` | the proof of record n alone (C2SP tlog-proof) |" } else { "" };
     format!(
         "\
@@ -276,10 +301,10 @@ trusted it. Compare that key with the one in `key`; one that came only with thes
     {key}
 
 The signed tree has {size} records and the root `{root}`.
-
+{cosigned}
 ## To verify all of it
 
-    sop-verify export . --key \"$(cat the-key-that-you-noted)\"
+    sop-verify export . --key \"$(cat the-key-that-you-noted)\"{demand}
 
 `sop-verify` is a program apart from the authority's, with its source beside the authority's. It ends with 0 if all is as it was signed, and with 2 and the
 first bad record if not.
@@ -305,7 +330,7 @@ An entry is the record, or, of a record over 65,535 bytes, 0x42 and its BLAKE3: 
 
 ## What it does not prove
 
-That the key is the authority's, and that nobody was shown another history: compare the checkpoint with those that others noted. The times are the
+{shown} The times are the
 authority's own.
 "
     )

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! checkpoint                the signed note: for which tree the log stands
+//! cosigned, cosigning/      what witnesses saw ([`crate::cosigned`])
 //! tile/<level>/<number>     256 hashes of 32 bytes; with `.p/<width>` behind it one that is not full
 //! tile/entries/<number>     256 entries, which are records ([`journal::bundle`]); the same for one that is not full
 //! blobs/<blake3>            a record over 65,535 bytes
@@ -71,6 +72,10 @@ pub enum LogError {
     Io { path: PathBuf, why: io::Error },
     #[error("no checkpoint has been signed yet that covers record {at}")]
     NotYet { at: Sequence },
+    #[error(
+        "no checkpoint that covers record {at} has the quorum of witnesses yet: the newest that has it is of {size} records"
+    )]
+    NotCosigned { at: Sequence, size: u64 },
     #[error(transparent)]
     Journal(#[from] StoreError),
 }
@@ -89,6 +94,7 @@ impl LogError {
             Self::Locked => "evidence.locked",
             Self::Io { .. } => "evidence.io",
             Self::NotYet { .. } => "evidence.not_yet",
+            Self::NotCosigned { .. } => "evidence.not_cosigned",
             Self::Journal(error) => error.code(),
         }
     }
@@ -132,13 +138,15 @@ impl Places {
     /// # Errors
     /// [`LogError`].
     pub fn prove(&self, key: &PublicKey, at: Sequence, record: &[u8]) -> Result<Proof, LogError> {
-        self.prove_under(&self.checkpoint(key)?, key, at, record)
+        let signed = self.checkpoint(key)?;
+        self.prove_under(&signed, signed.0.size, key, at, record)
     }
 
-    /// The same, under that checkpoint and its note.
+    /// The same, under that checkpoint and its note, which may be older than the last one, of `signed` records.
     pub(crate) fn prove_under(
         &self,
         (checkpoint, note): &(Checkpoint, String),
+        signed: u64,
         key: &PublicKey,
         at: Sequence,
         record: &[u8],
@@ -149,7 +157,7 @@ impl Places {
         }
         let index = at.0 - 1;
         let entry = Entry::of(record);
-        let hashes = tree::inclusion(&mut self.nodes(size), index, size)?;
+        let hashes = tree::inclusion(&mut self.nodes(signed), index, size)?;
         let proof = Proof { extra: Some(entry.bytes().to_vec()), index, hashes, checkpoint: note.clone() };
         match proof.verify(entry.bytes(), key) {
             Ok(_) => Ok(proof),
@@ -342,6 +350,13 @@ impl Files {
     /// The note of the checkpoint.
     pub fn note(&self) -> &str {
         &self.note
+    }
+
+    /// Has the note of the checkpoint carry what `note` has, too, which is of the same one.
+    pub(crate) fn carry(&mut self, note: String) -> Result<(), LogError> {
+        put(&self.places.log.join(CHECKPOINT), note.as_bytes(), 0o644)?;
+        self.note = note;
+        Ok(())
     }
 
     /// The signed note of an attestation with these lines.

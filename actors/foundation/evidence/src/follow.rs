@@ -16,14 +16,17 @@ use journal::bundle::ENTRIES;
 use journal::envelope::{link, previous};
 use journal::store::StoreError;
 use journal::{Journal, Unwritable};
-use kernel::{Digest, Sequence};
+use kernel::{Digest, Sequence, Timestamp};
+use tokio::sync::watch;
 
 use crate::checkpoint::{Checkpoint, Proof};
+use crate::cosigned::{Bad, Kept};
 use crate::files::{Files, LogError, Places};
 use crate::minimum::{GoOn, Minimum};
 use crate::note::PublicKey;
 use crate::tree::{Hash, root};
 use crate::verify::{Checked, Depth, verify};
+use crate::witness::{CosignError, Cosigned, Witnesses};
 
 /// The bounds of one batch.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +62,36 @@ struct Shared {
     journal: Journal,
     places: Places,
     origin: Option<String>,
+    witnesses: Witnesses,
     limits: Limits,
     state: Mutex<State>,
     standing: RwLock<Standing>,
+    /// Taken before `state` where both are.
+    cosigned: Mutex<Kept>,
+    /// Records under the last checkpoint, and under the newest with the quorum.
+    sizes: watch::Sender<(u64, u64)>,
+    /// What the answers to how it stands are made of, so that they wait for no disk.
+    shown: RwLock<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    /// Of each witness the newest checkpoint that it cosigned, by its size, and when.
+    seen: Vec<Option<(u64, u64)>>,
+    /// The first record that no checkpoint with the quorum covers, and its time.
+    uncosigned: Option<(Sequence, Timestamp)>,
+}
+
+/// What of the witnesses' cosignatures there is, and whether it is of this log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The newest with the quorum.
+    pub newest: Option<Cosigned>,
+    /// Of each witness the newest checkpoint that it cosigned, by its size, and when; none if it did not.
+    pub seen: Vec<Option<(u64, u64)>>,
+    pub bad: Vec<Bad>,
+    /// Trees that the key signed and a witness saw, and that this log never had.
+    pub other: Vec<u64>,
 }
 
 enum State {
@@ -80,14 +110,24 @@ struct Open {
 impl Evidence {
     /// The log in `places` of what is in `journal`, not opened yet.
     pub fn new(journal: &Journal, places: Places, limits: Limits) -> Self {
-        Self::named(journal, places, None, limits)
+        Self::witnessed(journal, places, None, Witnesses::default(), limits)
     }
 
-    /// As [`Evidence::new`]; the log has the name `origin` ([`crate::note::is_name`]), or is not opened.
-    pub fn named(journal: &Journal, places: Places, origin: Option<String>, limits: Limits) -> Self {
+    /// As [`Evidence::new`]; the log has the name `origin` ([`crate::note::is_name`]), or is not opened, and what is given
+    /// away of it has the quorum of `witnesses`.
+    pub fn witnessed(
+        journal: &Journal,
+        places: Places,
+        origin: Option<String>,
+        witnesses: Witnesses,
+        limits: Limits,
+    ) -> Self {
         let (journal, standing) = (journal.clone(), RwLock::default());
         let state = Mutex::new(State::Closed);
-        Self { shared: Arc::new(Shared { journal, places, origin, limits, state, standing }) }
+        let shown = RwLock::new(Shown { seen: vec![None; witnesses.all.len()], uncosigned: None });
+        let (cosigned, sizes) = (Mutex::default(), watch::Sender::default());
+        let shared = Shared { journal, places, origin, witnesses, limits, state, standing, cosigned, sizes, shown };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Opens the log, and checks that the journal, which is open, extends what was signed last.
@@ -95,10 +135,30 @@ impl Evidence {
     /// # Errors
     /// [`LogError`]; the log stays closed.
     pub fn open(&self) -> Result<(), LogError> {
-        let mut state = self.state();
-        *state = State::Closed;
-        *state = State::Open(Box::new(self.opened()?));
+        {
+            let mut state = self.state();
+            *state = State::Closed;
+            *state = State::Open(Box::new(self.opened()?));
+        }
+        self.read_cosigned();
         Ok(())
+    }
+
+    /// What witnesses said before. What of it cannot be read they say again.
+    fn read_cosigned(&self) {
+        let Shared { places, witnesses, .. } = &*self.shared;
+        match self.public().and_then(|key| Kept::read(places, &key, witnesses)) {
+            Ok((kept, bad)) => {
+                for Bad { file, what } in bad {
+                    tracing::warn!(code = "evidence.bad_cosigned", file, what, "a cosigned checkpoint is not believed");
+                }
+                let newest = kept.newest(witnesses).map_or(0, |newest| newest.checkpoint.size);
+                self.shared.sizes.send_modify(|sizes| sizes.1 = newest);
+                self.show(Some(&kept));
+                *self.cosigned() = kept;
+            }
+            Err(error) => tracing::warn!(code = error.code(), %error, "what witnesses cosigned cannot be read"),
+        }
     }
 
     pub fn close(&self) {
@@ -123,6 +183,7 @@ impl Evidence {
         match followed {
             Ok((more, open)) => {
                 self.stands(&open.files);
+                self.show(None);
                 *state = State::Open(open);
                 Ok(more)
             }
@@ -159,13 +220,14 @@ impl Evidence {
         }
     }
 
-    /// The proof that a record is what was signed, verified.
+    /// The proof that a record is what was signed, verified. It is made under the newest checkpoint with the quorum of
+    /// witnesses, if one is asked for, and else under the last one.
     ///
     /// # Errors
     /// [`LogError`].
     pub fn prove(&self, at: Sequence) -> Result<Proof, LogError> {
-        let record = self.shared.journal.raw(at, 1)?.pop().ok_or(LogError::NotYet { at })?;
-        self.shared.places.prove(&self.public()?, at, &record)
+        let (key, under, signed) = self.basis(at)?;
+        self.prove_under(&under, signed, &key, at)
     }
 
     /// The proofs of both ends of a run of records, under one checkpoint: with the entries between them they prove every
@@ -174,14 +236,141 @@ impl Evidence {
     /// # Errors
     /// [`LogError`].
     pub fn prove_run(&self, first: Sequence, last: Sequence) -> Result<(Proof, Proof), LogError> {
-        let Shared { journal, places, .. } = &*self.shared;
-        let key = self.public()?;
-        let signed = places.checkpoint(&key)?;
-        let prove = |at| {
-            let record = journal.raw(at, 1)?.pop().ok_or(LogError::NotYet { at })?;
-            places.prove_under(&signed, &key, at, &record)
-        };
+        let (key, under, signed) = self.basis(last)?;
+        let prove = |at| self.prove_under(&under, signed, &key, at);
         Ok((prove(first)?, prove(last)?))
+    }
+
+    fn prove_under(
+        &self,
+        under: &(Checkpoint, String),
+        signed: u64,
+        key: &PublicKey,
+        at: Sequence,
+    ) -> Result<Proof, LogError> {
+        let Shared { journal, places, .. } = &*self.shared;
+        let record = journal.raw(at, 1)?.pop().ok_or(LogError::NotYet { at })?;
+        places.prove_under(under, signed, key, at, &record)
+    }
+
+    /// Under which checkpoint a proof up to `last` is made, and how many records are signed.
+    fn basis(&self, last: Sequence) -> Result<(PublicKey, (Checkpoint, String), u64), LogError> {
+        let Shared { places, witnesses, .. } = &*self.shared;
+        let key = self.public()?;
+        let newest = places.checkpoint(&key)?;
+        let signed = newest.0.size;
+        if signed < last.0 {
+            return Err(LogError::NotYet { at: last });
+        }
+        if witnesses.quorum == 0 {
+            return Ok((key, newest, signed));
+        }
+        let kept = self.cosigned();
+        let cosigned = kept.newest(witnesses);
+        let size = cosigned.map_or(0, |cosigned| cosigned.checkpoint.size);
+        let under = cosigned.filter(|_| last.0 <= size).map(|cosigned| (cosigned.checkpoint.clone(), cosigned.note()));
+        Ok((key, under.ok_or(LogError::NotCosigned { at: last, size })?, signed))
+    }
+
+    /// Takes the cosignatures that a note of one of our checkpoints has, and keeps those that are not known yet. Says for
+    /// which tree they are, who cosigned it, and whether any was new.
+    ///
+    /// # Errors
+    /// [`CosignError`]; then nothing is kept.
+    pub fn cosign(&self, note: &str) -> Result<(Cosigned, bool), CosignError> {
+        let Shared { places, witnesses, sizes, .. } = &*self.shared;
+        let key = self.public()?;
+        let cosigned = witnesses.read(note, &key)?;
+        if cosigned.by().next().is_none() {
+            return Err(CosignError::NoWitness);
+        }
+        let size = cosigned.checkpoint.size;
+        let mut kept = self.cosigned();
+        let (newest, _) = places.checkpoint(&key)?;
+        if !places.had(&cosigned.checkpoint, newest.size)? {
+            return Err(CosignError::OtherHistory { size });
+        }
+        let Some(all) = kept.add(places, witnesses, cosigned.clone())? else { return Ok((cosigned, false)) };
+        sizes.send_modify(|sizes| sizes.1 = kept.newest(witnesses).map_or(0, |newest| newest.checkpoint.size));
+        self.show(Some(&kept));
+        if let State::Open(open) = &mut *self.state()
+            && *open.files.checkpoint() == all.checkpoint
+        {
+            open.files.carry(all.note())?;
+        }
+        Ok((all, true))
+    }
+
+    /// Whose cosignatures are asked for.
+    pub fn witnesses(&self) -> &Witnesses {
+        &self.shared.witnesses
+    }
+
+    /// Of each witness the newest checkpoint that it cosigned, by its size, and when, in seconds since 1970.
+    pub fn seen(&self) -> Vec<Option<(u64, u64)>> {
+        self.shared.shown.read().unwrap_or_else(PoisonError::into_inner).seen.clone()
+    }
+
+    /// The cosigned checkpoint that is worth another signature most: the one that most have cosigned, and the newest of
+    /// those.
+    pub fn widest(&self) -> Option<Cosigned> {
+        self.cosigned().widest().cloned()
+    }
+
+    /// Records under the last checkpoint, and under the newest with the quorum; zero for none.
+    pub fn sizes(&self) -> watch::Receiver<(u64, u64)> {
+        self.shared.sizes.subscribe()
+    }
+
+    /// The time of the first record that no checkpoint with the quorum covers; none if it covers all that is signed, or
+    /// none is asked for.
+    pub fn uncosigned_since(&self) -> Option<Timestamp> {
+        self.shared.shown.read().unwrap_or_else(PoisonError::into_inner).uncosigned.map(|(_, time)| time)
+    }
+
+    /// After the log or what is cosigned of it has grown.
+    fn show(&self, kept: Option<&Kept>) {
+        let Shared { journal, witnesses, sizes, shown, .. } = &*self.shared;
+        let (signed, cosigned) = *sizes.borrow();
+        let first = Sequence(cosigned + 1);
+        let waits = witnesses.quorum != 0 && cosigned < signed;
+        let known = shown.read().unwrap_or_else(PoisonError::into_inner).uncosigned.filter(|(at, _)| *at == first);
+        let read = || Some((first, journal.read(first, 1).ok()?.first()?.time));
+        // None, for once, if the journal closes.
+        let uncosigned = if waits { known.or_else(read) } else { None };
+        let mut shown = shown.write().unwrap_or_else(PoisonError::into_inner);
+        shown.uncosigned = uncosigned;
+        if let Some(kept) = kept {
+            shown.seen = seen(kept, witnesses);
+        }
+    }
+
+    /// Reads again what witnesses cosigned, and compares it with the log that is here.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn verify_cosigned(&self) -> Result<Witnessed, LogError> {
+        let Shared { places, witnesses, .. } = &*self.shared;
+        let key = self.public()?;
+        // So that nothing is replaced meanwhile.
+        let _held = self.cosigned();
+        let (kept, bad) = Kept::read(places, &key, witnesses)?;
+        let (newest, _) = places.checkpoint(&key)?;
+        let mut other = Vec::new();
+        for cosigned in kept.all() {
+            if !places.had(&cosigned.checkpoint, newest.size)? {
+                other.push(cosigned.checkpoint.size);
+            }
+        }
+        Ok(Witnessed { newest: kept.newest(witnesses).cloned(), seen: seen(&kept, witnesses), bad, other })
+    }
+
+    /// The proof for a witness that the tree of `old` is the beginning of that of `new`, both signed before.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+        self.shared.places.consistency(old, new)
     }
 
     /// Signs what `statement` says over a checkpoint that covers all that was durable before. The first line of what is
@@ -296,7 +485,14 @@ impl Evidence {
 
     fn stands(&self, files: &Files) {
         let (key, checkpoint) = (Some(files.public().clone()), Some(files.checkpoint().clone()));
+        self.shared.sizes.send_if_modified(|sizes| {
+            std::mem::replace(&mut sizes.0, files.checkpoint().size) != files.checkpoint().size
+        });
         *self.standing_mut() = Standing { key, checkpoint, ..Standing::default() };
+    }
+
+    fn cosigned(&self) -> MutexGuard<'_, Kept> {
+        self.shared.cosigned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -306,4 +502,13 @@ impl Evidence {
     fn standing_mut(&self) -> std::sync::RwLockWriteGuard<'_, Standing> {
         self.shared.standing.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn seen(kept: &Kept, witnesses: &Witnesses) -> Vec<Option<(u64, u64)>> {
+    let newest = |number| {
+        kept.all()
+            .rev()
+            .find_map(|one| one.by().find(|(by, _)| *by == number).map(|(_, time)| (one.checkpoint.size, time)))
+    };
+    (0..witnesses.all.len()).map(newest).collect()
 }

@@ -4,7 +4,8 @@
 //! a directory of files that never change, but for its checkpoint, which is signed and says for which tree the log stands.
 //! [`tree`], [`tile`], [`note`] and [`checkpoint`] are pure; [`files`] is the directory; [`Evidence`] lets it follow the
 //! journal; [`verify`] checks all of it, [`repair`] makes it whole, and [`export`] gives a part of it away. To the
-//! journal it is what its older records come from ([`journal::Past`]).
+//! journal it is what its older records come from ([`journal::Past`]). [`witness`] and [`cosigned`] are about those who saw
+//! it from outside.
 //!
 //! # Invariants
 //! 1. Nothing is signed before it is durable, in the journal and in the files of the log.
@@ -15,6 +16,7 @@
 //! 5. The log follows and is never waited for: whatever becomes of it, the journal goes on.
 
 pub mod checkpoint;
+pub mod cosigned;
 pub mod export;
 pub mod files;
 mod follow;
@@ -27,7 +29,9 @@ pub mod tile;
 pub mod tree;
 pub mod unsynced;
 pub mod verify;
+pub mod witness;
 
 pub use files::{LogError, Places};
-pub use follow::{Evidence, Limits, Standing};
+pub use follow::{Evidence, Limits, Standing, Witnessed};
 pub use minimum::Minimum;
+pub use witness::{CosignError, Witness, Witnesses};

@@ -108,7 +108,7 @@ impl Places {
         let bundle = Tile::of(Kind::Entries, number, size).ok_or_else(unsaid)?;
         let (_, mut entries) = self.entries(bundle)?;
         let bytes = self.record(entries.swap_remove(usize::try_from(place).expect("under 256")))?;
-        match self.prove_under(signed, key, record, &bytes) {
+        match self.prove_under(signed, size, key, record, &bytes) {
             Ok(_) => decreed(&bytes, index, record).ok_or_else(unsaid),
             Err(LogError::NotExtended { .. }) => Err(unsaid()),
             Err(error) => Err(error),

@@ -56,8 +56,7 @@ impl PublicKey {
 
     /// By which a signature says whose it is.
     pub fn hash(&self) -> [u8; 4] {
-        let hashed = [self.name.as_bytes(), b"\n", &[ALGORITHM], &self.key].concat();
-        *digest(&SHA256, &hashed).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+        id(&self.name, ALGORITHM, &self.key)
     }
 
     /// The key that a vkey is.
@@ -81,24 +80,12 @@ impl PublicKey {
     /// # Errors
     /// [`NoteError`].
     pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
-        if note.contains(|c: char| c.is_control() && c != '\n') {
-            return Err(NoteError::Malformed);
-        }
-        let split = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
-        let (text, signatures) = (&note[..=split], &note[split + 2..]);
-        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Malformed)?;
+        let Note { text, signatures } = Note::read(note)?;
         let mut signed = false;
-        for line in signatures.split('\n') {
-            let (name, signature) =
-                line.strip_prefix("— ").and_then(|line| line.split_once(' ')).ok_or(NoteError::Malformed)?;
-            let signature = STANDARD.decode(signature).map_err(|_| NoteError::Malformed)?;
-            let (hash, signature) = signature.split_first_chunk::<4>().ok_or(NoteError::Malformed)?;
-            if !is_name(name) || signature.is_empty() {
-                return Err(NoteError::Malformed);
-            }
-            if name == self.name && *hash == self.hash() {
+        for Line { name, id, signature, .. } in signatures {
+            if name == self.name && id == self.hash() {
                 let key = UnparsedPublicKey::new(&ED25519, &self.key);
-                key.verify(text.as_bytes(), signature).map_err(|_| NoteError::Forged)?;
+                key.verify(text.as_bytes(), &signature).map_err(|_| NoteError::Forged)?;
                 signed = true;
             }
         }
@@ -108,7 +95,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}+{}", self.name, hex(self.hash()), coded(&self.key))
+        f.write_str(&vkey(&self.name, ALGORITHM, &self.key))
     }
 }
 
@@ -152,7 +139,7 @@ impl Key {
     /// The text form of the secret, as the tools of signed notes have it.
     pub fn secret(&self) -> String {
         let PublicKey { name, .. } = &self.public;
-        format!("{PRIVATE}{name}+{}+{}", hex(self.public.hash()), coded(&self.seed))
+        format!("{PRIVATE}{name}+{}+{}", hex(self.public.hash()), coded(ALGORITHM, &self.seed))
     }
 
     /// The note of `text`, which ends with its last line.
@@ -173,10 +160,61 @@ impl fmt::Debug for Key {
     }
 }
 
+/// A note, taken apart.
+pub(crate) struct Note<'a> {
+    pub text: &'a str,
+    pub signatures: Vec<Line<'a>>,
+}
+
+/// One of its signatures, whoever's it is.
+pub(crate) struct Line<'a> {
+    pub line: &'a str,
+    pub name: &'a str,
+    pub id: [u8; 4],
+    pub signature: Vec<u8>,
+}
+
+impl<'a> Note<'a> {
+    pub fn read(note: &'a str) -> Result<Self, NoteError> {
+        if note.contains(|c: char| c.is_control() && c != '\n') {
+            return Err(NoteError::Malformed);
+        }
+        let split = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
+        let (text, signatures) = (&note[..=split], &note[split + 2..]);
+        Ok(Self { text, signatures: Self::lines(signatures)? })
+    }
+
+    /// The signatures alone, as whoever is asked for some gives them.
+    pub fn lines(signatures: &'a str) -> Result<Vec<Line<'a>>, NoteError> {
+        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Malformed)?;
+        signatures.split('\n').map(|line| Line::read(line).ok_or(NoteError::Malformed)).collect()
+    }
+}
+
+impl<'a> Line<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let (name, signature) = line.strip_prefix("— ")?.split_once(' ')?;
+        let signature = STANDARD.decode(signature).ok()?;
+        let (id, signature) = signature.split_first_chunk::<4>()?;
+        (is_name(name) && !signature.is_empty()).then(|| Self { line, name, id: *id, signature: signature.to_vec() })
+    }
+}
+
+/// By which a signature says whose it is, and by which algorithm.
+pub(crate) fn id(name: &str, algorithm: u8, key: &[u8; 32]) -> [u8; 4] {
+    let hashed = [name.as_bytes(), b"\n", &[algorithm], key].concat();
+    *digest(&SHA256, &hashed).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+/// The vkey of a name and a key.
+pub(crate) fn vkey(name: &str, algorithm: u8, key: &[u8; 32]) -> String {
+    format!("{name}+{}+{}", hex(id(name, algorithm, key)), coded(algorithm, key))
+}
+
 fn hex(hash: [u8; 4]) -> String {
     format!("{:08x}", u32::from_be_bytes(hash))
 }
 
-fn coded(key: &[u8; 32]) -> String {
-    STANDARD.encode([&[ALGORITHM], &key[..]].concat())
+fn coded(algorithm: u8, key: &[u8; 32]) -> String {
+    STANDARD.encode([&[algorithm], &key[..]].concat())
 }

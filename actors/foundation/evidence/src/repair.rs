@@ -2,11 +2,12 @@
 //!
 //! # Invariants
 //! 1. A log is made again only as what was signed: the journal's records must give the signed root, and then the signature
-//!    over it comes out the same, byte for byte.
+//!    over it comes out the same, byte for byte. What witnesses said of it is kept.
 //! 2. Nothing is thrown away: what is replaced is put aside under a name of its own.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use journal::Journal;
@@ -14,7 +15,8 @@ use journal::bundle::ENTRIES;
 use kernel::Sequence;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::files::{Files, LogError, Places, at, sync};
+use crate::cosigned::{COSIGNED, COSIGNING};
+use crate::files::{Files, LogError, Places, at, put, sync, text};
 use crate::verify::{Checked, Depth, alone, verify};
 
 /// What became of a log.
@@ -83,12 +85,30 @@ pub fn repair(journal: &Journal, places: &Places, aside: &str) -> Result<Mended,
         let minimum = making.raise(&signed, &key, minimum.index, minimum.record)?;
         making.lose(&minimum, &mut || true)?;
     }
+    keep_cosigned(places, &making)?;
     let aside = suffixed(&places.log, &format!("aside-{aside}"));
     let exchanged = renameat_with(CWD, &making.log, CWD, &places.log, RenameFlags::EXCHANGE);
     exchanged.map_err(|error| at(&places.log)(error.into()))?;
     fs::rename(&making.log, &aside).map_err(at(&aside))?;
     sync(places.log.parent().unwrap_or(Path::new(".")))?;
     Ok(Mended::Again { size: checkpoint.size, found, aside })
+}
+
+/// What witnesses said of the log holds for the one that is made again.
+fn keep_cosigned(from: &Places, to: &Places) -> Result<(), LogError> {
+    let mut names = vec![COSIGNED.to_owned()];
+    let folder = from.log.join(COSIGNING);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        names.extend(entry.file_name().to_str().map(|name| format!("{COSIGNING}/{name}")));
+    }
+    for name in names {
+        let Some(note) = text(&from.log.join(&name)).map_err(at(&from.log))? else { continue };
+        let path = to.log.join(name);
+        let parent = path.parent().unwrap_or(&to.log);
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(at(parent))?;
+        put(&path, &note, 0o644)?;
+    }
+    sync(&to.log)
 }
 
 /// Puts the log aside, and its key: the next start begins another log, of all records from the first on, under another key.

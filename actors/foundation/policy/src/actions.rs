@@ -89,6 +89,7 @@ pub const ACTIONS: &[Action] = &[
     reads("audit.checkpoint", "Audit", "Show what was signed last"),
     reads("audit.proof", "Audit", "Prove that an audit record was signed"),
     reads("audit.attest", "Audit", "Say how the authority is, signed"),
+    changes("audit.cosign", "Audit", "Keep the cosignature of a witness, brought by hand"),
     reads("audit.export", "Audit", "Give audit records away, with proofs"),
     reads("decision.explain", "Audit", "Explain why a request was allowed or denied"),
     changes("subscription.create", "Subscription", "Begin to follow the audit records under a name"),

@@ -1,6 +1,7 @@
 //! Adds to a place what is new in a log, and reads a log in a place again.
 
 use evidence::checkpoint::Checkpoint;
+use evidence::cosigned::COSIGNED;
 use evidence::note::PublicKey;
 use evidence::tile::{self, Edge, Kind, Tile, Tiled, WIDTH};
 use evidence::tree::{self, Hash};
@@ -119,6 +120,14 @@ impl Files<'_> {
     /// The root of the first `size` records in the log of `checkpoint`.
     fn root_at(&self, checkpoint: &Checkpoint, size: u64) -> Result<Hash, VaultError> {
         tree::root(&mut Tiled::new(checkpoint.size, |tile| self.hashes(tile)), size)
+    }
+
+    /// The newest checkpoint that witnesses have cosigned, if it is of the beginning of the log of `checkpoint`.
+    pub fn cosigned(&self, key: &PublicKey, checkpoint: &Checkpoint) -> Result<Option<Vec<u8>>, VaultError> {
+        let Some(note) = self.target.get(&self.name(COSIGNED))? else { return Ok(None) };
+        let opened = std::str::from_utf8(&note).ok().and_then(|note| Checkpoint::open(note, key).ok());
+        let Some(older) = opened.filter(|older| older.size <= checkpoint.size) else { return Ok(None) };
+        Ok((self.root_at(checkpoint, older.size)? == older.root).then_some(note))
     }
 }
 
@@ -267,6 +276,9 @@ pub fn make(
     point.signed()?;
     // First what a stranger verifies, as it stands for what is there anyway; then the point.
     target.put(&format!("{folder}{CHECKPOINT}"), note.as_bytes())?;
+    if let Some(cosigned) = here.cosigned(key, &checkpoint)? {
+        target.put(&format!("{folder}{COSIGNED}"), &cosigned)?;
+    }
     target.sync()?;
     let text = point.text();
     // An attempt of ours may have been done, and its answer lost: then the one that is there is this one.

@@ -6,6 +6,7 @@
 //! ```text
 //! log-<id>/key                the public key of the log
 //! log-<id>/checkpoint         the newest one
+//! log-<id>/cosigned           the newest that the quorum of witnesses had cosigned, if they were asked for
 //! log-<id>/tile/… blobs/…     the files of the log, shared by all backups of it
 //! log-<id>/backups/backup-3   one backup: where it ends, and the checkpoint that it rests on ([`Point`])
 //! ```

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use evidence::checkpoint::Checkpoint;
+use evidence::cosigned::COSIGNED;
 use evidence::note::PublicKey;
 use evidence::tile::{self, Tile};
 use evidence::tree::Hash;
@@ -120,12 +121,17 @@ pub fn restore(
 pub fn log_into(target: &dyn Target, name: &str, place: &Path, go_on: GoOn<'_>) -> Result<(), VaultError> {
     let none = || VaultError::NoBackup { place: format!("{}/{name}", target.place()) };
     let (point, _) = crate::point::read(target, name)?.ok_or_else(none)?;
-    let (_, checkpoint): (PublicKey, Checkpoint) = point.signed()?;
+    let (key, checkpoint): (PublicKey, Checkpoint) = point.signed()?;
     let log = name.split_once("/backups/").map(|(log, _)| log).ok_or_else(none)?;
     let to = Directory::new(place);
-    walk(Files { target, folder: &format!("{log}/"), older: None }, &checkpoint, 0, go_on, &mut Putting { to: &to })?;
+    let folder = format!("{log}/");
+    let files = Files { target, folder: &folder, older: None };
+    walk(files, &checkpoint, 0, go_on, &mut Putting { to: &to })?;
     to.sync()?;
     to.put(crate::point::CHECKPOINT, point.checkpoint.as_bytes())?;
+    if let Some(cosigned) = files.cosigned(&key, &checkpoint)? {
+        to.put(COSIGNED, &cosigned)?;
+    }
     to.sync()
 }
 

@@ -52,6 +52,8 @@ impl From<Bad> for Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     pub checkpoint: Checkpoint,
+    /// The older one that the witnesses have cosigned, if they have not cosigned that one.
+    pub cosigned: Option<Checkpoint>,
     /// First record that was read; the hashes of those before it were.
     pub from: u64,
     pub streams: usize,
@@ -91,7 +93,14 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
     let note = read(&directory.join("checkpoint"), NOTE_MAX as u64 + 1)?;
     let note = note.ok_or_else(|| Bad::new("checkpoint is missing"))?;
     let note = String::from_utf8(note).map_err(|_| Bad::new("the checkpoint is no text"))?;
-    let checkpoint = trust.checkpoint(&note)?;
+    // The witnesses may be behind: then they saw the beginning of it.
+    let (checkpoint, cosigned) = match trust.checkpoint(&note) {
+        Ok(checkpoint) => (checkpoint, None),
+        Err(bad) => {
+            let (newest, older) = behind(directory, trust, &note, bad)?;
+            (newest, Some(older))
+        }
+    };
     let noted = match &wanted.noted {
         None => None,
         // Who witnesses a new one need not have witnessed the old one.
@@ -134,6 +143,12 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
             format!("one of the first {size} records is not what it was when the checkpoint of {size} was noted");
         return Err(Bad::new(what).into());
     }
+    if let Some(older) = &cosigned
+        && tiles.root_of(older.size)? != older.root
+    {
+        let what = format!("one of the first {} records is not what it was when the witnesses saw them", older.size);
+        return Err(Bad::new(what).into());
+    }
     // Tiles of records that were not asked for are read, too: none of them may be missing.
     for number in 0..(from - 1) / WIDTH {
         tiles.full(0, number)?;
@@ -149,6 +164,7 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         versions: looking.chain.versions(),
         found: looking.found,
         pruned,
+        cosigned,
         checkpoint,
     })
 }
@@ -165,6 +181,24 @@ fn minimum(directory: &Path, size: u64) -> Result<Option<(u64, u64)>, Failure> {
     });
     let bad = || Bad::new("the file minimum does not say which records have left the log, and by which record");
     parsed.map(Some).ok_or_else(|| bad().into())
+}
+
+/// The newest checkpoint, which the witnesses have not cosigned, and the older one beside it that they have; or `bad`, which is why
+/// the newest one is not enough.
+fn behind(directory: &Path, trust: &Trust, note: &str, bad: Bad) -> Result<(Checkpoint, Checkpoint), Failure> {
+    let newest = match (Trust { quorum: 0, ..trust.clone() }).checkpoint(note) {
+        Ok(newest) if trust.quorum != 0 => newest,
+        _ => return Err(bad.into()),
+    };
+    let Some(older) = read(&directory.join("cosigned"), NOTE_MAX as u64 + 1)? else { return Err(bad.into()) };
+    let older = String::from_utf8(older).map_err(|_| Bad::new("the cosigned checkpoint is no text"))?;
+    let older =
+        trust.checkpoint(&older).map_err(|bad| Bad { what: format!("of those in cosigned: {}", bad.what), ..bad })?;
+    if newest.size < older.size {
+        let what = format!("the log ends here, and had {} records when the witnesses saw it", older.size);
+        return Err(Bad::at(newest.size + 1, what).into());
+    }
+    Ok((newest, older))
 }
 
 /// Where a tile or bundle of so many hashes or entries lies.

@@ -150,18 +150,31 @@ struct Report {
 
 impl Report {
     fn on(checkpoint: &Checkpoint, trust: &Trust) -> Self {
-        let Checkpoint { origin, size, root, cosigned } = checkpoint;
+        Self::over(checkpoint, None, trust)
+    }
+
+    /// The same over a checkpoint of which the witnesses saw an older one, perhaps.
+    fn over(checkpoint: &Checkpoint, older: Option<&Checkpoint>, trust: &Trust) -> Self {
+        let Checkpoint { origin, size, root, .. } = checkpoint;
+        let cosigned = &older.unwrap_or(checkpoint).cosigned;
         let found = vec![format!("log   {origin}"), format!("size  {size}"), format!("root  {root}")];
         let mut checked = vec![format!("{origin} has signed the tree of {size} records")];
         let (has, of, needed) = (cosigned.len(), trust.witnesses.len(), trust.quorum);
         if of != 0 {
-            checked.push(format!("{has} of {of} witnesses have cosigned it; {needed} must"));
+            let what =
+                older.map_or("it".to_owned(), |older| format!("its beginning, the first {} records", older.size));
+            checked.push(format!("{has} of {of} witnesses have cosigned {what}; {needed} must"));
         }
         checked
             .extend(cosigned.iter().map(|(name, time)| format!("cosigned by {name} at {time} (seconds since 1970)")));
         let mut not_checked = vec!["that the key is the authority's: compare it with the one you noted".to_owned()];
         if needed == 0 {
             not_checked.push("that others are shown the same history: no witness was asked for".to_owned());
+        }
+        if let Some(older) = older {
+            let first = older.size + 1;
+            not_checked
+                .push(format!("that others are shown the same records {first} to {size}: no witness saw them yet"));
         }
         not_checked.push("the times in the records: they are the authority's own".to_owned());
         Self { found, checked, not_checked }
@@ -181,7 +194,7 @@ fn a_log(directory: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Verdic
     let noted = call.noted.as_deref().map(text).transpose()?;
     let wanted = Wanted { from: call.from.unwrap_or(1), noted, ..Wanted::default() };
     let verified = log::verify(directory, trust, &wanted)?;
-    let mut report = Report::on(&verified.checkpoint, trust);
+    let mut report = Report::over(&verified.checkpoint, verified.cosigned.as_ref(), trust);
     let (from, size) = (verified.from, verified.checkpoint.size);
     report.found.extend(verified.head.map(|head| format!("head  {}", hex(&head))));
     report.checked.extend([

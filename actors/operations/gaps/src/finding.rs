@@ -30,10 +30,12 @@ pub enum Kind {
     PolicyEmpty,
     /// A credential ends soon, and its subject has no other for the same. Live.
     CredentialExpiring,
+    /// A witness saw another history of the tile log than the one that is here. Live.
+    LogDisputed,
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MissingDocument,
         Self::InvalidDocument,
         Self::BrokenLink,
@@ -43,6 +45,7 @@ impl Kind {
         Self::BackupOverdue,
         Self::PolicyEmpty,
         Self::CredentialExpiring,
+        Self::LogDisputed,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Kind {
             Self::BackupOverdue => "backup_overdue",
             Self::PolicyEmpty => "policy_empty",
             Self::CredentialExpiring => "credential_expiring",
+            Self::LogDisputed => "log_disputed",
         }
     }
 
@@ -67,7 +71,8 @@ impl Kind {
             | Self::BackupMissing
             | Self::BackupOverdue
             | Self::PolicyEmpty
-            | Self::CredentialExpiring => true,
+            | Self::CredentialExpiring
+            | Self::LogDisputed => true,
         }
     }
 
@@ -83,6 +88,7 @@ impl Kind {
             Self::BackupOverdue => 7,
             Self::PolicyEmpty => 8,
             Self::CredentialExpiring => 9,
+            Self::LogDisputed => 10,
         }
     }
 
@@ -150,6 +156,7 @@ pub fn title(kind: Kind, path: &str, detail: &str) -> String {
         Kind::BackupOverdue => format!("a backup is overdue: {detail}"),
         Kind::PolicyEmpty => "no policy decides but the one that is built in".into(),
         Kind::CredentialExpiring => format!("a credential ends soon: {path}"),
+        Kind::LogDisputed => format!("{path} saw another history of the log: {detail}"),
     }
 }
 

@@ -358,6 +358,7 @@ fn titles() {
         (Kind::BackupOverdue, "backup", "the last is old", "a backup is overdue: the last is old"),
         (Kind::PolicyEmpty, "policy", "", "no policy decides but the one that is built in"),
         (Kind::CredentialExpiring, "agent/a for b at c", "id", "a credential ends soon: agent/a for b at c"),
+        (Kind::LogDisputed, "w/1", "it saw more", "w/1 saw another history of the log: it saw more"),
         (Kind::MissingDocument, "a\n\x1b[31m.md", "", "a\u{fffd}\u{fffd}[31m.md is missing"),
     ] {
         assert_eq!(title(kind, path, detail), expected);
@@ -410,7 +411,7 @@ fn ids_read_back() {
 
 #[test]
 fn kinds_keep_their_tags() {
-    assert_eq!(Kind::ALL.map(Kind::tag), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(Kind::ALL.map(Kind::tag), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     for kind in Kind::ALL {
         assert_eq!(Kind::from_tag(kind.tag()), Some(kind));
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));

@@ -15,7 +15,7 @@ use crate::world::{Files, World, files, lay};
 fn export(world: &World, place: &Path, first: u64, last: u64, each: bool) -> Result<(), ExportError> {
     let ends = |first, last| {
         let (first, last) = world.evidence.prove_run(Sequence(first), Sequence(last)).unwrap();
-        Ends { key: world.evidence.public().unwrap(), first, last }
+        Ends { key: world.evidence.public().unwrap(), first, last, witnesses: Vec::new(), quorum: 0 }
     };
     let mut export = Export::begin(place, Sequence(first))?;
     for record in &world.records()[usize::try_from(first - 1).unwrap()..usize::try_from(last).unwrap()] {
@@ -61,7 +61,7 @@ fn an_export_is_there_proven_or_not_at_all() {
     let home = TempDir::new().unwrap();
     let place = home.path().join("export");
     let (first, last) = world.evidence.prove_run(Sequence(3), Sequence(7)).unwrap();
-    let ends = Ends { key: world.evidence.public().unwrap(), first, last };
+    let ends = Ends { key: world.evidence.public().unwrap(), first, last, witnesses: Vec::new(), quorum: 0 };
     let records = world.records();
     let begun = |from: usize, to: usize| {
         let mut export = Export::begin(&place, Sequence(from as u64)).unwrap();

@@ -12,8 +12,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use verifier::Bad;
 use verifier::log::{Failure, Wanted, verify};
-use verifier::note::Trust;
+use verifier::note::{Key as Trusted, Trust};
 
+use crate::notes::witness;
 use crate::world::{Files, World, files, lay};
 
 fn verdict(place: &Path, files: &Files, trust: &Trust, noted: Option<&str>) -> Result<u64, Bad> {
@@ -345,4 +346,48 @@ proptest! {
         copy.insert(name.clone(), changed);
         prop_assert!(verdict(&place.path().join("copy"), &copy, &world.trust(), None).is_err());
     }
+}
+
+#[test]
+fn witnesses_may_be_behind_and_saw_the_beginning() {
+    let world = World::of(600);
+    let (place, log, records) = (TempDir::new().unwrap(), files(&world.log()), world.records());
+    let place = place.path().join("copy");
+    let signer = Key::parse(std::fs::read_to_string(world.home.path().join("keys/log")).unwrap().trim_end()).unwrap();
+    let tree_of = |records: &[Vec<u8>]| {
+        let mut edge = Edge::default();
+        for record in records {
+            edge.push(tree::leaf(Entry::of(record).bytes()), |_, _| {});
+        }
+        format!("{}\n{}\n{}\n", signer.public().name(), edge.size(), edge.root())
+    };
+    let (vkey, cosign) = witness(1, "w/one");
+    let trust = Trust { witnesses: vec![Trusted::witness(&vkey).unwrap()], quorum: 1, ..world.trust() };
+    let with = |file: &str, text: &str| {
+        let mut log = log.clone();
+        log.insert(file.into(), format!("{}{}", signer.sign(text), cosign(text, 7)).into_bytes());
+        log
+    };
+    let bad = |files: &Files| verdict(&place, files, &trust, None).unwrap_err();
+    assert!(bad(&log).what.contains("by 0 of the given witnesses, 1 must"));
+    assert_eq!(verdict(&place, &with("checkpoint", &tree_of(&records)), &trust, None), Ok(600));
+    for size in [1, 256, 300, 600] {
+        assert_eq!(verdict(&place, &with("cosigned", &tree_of(&records[..size])), &trust, None), Ok(600), "{size}");
+        let wanted = Wanted { from: 1, ..Wanted::default() };
+        let cosigned = verify(&place, &trust, &wanted).unwrap().cosigned.unwrap();
+        assert_eq!((cosigned.size, cosigned.cosigned), (size as u64, vec![("w/one".to_owned(), 7)]));
+    }
+    // Another history, a longer one, and one that the witness did not see.
+    let mut other = records.clone();
+    other.swap(7, 8);
+    assert!(bad(&with("cosigned", &tree_of(&other[..300]))).what.contains("when the witnesses saw them"));
+    other.extend(records.clone());
+    let longer = bad(&with("cosigned", &tree_of(&other[..700])));
+    assert_eq!(longer.at, Some(601));
+    let mut unseen = log.clone();
+    unseen.insert("cosigned".into(), log[Path::new("checkpoint")].clone());
+    assert!(bad(&unseen).what.contains("of those in cosigned"));
+    let mut torn = with("cosigned", &tree_of(&records[..300]));
+    torn.get_mut(Path::new("cosigned")).unwrap().truncate(40);
+    assert!(bad(&torn).what.contains("no signed note"));
 }

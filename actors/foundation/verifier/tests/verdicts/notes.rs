@@ -55,7 +55,7 @@ fn every_proof_is_accepted_and_no_changed_one() {
 }
 
 /// The key of a witness, and the line with which it cosigns a text at a time.
-fn witness(seed: u8, name: &str) -> (String, impl Fn(&str, u64) -> String) {
+pub fn witness(seed: u8, name: &str) -> (String, impl Fn(&str, u64) -> String) {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let coded = [&[4], &key.verifying_key().to_bytes()[..]].concat();
     let id = Sha256::new().chain_update(name).chain_update(b"\n").chain_update(&coded).finalize();
