@@ -6,8 +6,8 @@ use supervisors::{
 };
 
 use crate::kit::{
-    Conduct, HOUR, Kid, Members, POOL, Probe, Stop, Way, counts, end, kids, ms, names, pool, start, start_pool, state,
-    sup,
+    Conduct, HOUR, Kid, Members, POOL, Probe, Stop, Way, counts, end, ended, kids, ms, names, pool, start, start_pool,
+    state, sup,
 };
 
 /// The flags, and what is refused. OTP's tuples and maps are one here, so this has the first half of what both assert,
@@ -39,7 +39,7 @@ async fn code_change() {
     end(&child2, Way::Kill).await;
     assert_eq!((child1.epoch(), child2.epoch()), (2, 2), "all for one, and a restart more than before");
     end(&child2, Way::Kill).await;
-    assert!(matches!(tree.ended().await.exit, Exit::Escalated(_)));
+    assert!(matches!(ended(&tree).await, Exit::Escalated(_)));
 }
 
 /// The children. OTP takes the order of the new list; here those that run keep theirs, and new ones come after them.

@@ -201,6 +201,11 @@ pub fn sup(strategy: Strategy) -> Supervisor {
     Supervisor::new("sup", strategy).intensity(2, HOUR).backoff(Backoff::none())
 }
 
+/// How the tree ended. One that goes on would be waited for without end, as nobody moves the clock.
+pub async fn ended(tree: &Tree) -> Exit {
+    tokio::time::timeout(100 * HOUR, tree.ended()).await.expect("the tree ends").exit
+}
+
 pub async fn start(root: Supervisor) -> Tree {
     Tree::start(root, 1).await.unwrap()
 }

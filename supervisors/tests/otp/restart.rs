@@ -9,8 +9,8 @@ use supervisors::{
 use tokio::time::Instant;
 
 use crate::kit::{
-    Conduct, HOUR, Kid, Members, POOL, Probe, Say, Start, Way, counts, end, kids, last_exit, ms, names, no_disk, pool,
-    settle, start, start_pool, state, sup,
+    Conduct, HOUR, Kid, Members, POOL, Probe, Say, Start, Way, counts, end, ended, kids, last_exit, ms, names, no_disk,
+    pool, settle, start, start_pool, state, sup,
 };
 
 fn epochs<const N: usize>(kids: &[Kid; N]) -> [u64; N] {
@@ -19,7 +19,7 @@ fn epochs<const N: usize>(kids: &[Kid; N]) -> [u64; N] {
 
 /// Waits until the tree has given up, and tells on whom, from the outermost to the innermost. OTP's says `shutdown`.
 async fn gave_up_on(tree: &Tree) -> Vec<String> {
-    let exit = tree.ended().await.exit;
+    let exit = ended(tree).await;
     assert!(matches!(exit, Exit::Escalated(_)), "{exit}");
     exit.chain().iter().map(|cause| cause.path.clone()).collect()
 }
@@ -58,7 +58,7 @@ async fn one_for_one_escalation() {
     end(&kids[0], Way::Fail).await;
     assert_eq!(gave_up_on(&tree).await, ["sup/child1"]);
     assert_eq!(log.take(), ["start child1", "start child2", "stop child2"]);
-    let ended = tree.ended().await.exit;
+    let ended = ended(&tree).await;
     let abnormal = Exit::Failed { error: "abnormal".to_owned() };
     assert_eq!(ended.chain()[0].exits, [abnormal, no_disk(), no_disk(), no_disk(), no_disk()], "each attempt counts");
 }
@@ -273,7 +273,7 @@ async fn simple_global_supervisor() {
         server.up_after(epoch).await;
     }
     tree.kill("top").await.unwrap();
-    assert_eq!(tree.ended().await.exit, Exit::Killed);
+    assert_eq!(ended(&tree).await, Exit::Killed);
     assert_eq!((server.is_up(), state(&tree, "top/sup/server")), (false, Some(NodeState::Stopped)));
 }
 
@@ -312,7 +312,7 @@ async fn hanging_restart_loop() {
     loop_in(&child, &child.conduct).await;
     let before = Instant::now();
     tree.shutdown(HOUR).await;
-    assert_eq!((before.elapsed(), tree.ended().await.exit), (ms(0), Exit::Shutdown), "nothing hangs");
+    assert_eq!((before.elapsed(), ended(&tree).await), (ms(0), Exit::Shutdown), "nothing hangs");
 }
 
 /// Not as in OTP, where those after the one that is terminated in its loop stay down until they are started by hand:
@@ -341,7 +341,7 @@ async fn hanging_restart_loop_rest_for_one() {
     loop_in(child2, &child2.conduct).await;
     let before = Instant::now();
     tree.shutdown(HOUR).await;
-    assert_eq!((before.elapsed(), tree.ended().await.exit), (ms(0), Exit::Shutdown));
+    assert_eq!((before.elapsed(), ended(&tree).await), (ms(0), Exit::Shutdown));
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,5 +363,5 @@ async fn hanging_restart_loop_simple() {
     loop_in(&member, &conduct).await;
     let before = Instant::now();
     tree.shutdown(HOUR).await;
-    assert_eq!((before.elapsed(), tree.ended().await.exit), (ms(0), Exit::Shutdown));
+    assert_eq!((before.elapsed(), ended(&tree).await), (ms(0), Exit::Shutdown));
 }

@@ -5,7 +5,8 @@ use supervisors::{
 };
 
 use crate::kit::{
-    ABNORMAL, HOUR, Kid, Make, Members, STRATEGIES, Way, counts, end, kids, names, pool, settle, start, state, sup,
+    ABNORMAL, HOUR, Kid, Make, Members, STRATEGIES, Way, counts, end, ended, kids, names, pool, settle, start, state,
+    sup,
 };
 
 use AutoShutdown::{AllSignificant, AnySignificant, Never};
@@ -24,7 +25,7 @@ fn lives(tree: &Tree) -> bool {
 
 /// Waits until the tree has shut itself down, in peace, and tells which child was the last.
 async fn shut_down_after(tree: &Tree) -> String {
-    let exit = tree.ended().await.exit;
+    let exit = ended(tree).await;
     assert!(matches!(exit, Exit::AutoShutdown(_)) && exit.is_peaceful(), "{exit}");
     exit.chain()[0].path.clone()
 }
@@ -86,6 +87,17 @@ async fn significant_temporary() {
             assert!(lives(&tree), "an end that was ordered does not count");
         }
     }
+    let (root, child1, _child2) = family(AllSignificant);
+    let tree = start(root).await;
+    end(&child1, Way::Normal).await;
+    tree.terminate("sup/child2").await.unwrap();
+    settle().await;
+    assert!(lives(&tree), "not even the last");
+    let (root, child1, _child2) = family(AllSignificant);
+    let tree = start(root).await;
+    tree.terminate("sup/child2").await.unwrap();
+    end(&child1, Way::Normal).await;
+    assert_eq!(shut_down_after(&tree).await, "sup/child1", "who is left is the last");
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +160,7 @@ async fn significant_escalation() {
         end(&child1, Way::Normal).await;
         if significant {
             assert_eq!(shut_down_after(&tree).await, "sup/nested");
-            assert_eq!(tree.ended().await.exit.chain()[1].path, "sup/nested/child1");
+            assert_eq!(ended(&tree).await.chain()[1].path, "sup/nested/child1");
         } else {
             assert_eq!(state(&tree, "sup/nested"), Some(NodeState::Stopped));
         }

@@ -10,8 +10,8 @@ use supervisors::{
 use tokio::time::Instant;
 
 use crate::kit::{
-    Conduct, HOUR, Kid, Make, Members, POOL, Probe, Start, Stop, Way, counts, end, kids, last_exit, ms, names, no_disk,
-    pool, settle, start, start_pool, state, sup,
+    Conduct, HOUR, Kid, Make, Members, POOL, Probe, Start, Stop, Way, counts, end, ended, kids, last_exit, ms, names,
+    no_disk, pool, settle, start, start_pool, state, sup,
 };
 
 #[tokio::test(start_paused = true)]
@@ -19,7 +19,7 @@ async fn sup_start_normal() {
     let tree = start(sup(Strategy::OneForOne)).await;
     assert_eq!(counts(&tree, "sup"), [0; 4]);
     assert!(tree.shutdown(HOUR).await.is_graceful());
-    assert_eq!(tree.ended().await.exit, Exit::Shutdown);
+    assert_eq!(ended(&tree).await, Exit::Shutdown);
 }
 
 /// Adapted: a supervisor is data and has no `init` that could decline. Those that have nothing to do are its children,
@@ -81,7 +81,7 @@ async fn sup_start_ignore_permanent_child_start_child_simple() {
     assert!(members.start(Conduct::new("busy")).await.unwrap().is_up());
     assert_eq!(counts(&tree, POOL), [1, 1, 0, 1]);
     assert!(tree.shutdown(HOUR).await.is_graceful());
-    assert_eq!(tree.ended().await.exit, Exit::Shutdown);
+    assert_eq!(ended(&tree).await, Exit::Shutdown);
 }
 
 /// What raises is what makes a child: a supervisor has no code of its own to run.

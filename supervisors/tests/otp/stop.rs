@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use supervisors::{Child, Exit, Outcome, Strategy, Supervisor};
+use supervisors::{Child, Exit, Heard, Outcome, Strategy, Supervisor, Verdict, What};
 use tokio::time::Instant;
 
 use crate::kit::{
-    Conduct, HOUR, Kid, Make, Members, POOL, Say, Stop, Way, counts, kids, last_exit, ms, order_end, pool, settle,
-    start, start_pool, sup,
+    Conduct, HOUR, Kid, Make, Members, POOL, Say, Stop, Way, counts, ended, kids, last_exit, ms, order_end, pool,
+    settle, start, start_pool, sup,
 };
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,14 @@ async fn sup_stop_race() {
             order_end(kid, *way);
         }
     };
+    let mut events = tree.subscribe();
     let (report, ()) = tokio::join!(stopping, race);
+    while let Some(heard) = events.next().await {
+        let Heard::Decision(decision) = heard else { panic!("the journal is long enough") };
+        if let What::Exited { verdict, .. } = decision.what {
+            assert_eq!(verdict, Verdict::AsOrdered, "{}: nobody is charged or comes back", decision.path);
+        }
+    }
     let exits: BTreeMap<_, _> =
         report.farewells.iter().map(|farewell| (farewell.path.as_str(), &farewell.exit)).collect();
     for (kid, way) in &racers {
@@ -112,7 +119,7 @@ async fn sup_stop_race() {
         assert!(way.is_like(exit), "{} keeps its reason: {exit}", kid.name());
         assert_eq!((kid.epoch(), kid.is_up()), (1, false));
     }
-    assert_eq!(tree.ended().await.exit, Exit::Shutdown);
+    assert_eq!(ended(&tree).await, Exit::Shutdown);
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,7 +140,7 @@ async fn sup_stop_non_shutdown_exit_dynamic() {
         let farewell = report.farewells.iter().find(|farewell| farewell.path == member.path()).unwrap();
         assert_eq!(farewell.outcome, outcome, "{farewell:?}");
     }
-    assert_eq!(tree.ended().await.exit, Exit::Shutdown);
+    assert_eq!(ended(&tree).await, Exit::Shutdown);
 }
 
 /// OTP's children need between nothing and four seconds, of which they have two.
