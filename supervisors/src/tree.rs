@@ -120,6 +120,9 @@ impl Tree {
     /// Starts a child that is down: releases it from quarantine, cuts its back-off short, or starts again what was
     /// terminated or had ended for good. Its record of failures is wiped. OTP refuses a child whose restart is being
     /// tried again; with back-off, wanting it now is the point.
+    ///
+    /// Returns when the start is on its way. One that fails leaves the child to its supervisor, which tries again, where OTP
+    /// leaves it down: [`ChildRef::up_after`](crate::ChildRef::up_after) waits for it, [`Tree::terminate`] takes it back.
     pub async fn restart(&self, path: &str) -> Result<(), RestartError> {
         let slot = self.board.find(path)?;
         let down = || RestartError::SupervisorDown { path: path.to_owned() };
