@@ -291,6 +291,31 @@ async fn a_supervisor_answers_while_a_child_hangs_in_its_start() {
     assert!(before.elapsed() < ms(200), "neither the start limit nor the stop limit was waited for");
 }
 
+/// On threads, as it is one of them that is blocked. In its supervisor's task this start would block everything here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_start_that_blocks_its_thread_keeps_nobody_waiting_if_it_is_apart() {
+    let (slow, other) = (ChildRef::new("slow"), ChildRef::new("other"));
+    let ((blocks, blocked), (release, gate)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let gate = std::sync::Mutex::new(gate);
+    let spec = Child::actor_with_epoch(&slow, move |epoch| {
+        if epoch == 2 {
+            blocks.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+        (Probe { name: "slow".to_owned(), script: Script::default() }, ())
+    });
+    let root = Supervisor::new("root", Strategy::OneForOne);
+    let tree = Tree::start(root.child(spec.starts_apart()).child(probe(&other, &Script::default())), 1).await.unwrap();
+    tree.kill("root/slow").await.unwrap();
+    tokio::task::spawn_blocking(move || blocked.recv().unwrap()).await.unwrap();
+    tree.kill("root/other").await.unwrap();
+    assert_eq!(other.up_after(1).await, 2);
+    assert_eq!(tree.snapshot().find("root/slow").unwrap().state, NodeState::Starting);
+    assert!(matches!(tree.restart("root/slow").await, Err(RestartError::NotDown { .. })));
+    release.send(()).unwrap();
+    assert_eq!(slow.up_after(1).await, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_killed_supervisor_takes_its_children_along_and_comes_back_with_all() {
     let children = ["a", "b"].map(ChildRef::new);
