@@ -307,7 +307,9 @@ async fn a_start_that_blocks_its_thread_keeps_nobody_waiting_if_it_is_apart() {
     let root = Supervisor::new("root", Strategy::OneForOne);
     let tree = Tree::start(root.child(spec.starts_apart()).child(probe(&other, &Script::default())), 1).await.unwrap();
     tree.kill("root/slow").await.unwrap();
-    tokio::task::spawn_blocking(move || blocked.recv().unwrap()).await.unwrap();
+    while blocked.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
     tree.kill("root/other").await.unwrap();
     assert_eq!(other.up_after(1).await, 2);
     assert_eq!(tree.snapshot().find("root/slow").unwrap().state, NodeState::Starting);
