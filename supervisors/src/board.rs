@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef};
+#[cfg(feature = "chaos")]
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -414,6 +416,9 @@ struct Pages {
     kept: VecDeque<Decision>,
     written: u64,
     closed: bool,
+    /// Those who must miss nothing.
+    #[cfg(feature = "chaos")]
+    ears: Vec<mpsc::UnboundedSender<Decision>>,
 }
 
 impl Default for Journal {
@@ -437,9 +442,20 @@ impl Journal {
         if pages.kept.len() == JOURNAL_LENGTH {
             pages.kept.pop_front();
         }
-        pages.kept.push_back(Decision { sequence, at, path, epoch, what });
+        let decision = Decision { sequence, at, path, epoch, what };
+        #[cfg(feature = "chaos")]
+        pages.ears.retain(|ear| ear.send(decision.clone()).is_ok());
+        pages.kept.push_back(decision);
         drop(pages);
         self.news.send_replace(());
+    }
+
+    /// All decisions from now on, kept for whoever listens until they are heard.
+    #[cfg(feature = "chaos")]
+    pub(crate) fn overhear(&self) -> mpsc::UnboundedReceiver<Decision> {
+        let (ear, heard) = mpsc::unbounded_channel();
+        lock(&self.pages).ears.push(ear);
+        heard
     }
 
     pub(crate) fn close(&self) {

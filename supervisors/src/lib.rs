@@ -79,6 +79,8 @@
 mod alarms;
 mod backoff;
 mod board;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 mod pool;
 mod pulse;
 mod reference;

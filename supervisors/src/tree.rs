@@ -24,7 +24,7 @@ const ROOT_EPOCH: u64 = 1;
 /// A running tree.
 #[derive(Clone)]
 pub struct Tree {
-    board: Arc<Board>,
+    pub(crate) board: Arc<Board>,
     ended: watch::Receiver<Option<Ended>>,
 }
 

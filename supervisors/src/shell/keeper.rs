@@ -321,7 +321,7 @@ impl Desk {
             lock(&history).write(Told { at, event, actions: actions.clone() });
         }
         for action in actions {
-            self.carry_out(action);
+            self.carry_out(action, at);
         }
     }
 
@@ -539,7 +539,8 @@ impl Desk {
         }
     }
 
-    fn carry_out(&mut self, action: Action) {
+    /// What was decided `at` this moment, and is written down with it.
+    fn carry_out(&mut self, action: Action, at: Moment) {
         match action {
             Action::Start { child, epoch } => self.start(child, epoch),
             Action::Stop { child, .. } => {
@@ -570,7 +571,7 @@ impl Desk {
                 }
                 self.publish(child);
                 let path = self.children[child].path.clone();
-                self.board.journal.write(self.board.now(), path, epoch, what);
+                self.board.journal.write(at, path, epoch, what);
             }
             Action::Up => {
                 if let Some(up) = self.up.take() {

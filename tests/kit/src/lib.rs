@@ -19,3 +19,5 @@ pub use client::{Client, Line, Lost, Told};
 pub use daemon::{Daemon, Output};
 pub use dice::{Dice, seed};
 pub use ledger::{Answer, Ledger, Note};
+/// Faults for supervision trees of one's own, and an oracle that judges them.
+pub use supervisors::chaos;
