@@ -90,6 +90,7 @@ mod shell;
 mod spec;
 pub mod step;
 mod tree;
+mod watched;
 
 pub use backoff::Backoff;
 pub use board::{Events, Heard};

@@ -19,12 +19,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{Message, RpcReplyPort};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::board::lock;
 use crate::pulse::Pulse;
 use crate::shell::{Herald, News};
+use crate::watched::Watched;
 
 pub(crate) use line::{Gate, Letter, Line};
 
@@ -69,7 +70,7 @@ pub struct ChildRef<M: Message> {
 
 struct Inner<M: Message> {
     name: Arc<str>,
-    standing: watch::Sender<Standing<M>>,
+    standing: Watched<Standing<M>>,
     lost: AtomicU64,
 }
 
@@ -252,7 +253,7 @@ impl<M: Message> ChildRef<M> {
             tickets: 0,
             is_over: false,
         };
-        let standing = watch::Sender::new(standing);
+        let standing = Watched::new(standing);
         Self { inner: Arc::new(Inner { name: name.into(), standing, lost: AtomicU64::new(0) }) }
     }
 
@@ -261,7 +262,7 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`SendError::Down`] if none is up, [`SendError::Full`] if its mailbox is. The message comes back.
     pub fn cast(&self, msg: M) -> Result<(), SendError<M>> {
-        self.inner.standing.borrow().send(msg).map(drop)
+        self.inner.standing.read().send(msg).map(drop)
     }
 
     /// Sends as [`Child::mailbox`](crate::Child::mailbox) and [`Child::while_down`](crate::Child::while_down) have it,
@@ -347,11 +348,11 @@ impl<M: Message> ChildRef<M> {
 
     /// The epoch of the latest incarnation that came up; 0 = never started.
     pub fn epoch(&self) -> u64 {
-        self.inner.standing.borrow().epoch
+        self.inner.standing.read().epoch
     }
 
     pub fn is_up(&self) -> bool {
-        self.inner.standing.borrow().is_up()
+        self.inner.standing.read().is_up()
     }
 
     /// Waits until an incarnation is up.
@@ -361,9 +362,8 @@ impl<M: Message> ChildRef<M> {
 
     /// Waits until an incarnation later than `epoch` is up, and returns its epoch. This is how to await a restart.
     pub async fn up_after(&self, epoch: u64) -> u64 {
-        let mut changes = self.inner.standing.subscribe();
-        let reached = changes.wait_for(|standing| standing.epoch > epoch && standing.is_up()).await;
-        reached.expect(OURS).epoch
+        let later = |standing: &Standing<M>| (standing.epoch > epoch && standing.is_up()).then_some(standing.epoch);
+        self.inner.standing.find(later).await
     }
 
     /// Waits until incarnation `epoch` has ended, with its task completed, or failed to come up.
@@ -388,7 +388,7 @@ impl<M: Message> ChildRef<M> {
     /// How the bounded mailbox of the current incarnation stands; `None` if it has none, or none is up. Of unbounded
     /// mailboxes nothing is known, and nothing is spent on it: a large bound is how to look into one.
     pub fn load(&self) -> Option<Load> {
-        self.inner.standing.borrow().line.as_ref().and_then(Line::load)
+        self.inner.standing.read().line.as_ref().and_then(Line::load)
     }
 
     /// How many messages lay in a bounded mailbox of this child, of whatever incarnation, when that ended.
@@ -398,12 +398,12 @@ impl<M: Message> ChildRef<M> {
 
     /// How many messages are held for the next incarnation.
     pub fn held(&self) -> usize {
-        lock(&self.inner.standing.borrow().held).len()
+        lock(&self.inner.standing.read().held).len()
     }
 
     /// Incarnation `epoch` of a child that [waits for it](crate::Child::await_ready) can do its work from now on.
     pub fn ready(&self, epoch: u64) {
-        self.inner.standing.send_if_modified(|standing| {
+        self.inner.standing.update(|standing| {
             let is_news = standing.ready < epoch && epoch <= standing.launched;
             standing.ready = if is_news { epoch } else { standing.ready };
             is_news
@@ -414,7 +414,7 @@ impl<M: Message> ChildRef<M> {
     /// are not touched.
     pub fn healthy(&self, epoch: u64) {
         let herald = {
-            let standing = self.inner.standing.borrow();
+            let standing = self.inner.standing.read();
             let current = standing.current.as_ref().filter(|current| current.epoch == epoch);
             current.map(|current| current.herald.clone())
         };
@@ -428,7 +428,7 @@ impl<M: Message> ChildRef<M> {
     }
 
     fn attempt(&self, msg: M) -> Result<u64, SendError<M>> {
-        self.inner.standing.borrow().send(msg)
+        self.inner.standing.read().send(msg)
     }
 
     /// Goes on with what was refused, as the policies have it.
@@ -444,7 +444,7 @@ impl<M: Message> ChildRef<M> {
         let mut refused = refused;
         loop {
             let (line, epoch, while_down) = {
-                let standing = self.inner.standing.borrow();
+                let standing = self.inner.standing.read();
                 (standing.line.clone(), standing.epoch, standing.while_down)
             };
             let sent = match refused {
@@ -488,7 +488,7 @@ impl<M: Message> ChildRef<M> {
     /// Puts `msg` by for the next incarnation, unless one is up that takes it.
     fn hold(&self, msg: M, limit: usize) -> Result<Waiting<'_, M>, Refused<M>> {
         let (mut msg, mut answer) = (Some(msg), None);
-        self.inner.standing.send_if_modified(|standing| {
+        self.inner.standing.update(|standing| {
             let msg = msg.take().expect("this runs once");
             // Whoever is up and takes it has taken before all that was held.
             let sent = if standing.is_up() { standing.send(msg) } else { Err(SendError::Down(msg)) };
@@ -511,10 +511,10 @@ impl<M: Message> ChildRef<M> {
 
     /// What became of a call whose reply incarnation `epoch` dropped.
     async fn fate(&self, epoch: u64, deadline: Option<Instant>) -> CallError {
-        let mut changes = self.inner.standing.subscribe();
         loop {
+            let updated = self.inner.standing.updated();
             {
-                let standing = changes.borrow_and_update();
+                let standing = self.inner.standing.read();
                 let current = standing.current.as_ref().filter(|current| current.epoch == epoch);
                 let line = standing.line.as_ref().filter(|line| standing.epoch == epoch && !line.is_ending());
                 match (current, line) {
@@ -529,13 +529,13 @@ impl<M: Message> ChildRef<M> {
             }
             let pause = deadline.map_or(PAUSE, |deadline| deadline.duration_since(Instant::now()).min(PAUSE));
             // Either way it is looked again.
-            let _ = timeout(pause, changes.changed()).await;
+            let _ = timeout(pause, updated).await;
         }
     }
 
     fn end(&self, epoch: u64, order: impl FnOnce(&Line<M>)) -> bool {
         let mut line = None;
-        self.inner.standing.send_if_modified(|standing| {
+        self.inner.standing.update(|standing| {
             line = standing.line.clone().filter(|_| standing.epoch == epoch);
             line.is_some() && standing.unplug(epoch)
         });
@@ -543,17 +543,16 @@ impl<M: Message> ChildRef<M> {
     }
 
     fn is_over(&self) -> bool {
-        self.inner.standing.borrow().is_over
+        self.inner.standing.read().is_over
     }
 
-    async fn reached(&self, is_so: impl FnMut(&Standing<M>) -> bool) {
-        let mut changes = self.inner.standing.subscribe();
-        changes.wait_for(is_so).await.expect(OURS);
+    async fn reached(&self, is_so: impl Fn(&Standing<M>) -> bool) {
+        self.inner.standing.find(|standing| is_so(standing).then_some(())).await;
     }
 
     /// Incarnation `epoch` is about to be launched.
     pub(crate) fn launch(&self, epoch: u64, herald: Herald, pulse: Arc<Pulse>) {
-        self.inner.standing.send_if_modified(|standing| {
+        self.inner.standing.update(|standing| {
             standing.current = Some(Current { epoch, herald, pulse });
             standing.launched = epoch;
             standing.is_over = false;
@@ -578,19 +577,20 @@ impl<M: Message> ChildRef<M> {
     /// Incarnation `epoch` is up, and gets what was held for it. If it was told to end meanwhile, it gets nothing.
     pub(crate) fn plug(&self, epoch: u64, line: Line<M>) {
         let mut told = Vec::new();
-        self.inner.standing.send_modify(|standing| {
+        self.inner.standing.update(|standing| {
             standing.epoch = epoch;
             if standing.retired < epoch {
                 standing.line = Some(line);
                 told = standing.release();
             }
+            true
         });
         tell(told);
     }
 
     /// Incarnation `epoch` is told to end. Does nothing to a later one.
     pub(crate) fn unplug(&self, epoch: u64) {
-        self.inner.standing.send_if_modified(|standing| standing.unplug(epoch));
+        self.inner.standing.update(|standing| standing.unplug(epoch));
     }
 
     /// All of incarnation `epoch` is gone, and whatever lay in its mailbox.
@@ -598,38 +598,40 @@ impl<M: Message> ChildRef<M> {
         if let Some(lost) = gate.map(Gate::lost) {
             self.inner.lost.fetch_add(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        self.inner.standing.send_modify(|standing| {
+        self.inner.standing.update(|standing| {
             standing.unplug(epoch);
             standing.ended = epoch;
             standing.current = None;
+            true
         });
     }
 
     fn line(&self, epoch: u64) -> Option<Line<M>> {
-        let standing = self.inner.standing.borrow();
+        let standing = self.inner.standing.read();
         standing.line.clone().filter(|_| standing.epoch == epoch)
     }
 
     /// The latest epoch that was launched.
     pub(crate) fn launched(&self) -> u64 {
-        self.inner.standing.borrow().launched
+        self.inner.standing.read().launched
     }
 
     /// An incarnation will come, sooner or later.
     pub(crate) fn expect(&self, while_down: WhileDown) {
         let is_so = |standing: &Standing<M>| !standing.is_over && standing.while_down == while_down;
-        if is_so(&self.inner.standing.borrow()) {
+        if is_so(&self.inner.standing.read()) {
             return;
         }
-        self.inner.standing.send_modify(|standing| {
+        self.inner.standing.update(|standing| {
             standing.is_over = false;
             standing.while_down = while_down;
+            true
         });
     }
 
     /// What becomes of messages from now on.
     pub(crate) fn follow(&self, while_down: WhileDown) {
-        self.inner.standing.send_if_modified(|standing| {
+        self.inner.standing.update(|standing| {
             standing.while_down = while_down;
             false
         });
@@ -642,15 +644,13 @@ impl<M: Message> ChildRef<M> {
     /// No other incarnation will come: whoever waits for one gets its message back.
     pub(crate) fn give_up(&self) {
         let mut told = Vec::new();
-        self.inner.standing.send_if_modified(|standing| {
+        self.inner.standing.update(|standing| {
             told.extend(standing.held().drain(..).map(|held| (held.told, Err(SendError::Down(held.msg)))));
             !std::mem::replace(&mut standing.is_over, true)
         });
         tell(told);
     }
 }
-
-const OURS: &str = "the sender lives in the reference itself";
 
 /// Longer than anybody waits.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
@@ -686,7 +686,7 @@ impl<M: Message> Waiting<'_, M> {
 
     fn take_back(&self) -> Option<M> {
         let mut taken = None;
-        self.reference.inner.standing.send_if_modified(|standing| {
+        self.reference.inner.standing.update(|standing| {
             let held = standing.held();
             let place = held.binary_search_by_key(&self.ticket, |held| held.ticket);
             taken = place.ok().and_then(|place| held.remove(place));

@@ -117,11 +117,18 @@ where
                     plugged.reference.plug(epoch, line);
                 }
                 let grip = plugged.clone();
-                let life = async move {
-                    let ended = plugged.life(beginning, open, care).await;
-                    plugged.ended(&verdict, ended, None)
+                let life: Life = match beginning {
+                    // Nearly every life, in the room that it takes and no more.
+                    Beginning::Up(running) if is_up && !care.is_needed() => Box::pin(async move {
+                        let ended = running.await;
+                        plugged.ended(&verdict, ended, None)
+                    }),
+                    beginning => Box::pin(async move {
+                        let ended = plugged.life(beginning, open, care).await;
+                        plugged.ended(&verdict, ended, None)
+                    }),
                 };
-                (cell, grip, Box::pin(life))
+                (cell, grip, life)
             }
             Some((limit, when_full)) => {
                 let main = Arc::new(OnceLock::new());
