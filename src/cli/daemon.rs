@@ -14,7 +14,7 @@ use kernel::{Denial, Layer};
 use policy::Policies;
 use serde_json::{Value, json};
 use sop::boot::{BootError, Parts, Places, Stopped};
-use sop::desk::Desk;
+use sop::desk::{Chaos, Desk};
 use sop::service::Manager;
 use sop::{System, samples};
 use supervisors::{Child, ChildRef, Outcome, Report, StartError};
@@ -140,7 +140,7 @@ fn run(globals: &Globals, manner: Manner) -> Run {
 async fn serve(config: &Config, parts: &Arc<Parts>, tcp: Option<Tcp>, manner: Manner, manager: &Manager) -> Run {
     let mut signals = Signals::new(manner.dev)?;
     manager.status("Starting: the journal is read");
-    let desk = Arc::new(Desk { parts: parts.clone(), dev: manner.dev });
+    let desk = Arc::new(Desk { parts: parts.clone(), dev: manner.dev, chaos: Chaos::default() });
     let deadline = config.supervision.shutdown_deadline;
     let started = tokio::select! {
         started = parts.start(config, vec![edge(config, &desk, tcp)]) => started,

@@ -12,6 +12,7 @@
 mod audit;
 mod backup;
 mod call;
+mod chaos;
 mod config;
 mod daemon;
 mod exit;
@@ -84,6 +85,9 @@ enum Command {
     Kill(system::Actor),
     /// Start an actor again that is down or quarantined
     Restart(system::Actor),
+    /// Try the supervision of a running `sop dev`: kills by a seeded plan, judged one by one
+    #[command(subcommand)]
+    Chaos(chaos::Chaos),
     /// Stop everything, at once
     EmergencyStop(system::Stop),
     /// End the emergency stop
@@ -200,6 +204,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Tree => system::tree(globals).await,
         Command::Kill(actor) => system::kill(globals, actor).await,
         Command::Restart(actor) => system::restart(globals, actor).await,
+        Command::Chaos(command) => chaos::run(globals, command).await,
         Command::EmergencyStop(stop) => system::stop(globals, stop).await,
         Command::Resume(resume) => system::resume(globals, resume).await,
         Command::Logs(logs) => logs::run(globals, logs).await,

@@ -8,6 +8,7 @@
 
 mod audit;
 mod backup;
+mod chaos;
 mod gap;
 mod health;
 mod lease;
@@ -38,6 +39,8 @@ use serde_json::Value;
 
 use crate::boot::Parts;
 
+pub use chaos::Chaos;
+
 /// Decided by capability, so not in the policies' catalogue.
 const BY_CAPABILITY: [ActionInfo; 2] = [
     ActionInfo { name: "system.stop", reads_only: false, summary: "Stop everything, at once" },
@@ -49,6 +52,8 @@ pub struct Desk {
     pub parts: Arc<Parts>,
     /// Whether actors may be killed from outside: `sop dev` only.
     pub dev: bool,
+    /// What is done to the tree on purpose.
+    pub chaos: Chaos,
 }
 
 /// What an action comes to.
@@ -127,6 +132,9 @@ impl Desk {
             "protocol" | "message" => nexus::answer(self, request).await,
             "subscription" => subscription::answer(self, request).await,
             "audit" | "decision" => audit::answer(self, request).await,
+            "system" if ["system.chaos", "system.judgement"].contains(&request.ask.action) => {
+                chaos::answer(self, request).await
+            }
             "system" => system::answer(self, request).await,
             _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),
         }

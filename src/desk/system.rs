@@ -223,6 +223,6 @@ fn no_node(path: &str) -> Denial {
     Denial::new(Layer::Decide, "system.unknown", format!("the tree has no {path}"), "see `sop tree`")
 }
 
-fn starting() -> Denial {
+pub fn starting() -> Denial {
     Denial::new(Layer::Availability, "system.starting", "the tree is starting", "repeat in a moment")
 }

@@ -14,7 +14,7 @@ use http::Api as _;
 use kernel::{CommandId, Context, Decision, Layer, Machine, Position, Principal, Timestamp};
 use kit::Authority;
 use serde_json::{Value, json};
-use sop::desk::Desk;
+use sop::desk::{Chaos, Desk};
 use sop::routes::ROUTES;
 use supervisors::Node;
 use workers::scan::{Limits, scan};
@@ -27,8 +27,11 @@ async fn running() -> (Vec<String>, Node, Vec<&'static str>) {
     let authority = Authority::start(&home.path().join("data"), "").await;
     let streams = authority.parts.journal.stream_heads().unwrap().into_keys().collect();
     let tree = authority.parts.tree().unwrap().snapshot();
-    let mut actions: Vec<_> =
-        Desk { parts: authority.parts.clone(), dev: true }.actions().iter().map(|action| action.name).collect();
+    let mut actions: Vec<_> = Desk { parts: authority.parts.clone(), dev: true, chaos: Chaos::default() }
+        .actions()
+        .iter()
+        .map(|action| action.name)
+        .collect();
     actions.sort_unstable();
     authority.stop().await;
     (streams, tree, actions)

@@ -744,7 +744,10 @@ impl Oracle {
                 });
                 return charges && !(covers && (known || leads.intensity.restarts == u32::MAX));
             }
+            let policy = self.nodes[at].rules.as_ref().map(|rules| rules.on_exhausted);
             match self.expected(at, &exit, now) {
+                // It takes nobody along.
+                _ if policy != Some(Exhausted::Escalate) => return false,
                 Some(Expected::Plain(Verdict::Escalate)) | None => {}
                 Some(_) if after == 0 => return false,
                 Some(_) => {}

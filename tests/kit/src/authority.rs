@@ -20,7 +20,7 @@ use kernel::{CommandId, Kin, Principal, Sequence};
 use nexus::Nexus;
 use serde_json::{Value, json};
 use sop::boot::Parts;
-use sop::desk::Desk;
+use sop::desk::{Chaos, Desk};
 use sop::states::States;
 use supervisors::{Child, ChildRef, Report};
 use todos::Todos;
@@ -62,7 +62,7 @@ impl Authority {
     pub async fn start_over(data: &Path, file: &str, wrap: WrapLog) -> Self {
         let config = config(data, file);
         let parts = Parts::with_log(&config, Clock::system(), wrap);
-        let desk = Arc::new(Desk { parts: parts.clone(), dev: true });
+        let desk = Arc::new(Desk { parts: parts.clone(), dev: true, chaos: Chaos::default() });
         let (socket, api) = (config.http.socket.clone(), desk.clone());
         let edge = Child::actor::<HttpActor, _>(&ChildRef::new("http"), move || {
             let limits = http::Limits::default();

@@ -100,6 +100,12 @@ pub const ACTIONS: &[Action] = &[
     reads("system.tree", "System", "Show who supervises whom"),
     changes("system.kill", "System", "Kill a supervised actor, to see it come back"),
     changes("system.restart", "System", "Restart a supervised actor"),
+    changes(
+        "system.chaos",
+        "System",
+        "Kill supervised actors and supervisors by a seeded plan, and judge what follows",
+    ),
+    reads("system.judgement", "System", "Show how the tree takes such a plan"),
 ];
 
 /// The action of this name, if there is one.
