@@ -470,7 +470,10 @@ async fn another_history_than_the_one_that_was_seen_is_loud() {
         let status = status(&place).await;
         (status["witnesses"]["size"].as_u64().unwrap(), status["head"].as_u64().unwrap())
     };
-    assert!(first <= cosigned && cosigned < seen && seen < size, "nobody cosigned what came after: {cosigned} {seen} {size}");
+    assert!(
+        first <= cosigned && cosigned < seen && seen < size,
+        "nobody cosigned what came after: {cosigned} {seen} {size}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
