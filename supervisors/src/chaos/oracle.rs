@@ -725,7 +725,9 @@ impl Oracle {
             Fault::FailStarts(_) => return None,
         };
         let (soon, late) = (self.changes(at, &exit, now)?, self.changes(at, &exit, later)?);
-        (soon == late).then_some(soon)
+        // One whose start is yet to fail, from an earlier fault, may take more along.
+        let is_sure = soon == late && soon.iter().all(|at| self.nodes[*at].failing == 0);
+        is_sure.then_some(soon)
     }
 
     /// Whether a kill would be the end of the whole tree, `after` as many others that may each cost the root a restart.
