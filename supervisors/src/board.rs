@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef};
+use tokio::sync::Notify;
 #[cfg(feature = "chaos")]
 use tokio::sync::mpsc;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::report::{Counts, Decision, Exit, Farewell, Kind, Node, NodeState, NotFound, Outcome, What};
@@ -408,7 +408,7 @@ impl Board {
 pub(crate) struct Journal {
     pages: Mutex<Pages>,
     /// Woken by every entry and by the end; carries nothing, the pages do.
-    news: watch::Sender<()>,
+    news: Notify,
 }
 
 #[derive(Default)]
@@ -423,7 +423,7 @@ struct Pages {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { pages: Mutex::default(), news: watch::Sender::new(()) }
+        Self { pages: Mutex::default(), news: Notify::new() }
     }
 }
 
@@ -447,7 +447,7 @@ impl Journal {
         pages.ears.retain(|ear| ear.send(decision.clone()).is_ok());
         pages.kept.push_back(decision);
         drop(pages);
-        self.news.send_replace(());
+        self.news.notify_waiters();
     }
 
     /// All decisions from now on, kept for whoever listens until they are heard.
@@ -460,18 +460,17 @@ impl Journal {
 
     pub(crate) fn close(&self) {
         lock(&self.pages).closed = true;
-        self.news.send_replace(());
+        self.news.notify_waiters();
     }
 
     pub(crate) fn read(self: &Arc<Self>) -> Events {
-        Events { journal: self.clone(), news: self.news.subscribe(), read: 0 }
+        Events { journal: self.clone(), read: 0 }
     }
 }
 
 /// One reader of the decision journal. It begins with the oldest decision still kept.
 pub struct Events {
     journal: Arc<Journal>,
-    news: watch::Receiver<()>,
     read: u64,
 }
 
@@ -486,15 +485,17 @@ pub enum Heard {
 impl Events {
     /// The next decision, or `None` once the tree has ended and all is read.
     pub async fn next(&mut self) -> Option<Heard> {
+        let journal = self.journal.clone();
         loop {
-            self.news.mark_unchanged();
+            // Of what is written from here on, it tells.
+            let news = journal.news.notified();
             if let Some(heard) = self.try_next() {
                 return Some(heard);
             }
             if lock(&self.journal.pages).closed {
                 return self.try_next();
             }
-            self.news.changed().await.expect("the sender lives in the journal, which this reader holds");
+            news.await;
         }
     }
 
