@@ -20,18 +20,21 @@ pub enum Kin {
     Agent,
     /// A program or actor that takes part as a protocol.
     Protocol,
+    /// A program that asks over the API, and takes no part.
+    Application,
     /// A route, a worker or the clock of the authority itself: fixed capabilities, unreachable from outside.
     Internal,
 }
 
 impl Kin {
-    pub const ALL: [Self; 4] = [Self::Operator, Self::Agent, Self::Protocol, Self::Internal];
+    pub const ALL: [Self; 5] = [Self::Operator, Self::Agent, Self::Protocol, Self::Application, Self::Internal];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Operator => "operator",
             Self::Agent => "agent",
             Self::Protocol => "protocol",
+            Self::Application => "application",
             Self::Internal => "internal",
         }
     }
@@ -48,7 +51,7 @@ impl Principal {
     /// Longest name, in bytes.
     pub const NAME_MAX: usize = 64;
     /// Longest text form, in bytes.
-    pub const TEXT_MAX: usize = "operator/".len() + Self::NAME_MAX;
+    pub const TEXT_MAX: usize = "application/".len() + Self::NAME_MAX;
 
     /// # Errors
     /// [`Malformed`] unless the name is 1 to 64 of the characters `a-z A-Z 0-9 . _ : -`.

@@ -23,7 +23,7 @@ pub struct Ask {
     pub action: &'static str,
     /// What it is about; `*` where no single thing is meant.
     pub resource: String,
-    /// The action's attributes, without `via_token`.
+    /// The action's own attributes.
     pub context: BTreeMap<String, Value>,
     pub credential: Option<Secret>,
     pub command_id: CommandId,

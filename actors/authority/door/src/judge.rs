@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use governance::Governance;
 use kernel::{Decision, Denial, Digest, Layer, Principal, Timestamp, TokenId};
-use policy::{Policies, Question, Value};
+use policy::{Policies, Question, Standing, Value};
 use tokens::{Grant, State, Token, Tokens};
 
 use crate::{AUDIENCE, Sealed};
@@ -36,7 +36,7 @@ pub struct Sight<'a> {
     pub generation: u64,
     pub action: &'a str,
     pub resource: &'a str,
-    /// The action's own attributes; `via_token` is added here.
+    /// The action's own attributes.
     pub context: &'a BTreeMap<String, Value>,
     pub credential: Option<Digest>,
 }
@@ -228,10 +228,10 @@ fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> 
     if BY_CAPABILITY.contains(&sight.action) {
         return Ok(vec!["capability:operator".to_owned()]);
     }
-    let mut determining = permitted(sight, bearer, (sight.action, sight.resource), sight.context.clone())?;
+    let mut determining = permitted(sight, bearer, (sight.action, sight.resource), sight.context)?;
     if sight.action == SHOWS_RECORDS {
         for action in AUDIT {
-            determining.extend(permitted(sight, bearer, (action, "*"), BTreeMap::new())?);
+            determining.extend(permitted(sight, bearer, (action, "*"), &BTreeMap::new())?);
         }
         determining.sort();
         determining.dedup();
@@ -243,12 +243,12 @@ fn permitted(
     sight: &Sight<'_>,
     bearer: &Bearer,
     (action, resource): (&str, &str),
-    mut context: BTreeMap<String, Value>,
+    context: &BTreeMap<String, Value>,
 ) -> Result<Vec<String>, Denial> {
     let principal = bearer.principal();
     let policies = sight.policies.map_err(Clone::clone)?;
-    context.insert("via_token".to_owned(), Value::Bool(matches!(bearer, Bearer::Token { .. })));
-    let judgement = policies.judge(&Question { principal, action, resource, context });
+    let standing = Standing { via_token: matches!(bearer, Bearer::Token { .. }), ..Standing::default() };
+    let judgement = policies.judge(&Question { principal, action, resource, context, standing: &standing });
     if judgement.allowed {
         return Ok(judgement.determining);
     }

@@ -27,7 +27,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kernel::{Context, Digest, Kin, Machine, Outcome, Position, Principal, Timestamp};
-use policy::{Policies, Problem, Question};
+use policy::{Policies, Problem, Question, Standing};
 use serde::{Deserialize, Serialize};
 
 pub use vocabulary::{
@@ -262,10 +262,11 @@ impl Governance {
         let next = self.next_number().to_string();
         // A text that is proposed has no number yet, so that a policy may also be asked about any.
         let steps = [("policy.propose", "*"), ("policy.propose", &next), ("policy.activate", &next)];
+        let (context, standing) = (BTreeMap::new(), Standing::default());
         let may = |operator: &Principal| {
             steps.iter().all(|&(action, resource)| {
-                let context = BTreeMap::from([("via_token".to_owned(), false.into())]);
-                candidate.judge(&Question { principal: operator, action, resource, context }).allowed
+                let (context, standing) = (&context, &standing);
+                candidate.judge(&Question { principal: operator, action, resource, context, standing }).allowed
             })
         };
         if self.operators.keys().any(may) { Ok(()) } else { Err(Refusal::LocksOut { epoch }) }

@@ -182,14 +182,20 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
             };
             let mut context: std::collections::BTreeMap<String, policy::Value> =
                 names.iter().map(|&name| (name.to_owned(), name.into())).collect();
-            context.insert("via_token".to_owned(), true.into());
+            let standing = &policy::Standing { via_token: true, ..policy::Standing::default() };
             if action.name == "token.issue" {
                 context.extend([("lifetime_ms".to_owned(), 1.into()), ("uses".to_owned(), 1.into())]);
             }
             if action.name == "lease.request" {
                 context.extend([("amount".to_owned(), 1.into()), ("priority".to_owned(), 1.into())]);
             }
-            let question = policy::Question { principal: &principal, action: action.name, resource: "*", context };
+            let question = policy::Question {
+                principal: &principal,
+                action: action.name,
+                resource: "*",
+                context: &context,
+                standing,
+            };
             let judgement = policies.judge(&question);
             assert_eq!(judgement.errors, Vec::<String>::new(), "{}", action.name);
             let expected = principal.kin == Kin::Operator && action.resource == "Policy";

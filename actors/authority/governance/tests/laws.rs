@@ -3,11 +3,13 @@
 #[expect(dead_code, reason = "the table uses all of it")]
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, bootstrap, propose, stop_because, told};
 use governance::{Command, Event, Governance, Refusal, Reply, Stop};
 use journal::codec;
 use kernel::{Digest, Kin, Machine, Millis, Personal, Position, Principal};
-use policy::{Policies, Question};
+use policy::{Policies, Question, Standing};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -92,8 +94,8 @@ fn somebody_can_go_on(governance: &Governance) -> bool {
     let policies = Policies::compile(governance.active_text()).unwrap();
     let next = governance.epochs().count().to_string();
     let may = |principal: &Principal, action, resource| {
-        let context = [("via_token".to_owned(), false.into())].into();
-        policies.judge(&Question { principal, action, resource, context }).allowed
+        let (context, standing) = (&BTreeMap::new(), &Standing::default());
+        policies.judge(&Question { principal, action, resource, context, standing }).allowed
     };
     governance.operators().any(|operator| {
         operator.kin == Kin::Operator && may(operator, "policy.propose", "*") && may(operator, "policy.activate", &next)

@@ -16,7 +16,7 @@ mod bounds;
 mod compile;
 mod problem;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use cedar_policy::{
@@ -69,8 +69,22 @@ pub struct Question<'a> {
     pub action: &'a str,
     /// The id of what is asked about; its type follows from the action. `*` where no single one is meant.
     pub resource: &'a str,
-    /// Exactly the attributes that the schema has for the action.
-    pub context: BTreeMap<String, Value>,
+    /// The attributes that the schema has for the action, but for those of the standing.
+    pub context: &'a BTreeMap<String, Value>,
+    pub standing: &'a Standing,
+}
+
+/// What the authority itself knows of a request, and nobody says of himself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Standing {
+    /// Whether it rests on a token.
+    pub via_token: bool,
+    /// What its principal is bound to.
+    pub roles: BTreeSet<String>,
+    /// How many have approved exactly this.
+    pub approvals: u32,
+    /// The obligations that it is proven to meet.
+    pub proofs: BTreeSet<String>,
 }
 
 /// The answer to a [`Question`].
@@ -157,10 +171,15 @@ impl Question<'_> {
         };
         let principal = uid(principal_type, self.principal.name());
         let resource = uid(&subject.resource, self.resource);
-        let mut known = vec![with_handle(&principal, self.principal.to_string())?];
+        let roles = self.standing.roles.iter().map(|role| uid(&model().role, role)).collect();
+        let mut known = vec![with_handle(&principal, self.principal.to_string(), roles)?];
         // A protocol is asked about as well as asking, also about itself.
         if model().principals[&Kin::Protocol] == subject.resource && resource != principal {
-            known.push(with_handle(&resource, format!("{}/{}", Kin::Protocol.as_str(), self.resource))?);
+            known.push(with_handle(
+                &resource,
+                format!("{}/{}", Kin::Protocol.as_str(), self.resource),
+                HashSet::new(),
+            )?);
         }
         let entities = Entities::from_entities(known, None).map_err(|error| error.to_string())?;
         let pairs = self.context.iter().map(|(name, value)| {
@@ -171,22 +190,31 @@ impl Question<'_> {
             };
             (name.clone(), value)
         });
-        let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
+        let Standing { via_token, roles: _, approvals, proofs } = self.standing;
+        let proofs = proofs.iter().map(|proof| RestrictedExpression::new_string(proof.clone()));
+        let standing = [
+            ("via_token", RestrictedExpression::new_bool(*via_token)),
+            ("approvals", RestrictedExpression::new_long(i64::from(*approvals))),
+            ("proofs", RestrictedExpression::new_set(proofs)),
+        ];
+        let standing = standing.map(|(name, value)| (name.to_owned(), value));
+        let context = Context::from_pairs(pairs.chain(standing)).map_err(|error| error.to_string())?;
         let request = Request::new(principal, subject.action.clone(), resource, context, Some(&model().schema))
             .map_err(|error| error.to_string())?;
         Ok(Asked { action, request, entities })
     }
 }
 
-fn with_handle(uid: &EntityUid, handle: String) -> Result<Entity, String> {
+fn with_handle(uid: &EntityUid, handle: String, roles: HashSet<EntityUid>) -> Result<Entity, String> {
     let handle = RestrictedExpression::new_string(handle);
-    Entity::new(uid.clone(), [("handle".to_owned(), handle)].into(), HashSet::new()).map_err(|error| error.to_string())
+    Entity::new(uid.clone(), [("handle".to_owned(), handle)].into(), roles).map_err(|error| error.to_string())
 }
 
 /// The schema, and the names that every question needs, parsed once.
 struct Model {
     schema: Schema,
     principals: BTreeMap<Kin, EntityTypeName>,
+    role: EntityTypeName,
     actions: BTreeMap<&'static str, Subject>,
 }
 
@@ -200,7 +228,12 @@ fn model() -> &'static Model {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).expect("our own schema is one");
         let type_name = |name: &str| name.parse::<EntityTypeName>().expect("our own type names are names");
         let action_type = type_name("Action");
-        let principals = [(Kin::Operator, "Operator"), (Kin::Agent, "Agent"), (Kin::Protocol, "Protocol")];
+        let principals = [
+            (Kin::Operator, "Operator"),
+            (Kin::Agent, "Agent"),
+            (Kin::Protocol, "Protocol"),
+            (Kin::Application, "Application"),
+        ];
         let actions = ACTIONS.iter().map(|action| {
             let subject = Subject { action: uid(&action_type, action.name), resource: type_name(action.resource) };
             (action.name, subject)
@@ -208,6 +241,7 @@ fn model() -> &'static Model {
         Model {
             schema,
             principals: principals.into_iter().map(|(kin, name)| (kin, type_name(name))).collect(),
+            role: type_name("Role"),
             actions: actions.collect(),
         }
     });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::Schema;
 use kernel::{Kin, Principal};
-use policy::{ACTIONS, Judgement, Policies, Problem, Question, SCHEMA, Value};
+use policy::{ACTIONS, Judgement, Policies, Problem, Question, SCHEMA, Standing, Value};
 
 const STARTER: &str = include_str!("../../../../config/policies/starter.cedar");
 
@@ -164,23 +164,19 @@ fn what_the_starter_says() {
 #[test]
 fn what_cannot_be_judged_is_denied_with_an_error() {
     let all = Policies::compile("permit (principal, action, resource);").unwrap();
-    let via_token = |value: Value| vec![("via_token", value)];
     for (row, principal, action, context, error) in [
-        ("a part of the authority", "internal/clock", "gap.list", via_token(false.into()), "no policy judges it"),
-        ("an unknown action", "operator/root", "gap.close", via_token(false.into()), "no action \"gap.close\""),
+        ("a part of the authority", "internal/clock", "gap.list", vec![], "no policy judges it"),
+        ("an unknown action", "operator/root", "gap.close", vec![], "no action \"gap.close\""),
         ("a missing attribute", "operator/root", "gap.list", vec![], "not valid for"),
-        ("an ill-typed attribute", "operator/root", "gap.list", via_token("no".into()), "not valid for"),
-        (
-            "an attribute too many",
-            "operator/root",
-            "gap.list",
-            vec![("via_token", false.into()), ("root", "/".into())],
-            "not valid for",
-        ),
+        ("an ill-typed attribute", "operator/root", "gap.scan", vec![("root", 1.into())], "not valid for"),
+        ("a standing that is claimed", "operator/root", "gap.list", vec![("approvals", 2.into())], "duplicate key"),
+        ("an attribute too many", "operator/root", "gap.list", vec![("root", "/".into())], "not valid for"),
     ] {
         let principal: Principal = principal.parse().unwrap();
         let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let judgement = all.judge(&Question { principal: &principal, action, resource: "*", context });
+        let standing = &Standing::default();
+        let judgement =
+            all.judge(&Question { principal: &principal, action, resource: "*", context: &context, standing });
         assert!(!judgement.allowed, "{row}");
         assert_eq!(judgement.determining, Vec::<String>::new(), "{row}");
         assert!(judgement.errors[0].contains(error), "{row}: {:?}", judgement.errors);
@@ -203,6 +199,37 @@ fn a_policy_that_fails_denies() {
     assert!(failed.errors[0].contains("few") && failed.errors[0].contains("overflow"), "{:?}", failed.errors);
 }
 
+/// What the authority knows of a request is there for policies like any attribute, and a role like a group.
+#[test]
+fn a_policy_can_speak_of_the_standing() {
+    let text = "@id(\"readers\") permit (principal in Role::\"reader\", action == Action::\"audit.list\", resource);
+        @id(\"all\") permit (principal is Operator, action == Action::\"retention.prune\", resource);
+        @id(\"two\") forbid (principal, action == Action::\"retention.prune\", resource) unless { context.approvals >= 2 };
+        @id(\"proven\") forbid (principal, action == Action::\"retention.prune\", resource)
+        unless { context.proofs.contains(\"kept\") };";
+    let policies = Policies::compile(text).unwrap();
+    let standing = |roles: &[&str], approvals, proofs: &[&str]| {
+        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Standing { via_token: false, roles: set(roles), approvals, proofs: set(proofs) }
+    };
+    let reader = standing(&["reader", "other"], 0, &[]);
+    for (principal, action, standing, allowed, determining) in [
+        ("application/board", "audit.list", &reader, true, vec!["readers"]),
+        ("application/board", "audit.show", &reader, false, vec![]),
+        ("application/board", "audit.list", &standing(&["writer"], 9, &["kept"]), false, vec![]),
+        ("operator/root", "retention.prune", &standing(&[], 2, &["kept", "more"]), true, vec!["all"]),
+        ("operator/root", "retention.prune", &standing(&[], 1, &["kept"]), false, vec!["two"]),
+        ("operator/root", "retention.prune", &standing(&[], 2, &["more"]), false, vec!["proven"]),
+        ("operator/root", "retention.prune", &Standing::default(), false, vec!["proven", "two"]),
+    ] {
+        let principal: Principal = principal.parse().unwrap();
+        let context = &BTreeMap::new();
+        let judgement = policies.judge(&Question { principal: &principal, action, resource: "*", context, standing });
+        assert_eq!((judgement.allowed, judgement.errors), (allowed, vec![]), "{principal} {action} {standing:?}");
+        assert_eq!(judgement.determining, determining, "{principal} {action} {standing:?}");
+    }
+}
+
 /// A protocol stands on both sides of a call, and may stand on both at once.
 #[test]
 fn a_policy_can_speak_of_the_protocol_that_is_called() {
@@ -217,9 +244,10 @@ fn a_policy_can_speak_of_the_protocol_that_is_called() {
         ("operator/root", "*", "decide", false),
     ] {
         let principal: Principal = principal.parse().unwrap();
-        let context = [("via_token", Value::Bool(true)), ("operation", operation.into())];
-        let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let judgement = policies.judge(&Question { principal: &principal, action: "protocol.call", resource, context });
+        let context = &BTreeMap::from([("operation".to_owned(), operation.into())]);
+        let standing = &Standing { via_token: true, ..Standing::default() };
+        let action = "protocol.call";
+        let judgement = policies.judge(&Question { principal: &principal, action, resource, context, standing });
         assert_eq!((judgement.allowed, judgement.errors), (allowed, vec![]), "{principal} {resource} {operation}");
     }
 }
@@ -290,7 +318,7 @@ fn the_table_and_the_schema_agree() {
         let principals: BTreeSet<_> = schema.principals_for_action(uid).unwrap().map(ToString::to_string).collect();
         assert_eq!(
             principals.iter().map(String::as_str).collect::<Vec<_>>(),
-            ["Agent", "Operator", "Protocol"],
+            ["Agent", "Application", "Operator", "Protocol"],
             "{uid}"
         );
     }
@@ -329,7 +357,11 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
     .into_iter()
     .map(|(name, value): (&str, Value)| (name.to_owned(), value))
     .collect();
-    context.insert("via_token".to_owned(), false.into());
-    context.extend(changed.map(|(name, value)| (name.to_owned(), value)));
-    policies.judge(&Question { principal: &principal, action, resource: "*", context })
+    let mut standing = Standing::default();
+    match changed {
+        Some(("via_token", Value::Bool(truth))) => standing.via_token = truth,
+        Some((name, value)) => drop(context.insert(name.to_owned(), value)),
+        None => {}
+    }
+    policies.judge(&Question { principal: &principal, action, resource: "*", context: &context, standing: &standing })
 }

@@ -6,12 +6,12 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
 };
 use kernel::Principal;
-use policy::{ACTIONS, Action, Judgement, Policies, Question, Value};
+use policy::{ACTIONS, Action, Judgement, Policies, Question, Standing, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const PRINCIPALS: [&str; 4] = ["operator/root", "agent/alpha", "agent/root", "protocol/alpha"];
+const PRINCIPALS: [&str; 5] = ["operator/root", "agent/alpha", "agent/root", "protocol/alpha", "application/root"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
@@ -64,6 +64,7 @@ struct Asked {
     action: Action,
     resource: &'static str,
     context: BTreeMap<String, Value>,
+    standing: Standing,
 }
 
 impl Asked {
@@ -72,7 +73,8 @@ impl Asked {
             principal: &self.principal,
             action: self.action.name,
             resource: self.resource,
-            context: self.context.clone(),
+            context: &self.context,
+            standing: &self.standing,
         })
     }
 
@@ -81,20 +83,33 @@ impl Asked {
         let kin = match self.principal.kin.as_str() {
             "operator" => "Operator",
             "agent" => "Agent",
-            other => other.strip_prefix('p').map(|_| "Protocol").unwrap(),
+            "protocol" => "Protocol",
+            other => other.strip_prefix("app").map(|_| "Application").unwrap(),
         };
         let uid = |kind: &str, id: &str| format!("{kind}::\"{id}\"").parse::<EntityUid>().unwrap();
         let principal = uid(kin, self.principal.name());
         let handle = RestrictedExpression::new_string(self.principal.to_string());
-        let entity = Entity::new(principal.clone(), [("handle".to_owned(), handle)].into(), [].into()).unwrap();
-        let context = Context::from_pairs(self.context.iter().map(|(name, value)| {
+        let roles = self.standing.roles.iter().map(|role| uid("Role", role)).collect();
+        let entity = Entity::new(principal.clone(), [("handle".to_owned(), handle)].into(), roles).unwrap();
+        let context = self.context.iter().map(|(name, value)| {
             let value = match value {
                 Value::Text(text) => RestrictedExpression::new_string(text.clone()),
                 Value::Long(number) => RestrictedExpression::new_long(*number),
                 Value::Bool(truth) => RestrictedExpression::new_bool(*truth),
             };
             (name.clone(), value)
-        }));
+        });
+        let standing = [
+            ("via_token", RestrictedExpression::new_bool(self.standing.via_token)),
+            ("approvals", RestrictedExpression::new_long(self.standing.approvals.into())),
+            (
+                "proofs",
+                RestrictedExpression::new_set(
+                    self.standing.proofs.iter().map(|proof| RestrictedExpression::new_string(proof.clone())),
+                ),
+            ),
+        ];
+        let context = Context::from_pairs(context.chain(standing.map(|(name, value)| (name.to_owned(), value))));
         let (action, resource) = (uid("Action", self.action.name), uid(self.action.resource, self.resource));
         let request = Request::new(principal, action, resource, context.unwrap(), None).unwrap();
         let response =
@@ -114,8 +129,8 @@ fn asked() -> impl Strategy<Value = Asked> {
     let long = prop_oneof![0..4_i64, Just(i64::MAX)];
     // The action whose numbers the rules below reckon with, so that they can overflow, is drawn more often.
     let action = prop_oneof![3 => select(ACTIONS), 1 => Just(*policy::action("token.issue").unwrap())];
-    let parts = (select(&PRINCIPALS[..]), action, select(&["*", "1"][..]), any::<bool>(), long);
-    parts.prop_map(|(principal, action, resource, via_token, long)| {
+    let parts = (select(&PRINCIPALS[..]), action, select(&["*", "1"][..]), standing(), long);
+    parts.prop_map(|(principal, action, resource, standing, long)| {
         let names: &[&str] = match action.name {
             "token.issue" => &["kind", "subject", "audience", "operation"],
             "token.validate" | "token.consume" => &["audience", "operation"],
@@ -129,7 +144,6 @@ fn asked() -> impl Strategy<Value = Asked> {
         };
         let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));
         let mut context: BTreeMap<_, _> = texts.collect();
-        context.insert("via_token".to_owned(), via_token.into());
         if action.name == "token.issue" {
             context.insert("lifetime_ms".to_owned(), long.into());
             context.insert("uses".to_owned(), long.into());
@@ -138,13 +152,21 @@ fn asked() -> impl Strategy<Value = Asked> {
             context.insert("amount".to_owned(), long.into());
             context.insert("priority".to_owned(), long.into());
         }
-        Asked { principal: principal.parse().unwrap(), action, resource, context }
+        Asked { principal: principal.parse().unwrap(), action, resource, context, standing }
     })
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    let names = |name: &str| prop_oneof![Just([].into()), Just([name.to_owned()].into())];
+    let parts = (any::<bool>(), names("reader"), 0..3_u32, names("kept"));
+    parts.prop_map(|(via_token, roles, approvals, proofs)| Standing { via_token, roles, approvals, proofs })
 }
 
 /// One policy that compiles. Every clause is drawn for itself, and what could never apply is drawn again.
 fn rule() -> impl Strategy<Value = String> {
-    let principal = select(&["principal", "principal is Agent", "principal == Operator::\"root\""][..]);
+    let principal = select(
+        &["principal", "principal is Agent", "principal == Operator::\"root\"", "principal in Role::\"reader\""][..],
+    );
     let action = prop_oneof![
         2 => Just("action".to_owned()),
         3 => select(ACTIONS).prop_map(|action| format!("action == Action::\"{}\"", action.name)),
@@ -159,6 +181,8 @@ fn rule() -> impl Strategy<Value = String> {
         &[
             "",
             "when { context.via_token }",
+            "when { context.approvals >= 2 }",
+            "unless { context.proofs.contains(\"kept\") }",
             "unless { context.via_token }",
             "when { principal.handle like \"*/root\" }",
             "when { context.holder == principal.handle }",

@@ -74,7 +74,8 @@ fn what_fits() {
 /// No action takes more attributes than a record has room for: the schema says which there are.
 #[test]
 fn whatever_the_schema_has_fits() {
-    let attributes = |line: &str| line.matches(": ").count();
+    // Those of the standing are the authority's own, and no part of what is asked.
+    let attributes = |line: &str| line.matches(": ").count() - 3;
     let most = policy::SCHEMA.lines().filter(|line| line.starts_with("type ")).map(attributes).max();
     assert!(most.is_some_and(|most| 2 < most && most <= ATTRIBUTES_MAX), "{most:?}");
     assert!(policy::ACTIONS.iter().all(|action| action.name.len() <= NAME_MAX));
