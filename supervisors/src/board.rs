@@ -120,7 +120,7 @@ impl Slot {
     /// A slot for `spec` and for all that it lists.
     fn new(spec: Arc<Child>, path: Arc<str>, above: Weak<Slot>, place: u64, listed: bool) -> Arc<Self> {
         let epoch = match &spec.part {
-            Part::Worker(worker) => worker.latest_epoch(),
+            Part::Worker(worker) => worker.outlet().launched(),
             Part::Supervisor(_) => 0,
         };
         let live = Live {
@@ -157,7 +157,11 @@ impl Slot {
         // Dropped after the lock is free: what a child is made of is foreign code.
         let before = std::mem::replace(&mut *lock(&self.spec), spec.clone());
         if let (Part::Worker(before), Part::Worker(worker)) = (&before.part, &spec.part) {
-            worker.succeed(&**before, &spec.terms);
+            worker.outlet().follow(spec.terms.while_down);
+            if !Arc::ptr_eq(before.outlet(), worker.outlet()) {
+                // The last incarnation that it will ever lead to, if it lives, is not the end of it.
+                before.outlet().give_up();
+            }
         }
     }
 
@@ -302,7 +306,7 @@ impl Slot {
     pub(crate) fn expect(&self) {
         let spec = self.spec();
         if let Part::Worker(worker) = &spec.part {
-            worker.expect(&spec.terms);
+            worker.outlet().expect(spec.terms.while_down);
         }
         for child in self.children() {
             child.expect();
@@ -312,7 +316,7 @@ impl Slot {
     /// None will come, unless somebody sees to it.
     pub(crate) fn give_up(&self) {
         if let Part::Worker(worker) = &self.spec().part {
-            worker.give_up();
+            worker.outlet().give_up();
         }
         for child in self.children() {
             child.give_up();

@@ -7,7 +7,7 @@
 //! can be changed under running children: [`Tree::change`].
 //!
 //! A [`ChildRef`] is called with a deadline and says what became of the call, also when its incarnation died of it. A
-//! mailbox can be bounded ([`Child::mailbox`]), messages can wait or be held while a child is down
+//! mailbox can be bounded ([`Child::bounded_actor`]), messages can wait or be held while a child is down
 //! ([`Child::while_down`]), and a child that is up can be watched: [`Child::await_ready`], [`Child::watchdog`],
 //! [`Child::probe`].
 //!

@@ -17,9 +17,9 @@ use ractor::{Actor, Message};
 
 use crate::backoff::Backoff;
 use crate::board::{Slot, lock};
-use crate::reference::ChildRef;
+use crate::reference::{ChildRef, Context, Outlet, WhenFull};
 use crate::report::{AddError, Farewell, RemoveError};
-use crate::shell::{Way, Worker, add, leave};
+use crate::shell::{Herald, Launch, Launched, Terms, Way, Worker, add, leave};
 use crate::spec::{Child, Exhausted, Part, Strategy, Supervisor};
 
 /// A stable reference to a pool, across all its incarnations. `Args` is what a member is started with.
@@ -54,6 +54,25 @@ impl Template {
     /// Whether the same references start members of both.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.maker.as_ref().type_id() == other.maker.as_ref().type_id()
+    }
+}
+
+/// In the place of the worker in the template, which is no member.
+struct Nobody {
+    bound: Option<usize>,
+}
+
+impl Launch for Nobody {
+    fn launch(self: Arc<Self>, _: u64, _: &Terms, _: Herald) -> Launched {
+        unreachable!("a template is not started")
+    }
+
+    fn outlet(&self) -> &Arc<dyn Outlet> {
+        unreachable!("no reference leads to a template")
+    }
+
+    fn bound(&self) -> Option<usize> {
+        self.bound
     }
 }
 
@@ -194,9 +213,9 @@ impl Pool {
         let make = Arc::new(make);
         let maker: Maker<A::Msg, Args> = Box::new(move |reference, args| {
             let make = make.clone();
-            Part::Worker(Arc::new(Worker::new(reference, move |_| make(&args))))
+            Part::Worker(Arc::new(Worker::new(&reference, move |_| make(&args))))
         });
-        Self::new::<A, Args>(reference, maker, false)
+        Self::new(reference, maker, None)
     }
 
     /// A pool whose members are temporary: each is given its arguments for good, as a connection, and keeps nothing else.
@@ -210,17 +229,41 @@ impl Pool {
         let maker: Maker<A::Msg, Args> = Box::new(move |reference, args| {
             let (make, args) = (make.clone(), Mutex::new(Some(args)));
             let make = move |_| make(lock(&args).take().expect("a temporary member starts once"));
-            Part::Worker(Arc::new(Worker::new(reference, make)))
+            Part::Worker(Arc::new(Worker::new(&reference, make)))
         });
-        Self::new::<A, Args>(reference, maker, true)
+        Self { once: true, ..Self::new(reference, maker, None) }
     }
 
-    fn new<A: Actor, Args: 'static>(reference: &PoolRef<A::Msg, Args>, maker: Maker<A::Msg, Args>, once: bool) -> Self {
-        let nobody = Worker::<A, _>::new(ChildRef::new("member"), |_| unreachable!("the template is no member"));
-        let member = Child::new("member".into(), Part::Worker(Arc::new(nobody)));
+    /// Like [`Pool::actor`], for members whose mailboxes are bounded: see [`Child::bounded_actor`].
+    pub fn bounded_actor<A, Args, F>(
+        reference: &PoolRef<A::Msg, Args>,
+        limit: usize,
+        when_full: WhenFull,
+        make: F,
+    ) -> Self
+    where
+        A: Actor,
+        Args: Send + Sync + 'static,
+        F: Fn(Context<A::Msg>, &Args) -> (A, A::Arguments) + Send + Sync + 'static,
+    {
+        let make = Arc::new(make);
+        let maker: Maker<A::Msg, Args> = Box::new(move |reference, args| {
+            let (make, context) = (make.clone(), reference.clone());
+            let worker = Worker::new(&reference, move |epoch| make(Context::new(context.clone(), epoch), &args));
+            Part::Worker(Arc::new(worker.bounded(limit, when_full)))
+        });
+        Self::new(reference, maker, Some(limit))
+    }
+
+    fn new<M: Message, Args: 'static>(
+        reference: &PoolRef<M, Args>,
+        maker: Maker<M, Args>,
+        bound: Option<usize>,
+    ) -> Self {
+        let member = Child::new("member".into(), Part::Worker(Arc::new(Nobody { bound })));
         let template = Template { place: reference.place.clone(), member, max: None, maker: Box::new(maker) };
         let supervisor = Supervisor::new(reference.place.name.clone(), Strategy::OneForOne);
-        Self { supervisor, template, once }
+        Self { supervisor, template, once: false }
     }
 
     /// What a member is like: its restart kind, how it is stopped, its budget. Permanent unless this says otherwise.

@@ -14,17 +14,17 @@ mod line;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use ractor::{Message, RpcReplyPort};
+use ractor::{ActorCell, Message, RpcReplyPort};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::board::lock;
-use crate::pulse::Pulse;
-use crate::shell::{Herald, News};
+use crate::shell::{Incarnate, News};
 use crate::watched::Watched;
 
 pub(crate) use line::{Gate, Letter, Line};
@@ -75,8 +75,8 @@ struct Inner<M: Message> {
 }
 
 struct Standing<M: Message> {
-    /// The latest incarnation that was launched, from its launch to its end.
-    current: Option<Current>,
+    /// The latest incarnation that was launched, until its end. It keeps us, and not we it.
+    current: Weak<Incarnate>,
     launched: u64,
     /// The latest that came up.
     epoch: u64,
@@ -94,12 +94,6 @@ struct Standing<M: Message> {
     tickets: u64,
     /// No other incarnation will come, unless somebody sees to it.
     is_over: bool,
-}
-
-struct Current {
-    epoch: u64,
-    herald: Herald,
-    pulse: Arc<Pulse>,
 }
 
 /// A message that waits for the next incarnation. Tickets rise.
@@ -241,7 +235,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 impl<M: Message> ChildRef<M> {
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         let standing = Standing {
-            current: None,
+            current: Weak::new(),
             launched: 0,
             epoch: 0,
             retired: 0,
@@ -265,7 +259,7 @@ impl<M: Message> ChildRef<M> {
         self.inner.standing.read().send(msg).map(drop)
     }
 
-    /// Sends as [`Child::mailbox`](crate::Child::mailbox) and [`Child::while_down`](crate::Child::while_down) have it,
+    /// Sends as [`Child::bounded_actor`](crate::Child::bounded_actor) and [`Child::while_down`](crate::Child::while_down) have it,
     /// and returns the epoch of the incarnation in whose mailbox the message now lies. Who stops waiting before that
     /// has not sent.
     ///
@@ -413,13 +407,9 @@ impl<M: Message> ChildRef<M> {
     /// Incarnation `epoch` is well, whatever befell those before it: should it fail, its back-off begins anew. Budgets
     /// are not touched.
     pub fn healthy(&self, epoch: u64) {
-        let herald = {
-            let standing = self.inner.standing.read();
-            let current = standing.current.as_ref().filter(|current| current.epoch == epoch);
-            current.map(|current| current.herald.clone())
-        };
-        if let Some(herald) = herald {
-            herald(News::Healthy);
+        let current = self.inner.standing.read().current.upgrade();
+        if let Some(current) = current.filter(|current| current.epoch == epoch) {
+            current.herald.tell(News::Healthy);
         }
     }
 
@@ -515,7 +505,7 @@ impl<M: Message> ChildRef<M> {
             let updated = self.inner.standing.updated();
             {
                 let standing = self.inner.standing.read();
-                let current = standing.current.as_ref().filter(|current| current.epoch == epoch);
+                let current = standing.current.upgrade().filter(|current| current.epoch == epoch);
                 let line = standing.line.as_ref().filter(|line| standing.epoch == epoch && !line.is_ending());
                 match (current, line) {
                     // What dropped the reply was not a handler that may fail yet.
@@ -547,37 +537,89 @@ impl<M: Message> ChildRef<M> {
     }
 
     async fn reached(&self, is_so: impl Fn(&Standing<M>) -> bool) {
-        self.inner.standing.find(|standing| is_so(standing).then_some(())).await;
+        self.inner.reached(is_so).await;
     }
 
-    /// Incarnation `epoch` is about to be launched.
-    pub(crate) fn launch(&self, epoch: u64, herald: Herald, pulse: Arc<Pulse>) {
-        self.inner.standing.update(|standing| {
-            standing.current = Some(Current { epoch, herald, pulse });
-            standing.launched = epoch;
-            standing.is_over = false;
-            false
-        });
-    }
-
-    /// Waits until incarnation `epoch` has said that it is ready.
-    pub(crate) async fn readiness(&self, epoch: u64) {
-        self.reached(|standing| standing.ready >= epoch).await;
+    pub(crate) fn outlet(&self) -> Arc<dyn Outlet> {
+        self.inner.clone()
     }
 
     /// Asks incarnation `epoch` past every bound, and says whether it gave an answer. One that is not up is not asked.
     pub(crate) async fn probe<R: Reply>(&self, epoch: u64, make: impl FnOnce(R) -> M) -> bool {
         let (reply, answer) = oneshot::channel();
         let probe = make(R::from_sender(reply));
-        let line = self.line(epoch);
+        let line = {
+            let standing = self.inner.standing.read();
+            standing.line.clone().filter(|_| standing.epoch == epoch)
+        };
         // Who does not take it is about to end.
         line.is_none_or(|line| line.push(probe).is_err()) || answer.await.is_ok()
     }
+}
 
-    /// Incarnation `epoch` is up, and gets what was held for it. If it was told to end meanwhile, it gets nothing.
-    pub(crate) fn plug(&self, epoch: u64, line: Line<M>) {
+/// A reference as the shell needs it, whatever the messages that go through it.
+pub(crate) trait Outlet: Send + Sync {
+    /// Incarnation `epoch` is about to be launched.
+    fn launch(&self, epoch: u64, incarnate: Weak<Incarnate>);
+
+    /// The latest epoch that was launched.
+    fn launched(&self) -> u64;
+
+    /// Waits until incarnation `epoch` has said that it is ready.
+    fn readiness(&self, epoch: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Incarnation `epoch`, which is this actor, is up, and gets what was held for it. If it was told to end meanwhile,
+    /// it gets nothing. Behind a gate, its messages are letters.
+    fn plug(&self, epoch: u64, actor: &ActorCell, gate: Option<&Arc<Gate>>);
+
+    /// Incarnation `epoch` is told to end. Does nothing to a later one.
+    fn unplug(&self, epoch: u64);
+
+    /// All of incarnation `epoch` is gone, and whatever lay in its mailbox.
+    fn ended(&self, epoch: u64, gate: Option<&Gate>);
+
+    /// An incarnation will come, sooner or later.
+    fn expect(&self, while_down: WhileDown);
+
+    /// What becomes of messages from now on.
+    fn follow(&self, while_down: WhileDown);
+
+    /// No other incarnation will come: whoever waits for one gets its message back.
+    fn give_up(&self);
+}
+
+impl<M: Message> Inner<M> {
+    async fn reached(&self, is_so: impl Fn(&Standing<M>) -> bool) {
+        self.standing.find(|standing| is_so(standing).then_some(())).await;
+    }
+}
+
+impl<M: Message> Outlet for Inner<M> {
+    fn launch(&self, epoch: u64, incarnate: Weak<Incarnate>) {
+        self.standing.update(|standing| {
+            standing.current = incarnate;
+            standing.launched = epoch;
+            standing.is_over = false;
+            false
+        });
+    }
+
+    fn launched(&self) -> u64 {
+        self.standing.read().launched
+    }
+
+    fn readiness(&self, epoch: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.reached(move |standing| standing.ready >= epoch))
+    }
+
+    fn plug(&self, epoch: u64, actor: &ActorCell, gate: Option<&Arc<Gate>>) {
+        let actor = actor.clone();
+        let line = match gate {
+            None => Line::Open(actor.into()),
+            Some(gate) => Line::Gated(actor.into(), gate.clone()),
+        };
         let mut told = Vec::new();
-        self.inner.standing.update(|standing| {
+        self.standing.update(|standing| {
             standing.epoch = epoch;
             if standing.retired < epoch {
                 standing.line = Some(line);
@@ -588,63 +630,44 @@ impl<M: Message> ChildRef<M> {
         tell(told);
     }
 
-    /// Incarnation `epoch` is told to end. Does nothing to a later one.
-    pub(crate) fn unplug(&self, epoch: u64) {
-        self.inner.standing.update(|standing| standing.unplug(epoch));
+    fn unplug(&self, epoch: u64) {
+        self.standing.update(|standing| standing.unplug(epoch));
     }
 
-    /// All of incarnation `epoch` is gone, and whatever lay in its mailbox.
-    pub(crate) fn ended(&self, epoch: u64, gate: Option<&Gate>) {
+    fn ended(&self, epoch: u64, gate: Option<&Gate>) {
         if let Some(lost) = gate.map(Gate::lost) {
-            self.inner.lost.fetch_add(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.lost.fetch_add(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        self.inner.standing.update(|standing| {
+        self.standing.update(|standing| {
             standing.unplug(epoch);
             standing.ended = epoch;
-            standing.current = None;
+            standing.current = Weak::new();
             true
         });
     }
 
-    fn line(&self, epoch: u64) -> Option<Line<M>> {
-        let standing = self.inner.standing.read();
-        standing.line.clone().filter(|_| standing.epoch == epoch)
-    }
-
-    /// The latest epoch that was launched.
-    pub(crate) fn launched(&self) -> u64 {
-        self.inner.standing.read().launched
-    }
-
-    /// An incarnation will come, sooner or later.
-    pub(crate) fn expect(&self, while_down: WhileDown) {
+    fn expect(&self, while_down: WhileDown) {
         let is_so = |standing: &Standing<M>| !standing.is_over && standing.while_down == while_down;
-        if is_so(&self.inner.standing.read()) {
+        if is_so(&self.standing.read()) {
             return;
         }
-        self.inner.standing.update(|standing| {
+        self.standing.update(|standing| {
             standing.is_over = false;
             standing.while_down = while_down;
             true
         });
     }
 
-    /// What becomes of messages from now on.
-    pub(crate) fn follow(&self, while_down: WhileDown) {
-        self.inner.standing.update(|standing| {
+    fn follow(&self, while_down: WhileDown) {
+        self.standing.update(|standing| {
             standing.while_down = while_down;
             false
         });
     }
 
-    pub(crate) fn identity(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
-
-    /// No other incarnation will come: whoever waits for one gets its message back.
-    pub(crate) fn give_up(&self) {
+    fn give_up(&self) {
         let mut told = Vec::new();
-        self.inner.standing.update(|standing| {
+        self.standing.update(|standing| {
             told.extend(standing.held().drain(..).map(|held| (held.told, Err(SendError::Down(held.msg)))));
             !std::mem::replace(&mut standing.is_over, true)
         });

@@ -18,16 +18,16 @@ mod worker;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use ractor::ActorCell;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 use crate::board::Incarnation;
+use crate::reference::Outlet;
 use crate::report::{Exit, Unhealth};
 
 pub(crate) use keeper::{Order, Way, add, keeper, launch_root, leave};
 pub(crate) use panics::note_places;
 pub use worker::{Ignore, Unrecoverable};
-pub(crate) use worker::{Probe, Terms, Worker};
+pub(crate) use worker::{Incarnate, Probe, Terms, Worker};
 
 /// What becomes of an incarnation, told to whoever launched it.
 pub(crate) enum News {
@@ -39,7 +39,18 @@ pub(crate) enum News {
     Ended(Exit),
 }
 
-pub(crate) type Herald = Arc<dyn Fn(News) + Send + Sync>;
+/// Tells whoever launched an incarnation.
+pub(crate) type Herald = Arc<dyn Tell>;
+
+pub(crate) trait Tell: Send + Sync {
+    fn tell(&self, news: News);
+}
+
+impl<F: Fn(News) + Send + Sync> Tell for F {
+    fn tell(&self, news: News) {
+        self(news);
+    }
+}
 
 /// Completes when all of an incarnation is gone.
 type Life = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -65,47 +76,31 @@ pub(crate) enum Place {
 
 /// Makes incarnations of one worker, whatever its type.
 pub(crate) trait Launch: Send + Sync {
-    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched;
+    fn launch(self: Arc<Self>, epoch: u64, terms: &Terms, herald: Herald) -> Launched;
 
-    /// The latest epoch that was ever launched under its reference.
-    fn latest_epoch(&self) -> u64;
+    /// The reference that leads to them.
+    fn outlet(&self) -> &Arc<dyn Outlet>;
 
-    /// An incarnation will come sooner or later, under these terms.
-    fn expect(&self, terms: &Terms);
-
-    /// From now on it has these terms in the place of `before`, which led to whoever was launched so far.
-    fn succeed(&self, before: &dyn Launch, terms: &Terms);
-
-    /// Tells references apart.
-    fn reference(&self) -> usize;
-
-    /// None will come, unless somebody sees to it.
-    fn give_up(&self);
+    /// How many messages may lie in their mailboxes.
+    fn bound(&self) -> Option<usize>;
 }
 
 const NAMELESS: &str = "only a name can be taken, and these actors have none";
 
-/// What an incarnation wrote down about itself, where it happened.
-#[derive(Clone, Default)]
-struct Verdict(Arc<Notes>);
-
+/// How an incarnation ended, written down by itself where it happened. The first word stands.
 #[derive(Default)]
-struct Notes {
-    cell: OnceLock<ActorCell>,
-    /// How it ended. The first word stands.
-    exit: OnceLock<Exit>,
-}
+struct Verdict(OnceLock<Box<Exit>>);
 
 impl Verdict {
     /// A later word than the first is a consequence of it.
     fn set(&self, exit: Exit) {
-        let _ = self.0.exit.set(exit);
+        let _ = self.0.set(Box::new(exit));
     }
 
     /// Who ended without a word was killed or aborted, or panicked outside of every hook, as a destructor may.
     fn settle(&self, ended: Result<(), JoinError>) -> Exit {
-        if let Some(exit) = self.0.exit.get() {
-            return exit.clone();
+        if let Some(exit) = self.0.get() {
+            return Exit::clone(exit);
         }
         match ended.map_err(JoinError::try_into_panic) {
             Err(Ok(panic)) => Exit::Panicked { message: panics::message(panic.as_ref()), place: None },
@@ -115,16 +110,16 @@ impl Verdict {
     }
 }
 
-/// The tasks of one incarnation: that of its start, if it had one, and that of its run once it has started.
+/// The tasks of one incarnation: that of its start, if it has one, and that of its run once it has started.
 #[derive(Default)]
 struct Tasks {
-    starting: Option<AbortHandle>,
+    starting: OnceLock<AbortHandle>,
     running: OnceLock<AbortHandle>,
 }
 
 impl Tasks {
-    fn new<T>(starting: &JoinHandle<T>) -> Self {
-        Self { starting: Some(starting.abort_handle()), running: OnceLock::new() }
+    fn starting<T>(&self, starting: &JoinHandle<T>) {
+        let _ = self.starting.set(starting.abort_handle());
     }
 
     fn started(&self, running: &JoinHandle<()>) {
@@ -132,7 +127,7 @@ impl Tasks {
     }
 
     fn take_away(&self) {
-        if let Some(task) = self.running.get().or(self.starting.as_ref()) {
+        if let Some(task) = self.running.get().or(self.starting.get()) {
             task.abort();
         }
     }

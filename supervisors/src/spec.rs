@@ -123,7 +123,7 @@ impl Child {
         A: Actor,
         F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
     {
-        let worker = Worker::new(reference.clone(), make);
+        let worker = Worker::new(reference, make);
         Self::new(reference.name().into(), Part::Worker(Arc::new(worker)))
     }
 
@@ -135,6 +135,48 @@ impl Child {
     {
         let context = reference.clone();
         Self::actor_with_epoch(reference, move |epoch| make(Context::new(context.clone(), epoch)))
+    }
+
+    /// Like [`Child::actor_with_context`], for a child whose mailbox is bounded: no more than `limit` messages lie in it,
+    /// beside the one in the hands of its handler. This counts what comes by its [`ChildRef`], and neither what it sends
+    /// to itself nor its supervisor's probes. All other mailboxes have no bound, and cost nothing but memory.
+    ///
+    /// A bounded child is two actors, of which one is the `myself` that it is given: what it sends to itself takes one
+    /// hop more, and so do a stop and a kill of itself, before which it may handle more of what lies in its mailbox.
+    /// [`Context::stop`] takes effect at once.
+    ///
+    /// ```
+    /// # use ractor::{Actor, ActorProcessingErr, ActorRef};
+    /// use supervisors::{Child, ChildRef, Strategy, Supervisor, Tree, WhenFull};
+    /// # struct Desk;
+    /// # impl Actor for Desk {
+    /// #     type Msg = ();
+    /// #     type State = ();
+    /// #     type Arguments = ();
+    /// #     async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let desk = ChildRef::new("desk");
+    /// let child = Child::bounded_actor(&desk, 1, WhenFull::Fail, |_| (Desk, ()));
+    /// let tree = Tree::start(Supervisor::new("sop", Strategy::OneForOne).child(child), 42).await?;
+    /// // Nothing else runs on this thread meanwhile.
+    /// assert!(desk.cast(()).is_ok() && desk.cast(()).is_err());
+    /// # tree.shutdown(std::time::Duration::from_secs(1)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bounded_actor<A, F>(reference: &ChildRef<A::Msg>, limit: usize, when_full: WhenFull, make: F) -> Self
+    where
+        A: Actor,
+        F: Fn(Context<A::Msg>) -> (A, A::Arguments) + Send + Sync + 'static,
+    {
+        let context = reference.clone();
+        let worker = Worker::new(reference, move |epoch| make(Context::new(context.clone(), epoch)));
+        Self::new(reference.name().into(), Part::Worker(Arc::new(worker.bounded(limit, when_full))))
     }
 
     pub(crate) fn new(name: Arc<str>, part: Part) -> Self {
@@ -207,25 +249,13 @@ impl Child {
 
     /// Its start blocks its thread, or computes for long: it runs in a task of its own from the first, so that its
     /// supervisor answers meanwhile. Else a start runs in its supervisor's task until it first waits for something,
-    /// which is faster. A nested supervisor ignores it, and a worker with a bounded mailbox always does so.
+    /// which is faster. A nested supervisor ignores it.
     pub fn starts_apart(self) -> Self {
         Self { terms: Terms { place: Place::Apart, ..self.terms }, ..self }
     }
 
     pub(crate) fn drains(&self) -> bool {
         self.drains
-    }
-
-    /// No more than `limit` messages lie in its mailbox, beside the one in the hands of its handler. This counts what
-    /// comes by its [`ChildRef`], and neither what it sends to itself nor its supervisor's probes. Unless this is called
-    /// the mailbox has no bound, and costs nothing but memory. A nested supervisor ignores it.
-    ///
-    /// A bounded child is two actors, of which one is the `myself` that it is given: what it sends to itself takes one
-    /// hop more, and so do a stop and a kill of itself, before which it may handle more of what lies in its mailbox.
-    /// [`Context::stop`] takes effect at once.
-    pub fn mailbox(mut self, limit: usize, when_full: WhenFull) -> Self {
-        self.terms.mailbox = Some((limit, when_full));
-        self
     }
 
     /// What becomes of messages by [`ChildRef::send`] and [`ChildRef::call`] while it is down. A nested supervisor
@@ -499,7 +529,11 @@ impl Supervisor {
         if child.significant && self.auto_shutdown == AutoShutdown::Never {
             return Err(SpecError::SignificantForNobody { path: path() });
         }
-        let places = child.terms.mailbox.map_or(usize::MAX, |(limit, _)| limit);
+        let bound = match &child.part {
+            Part::Worker(worker) => worker.bound(),
+            Part::Supervisor(_) => None,
+        };
+        let places = bound.unwrap_or(usize::MAX);
         if places == 0 || matches!(child.terms.while_down, WhileDown::Hold(held) if held > places) {
             return Err(SpecError::Mailbox { path: path() });
         }

@@ -47,7 +47,7 @@ impl Tree {
         let up = Mutex::new(Some(up));
         let herald = {
             let board = board.clone();
-            Arc::new(move |news| match news {
+            Arc::new(move |news: News| match news {
                 News::Started => {
                     board.root.live().state = NodeState::Running;
                     record(&board, What::Started);

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorRuntime};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
-use super::lives::Lives;
+use super::lives::{Bell, Lives};
 use super::panics::{self, Panic};
 use super::{Herald, Launched, Life, NAMELESS, News, Tasks, Verdict, task};
 use crate::alarms::Alarms;
@@ -68,11 +69,11 @@ pub(crate) fn launch_root(board: &Arc<Board>, epoch: u64, herald: Herald) {
     let spec = root.supervisor().expect("the root is made of a supervisor");
     let launched = launch_keeper(board, spec, root, epoch, herald.clone());
     root.live().incarnation = Some(launched.incarnation);
-    mind(root.clone(), launched.life, move |exit| herald(News::Ended(exit)));
+    mind(root.clone(), launched.life, move |exit| herald.tell(News::Ended(exit)));
 }
 
 fn launch_keeper(board: &Arc<Board>, spec: Arc<Supervisor>, slot: &Arc<Slot>, epoch: u64, herald: Herald) -> Launched {
-    let (verdict, latch) = (Verdict::default(), Latch::new());
+    let (verdict, latch) = (Arc::new(Verdict::default()), Latch::new());
     let (up, is_up) = oneshot::channel();
     let post = Post {
         board: board.clone(),
@@ -84,15 +85,16 @@ fn launch_keeper(board: &Arc<Board>, spec: Arc<Supervisor>, slot: &Arc<Slot>, ep
         up,
     };
     let (keeper, starting) = ActorRuntime::spawn_instant(None, Keeper, post).expect(NAMELESS);
-    let (cell, grip) = (keeper.get_cell(), Arc::new(Tasks::new(&starting)));
-    let tasks = grip.clone();
+    let (cell, tasks) = (keeper.get_cell(), Arc::new(Tasks::default()));
+    tasks.starting(&starting);
+    let grip = tasks.clone();
     let life = Box::pin(async move {
         let ended = match starting.await {
             Ok(Ok(running)) => {
                 tasks.started(&running);
                 // It drops its end of the channel if it ends before it is up.
                 if is_up.await.is_ok() {
-                    herald(News::Started);
+                    herald.tell(News::Started);
                 }
                 running.await
             }
@@ -101,7 +103,7 @@ fn launch_keeper(board: &Arc<Board>, spec: Arc<Supervisor>, slot: &Arc<Slot>, ep
         };
         let exit = verdict.settle(ended);
         if tokio::time::timeout(KILL_CONFIRM, latch.open()).await.is_err() {
-            herald(News::Lingers(exit.clone()));
+            herald.tell(News::Lingers(exit.clone()));
             latch.open().await;
         }
         exit
@@ -151,7 +153,7 @@ struct Post {
     slot: Arc<Slot>,
     epoch: u64,
     latch: Latch,
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     up: oneshot::Sender<()>,
 }
 
@@ -207,7 +209,7 @@ struct Desk {
     spec: Arc<Supervisor>,
     slot: Arc<Slot>,
     latch: Latch,
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     up: Option<oneshot::Sender<()>>,
     core: State,
     history: Option<Arc<Mutex<History>>>,
@@ -588,27 +590,18 @@ impl Desk {
 
     fn start(&mut self, child: usize, epoch: u64) {
         let slot = self.children[child].clone();
-        let keeper = self.myself.clone();
-        let herald: Herald = Arc::new(move |news| {
-            let event = match news {
-                News::Started => Event::Started { child, epoch },
-                News::Unhealthy(fault) => Event::Unhealthy { child, epoch, fault },
-                News::Healthy => Event::Healthy { child, epoch },
-                News::Lingers(exit) => Event::Lingers { child, epoch, exit },
-                News::Ended(exit) => Event::Ended { child, epoch, exit },
-            };
-            tell(&keeper, Order::Event(event));
-        });
+        let bell = Arc::new(Bell { keeper: self.myself.clone(), child, epoch });
+        let herald = bell.clone();
         let spec = slot.spec();
         let launched = match &spec.part {
-            Part::Worker(worker) => worker.launch(epoch, &spec.terms, herald),
+            Part::Worker(worker) => worker.clone().launch(epoch, &spec.terms, herald),
             Part::Supervisor(nested) => launch_keeper(&self.board, nested.clone(), &slot, epoch, herald),
         };
         slot.live().incarnation = Some(launched.incarnation);
         if launched.is_up {
             self.hear(Event::Started { child, epoch });
         }
-        if let Some(exit) = self.lives.begin(child, launched.life, &self.myself) {
+        if let Some(exit) = self.lives.begin(child, launched.life, Waker::from(bell)) {
             slot.gone(&exit);
             // Never in the same turn: a start that fails again and again keeps nobody waiting.
             tell(&self.myself, Order::Event(Event::Ended { child, epoch, exit }));

@@ -12,18 +12,34 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use ractor::ActorRef;
 
-use super::Life;
 use super::keeper::{Order, tell};
+use super::{Life, News, Tell};
 use crate::report::Exit;
+use crate::step::Event;
 
 /// By the numbers of the children.
 #[derive(Default)]
 pub(super) struct Lives(BTreeMap<usize, (Life, Waker)>);
 
-/// Rings at the keeper.
-struct Bell {
-    keeper: ActorRef<Order>,
-    child: usize,
+/// Rings at the keeper for one incarnation of a child: with news of it, or to have its life looked at.
+pub(super) struct Bell {
+    pub(super) keeper: ActorRef<Order>,
+    pub(super) child: usize,
+    pub(super) epoch: u64,
+}
+
+impl Tell for Bell {
+    fn tell(&self, news: News) {
+        let Self { child, epoch, .. } = *self;
+        let event = match news {
+            News::Started => Event::Started { child, epoch },
+            News::Unhealthy(fault) => Event::Unhealthy { child, epoch, fault },
+            News::Healthy => Event::Healthy { child, epoch },
+            News::Lingers(exit) => Event::Lingers { child, epoch, exit },
+            News::Ended(exit) => Event::Ended { child, epoch, exit },
+        };
+        tell(&self.keeper, Order::Event(event));
+    }
 }
 
 impl Wake for Bell {
@@ -38,8 +54,7 @@ impl Wake for Bell {
 
 impl Lives {
     /// Takes in the life of the child's next incarnation; the last one is over.
-    pub(super) fn begin(&mut self, child: usize, life: Life, keeper: &ActorRef<Order>) -> Option<Exit> {
-        let bell = Waker::from(Arc::new(Bell { keeper: keeper.clone(), child }));
+    pub(super) fn begin(&mut self, child: usize, life: Life, bell: Waker) -> Option<Exit> {
         let before = self.0.insert(child, (life, bell));
         assert!(before.is_none(), "a child has one life at a time");
         self.look(child)

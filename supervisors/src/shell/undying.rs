@@ -10,9 +10,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Herald, Launch, Launched, Terms, Worker};
+use super::{Herald, Launch, Launched, News, Terms, Worker};
 use crate::board::{Grip, Incarnation};
-use crate::reference::ChildRef;
+use crate::reference::{ChildRef, Outlet};
 use crate::report::{AddError, Exit, NodeState, Outcome, RemoveError, RestartError, Verdict, What};
 use crate::spec::{Child, Exhausted, Part, Strategy, Supervisor};
 use crate::step::{ABORT_CONFIRM, KILL_CONFIRM};
@@ -21,13 +21,13 @@ use crate::tree::Tree;
 const LIMIT: Duration = Duration::from_secs(2);
 
 struct Undying {
-    worker: Box<dyn Launch>,
+    worker: Arc<dyn Launch>,
     gate: watch::Receiver<bool>,
 }
 
 impl Launch for Undying {
-    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
-        let Launched { incarnation, is_up, life } = self.worker.launch(epoch, terms, herald);
+    fn launch(self: Arc<Self>, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let Launched { incarnation, is_up, life } = self.worker.clone().launch(epoch, terms, herald);
         let mut gate = self.gate.clone();
         let life = Box::pin(async move {
             let exit = life.await;
@@ -37,24 +37,12 @@ impl Launch for Undying {
         Launched { incarnation, is_up, life }
     }
 
-    fn latest_epoch(&self) -> u64 {
-        self.worker.latest_epoch()
+    fn outlet(&self) -> &Arc<dyn Outlet> {
+        self.worker.outlet()
     }
 
-    fn expect(&self, terms: &Terms) {
-        self.worker.expect(terms);
-    }
-
-    fn succeed(&self, before: &dyn Launch, terms: &Terms) {
-        self.worker.succeed(before, terms);
-    }
-
-    fn reference(&self) -> usize {
-        self.worker.reference()
-    }
-
-    fn give_up(&self) {
-        self.worker.give_up();
+    fn bound(&self) -> Option<usize> {
+        self.worker.bound()
     }
 }
 
@@ -75,7 +63,7 @@ fn idle(reference: &ChildRef<()>) -> Child {
 }
 
 fn undying(reference: &ChildRef<()>, gate: &watch::Sender<bool>) -> Child {
-    let worker = Box::new(Worker::new(reference.clone(), |_| (Idle, ())));
+    let worker = Arc::new(Worker::new(reference, |_| (Idle, ())));
     let launch = Undying { worker, gate: gate.subscribe() };
     Child::new(reference.name().into(), Part::Worker(Arc::new(launch))).shutdown(LIMIT)
 }
@@ -179,7 +167,7 @@ impl Actor for Sleeper {
 async fn one_that_was_to_be_added_is_forgotten_when_it_has_ended() {
     let (gate, child) = (watch::Sender::new(false), ChildRef::new("child"));
     let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne), 1).await.unwrap();
-    let worker = Box::new(Worker::new(child.clone(), |_| (Sleeper, ())));
+    let worker = Arc::new(Worker::new(&child, |_| (Sleeper, ())));
     let launch = Undying { worker, gate: gate.subscribe() };
     let late = Child::new("child".into(), Part::Worker(Arc::new(launch))).start_timeout(LIMIT);
     let before = Instant::now();
@@ -196,7 +184,7 @@ async fn one_that_was_to_be_added_is_forgotten_when_it_has_ended() {
 }
 
 /// Hears no kill, and ends when its task is taken away.
-struct Deaf(Box<dyn Launch>);
+struct Deaf(Arc<dyn Launch>);
 
 struct Gate(watch::Sender<bool>);
 
@@ -209,8 +197,8 @@ impl Grip for Gate {
 }
 
 impl Launch for Deaf {
-    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
-        let Launched { incarnation, is_up, life } = self.0.launch(epoch, terms, herald);
+    fn launch(self: Arc<Self>, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let Launched { incarnation, is_up, life } = self.0.clone().launch(epoch, terms, herald);
         let gate = watch::Sender::new(false);
         let mut opened = gate.subscribe();
         let life = Box::pin(async move {
@@ -221,31 +209,19 @@ impl Launch for Deaf {
         Launched { incarnation: Incarnation { grip: Arc::new(Gate(gate)), ..incarnation }, is_up, life }
     }
 
-    fn latest_epoch(&self) -> u64 {
-        self.0.latest_epoch()
+    fn outlet(&self) -> &Arc<dyn Outlet> {
+        self.0.outlet()
     }
 
-    fn expect(&self, terms: &Terms) {
-        self.0.expect(terms);
-    }
-
-    fn succeed(&self, before: &dyn Launch, terms: &Terms) {
-        self.0.succeed(before, terms);
-    }
-
-    fn reference(&self) -> usize {
-        self.0.reference()
-    }
-
-    fn give_up(&self) {
-        self.0.give_up();
+    fn bound(&self) -> Option<usize> {
+        self.0.bound()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_hear_its_kill_is_aborted() {
     let child = ChildRef::new("child");
-    let launch = Deaf(Box::new(Worker::new(child.clone(), |_| (Idle, ()))));
+    let launch = Deaf(Arc::new(Worker::new(&child, |_| (Idle, ()))));
     let spec = Child::new("child".into(), Part::Worker(Arc::new(launch))).shutdown(LIMIT);
     let tree = Tree::start(Supervisor::new("root", Strategy::OneForOne).child(spec), 1).await.unwrap();
     let mut events = tree.subscribe();
@@ -267,11 +243,11 @@ async fn what_does_not_hear_its_kill_is_aborted() {
 async fn an_abort_is_an_end_of_its_own() {
     for starts in [false, true] {
         let child = ChildRef::new("child");
-        let herald: Herald = Arc::new(|_| ());
+        let herald: Herald = Arc::new(|_: News| ());
         let launched = if starts {
-            Worker::new(child.clone(), |_| (Idle, ())).launch(1, &Terms::default(), herald)
+            Arc::new(Worker::new(&child, |_| (Idle, ()))).launch(1, &Terms::default(), herald)
         } else {
-            Worker::new(child.clone(), |_| (Sleeper, ())).launch(1, &Terms::default(), herald)
+            Arc::new(Worker::new(&child, |_| (Sleeper, ()))).launch(1, &Terms::default(), herald)
         };
         let grip = launched.incarnation.grip.clone();
         let aborting = async {

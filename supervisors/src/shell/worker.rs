@@ -2,14 +2,19 @@
 //!
 //! Every worker runs inside [`Supervised`], which makes the worker afresh and catches its panics where they happen.
 //! Whoever ends without having said why was killed.
+//!
+//! What is generic here is compiled once for every type of worker, ractor's loop around it included. So only what must
+//! know the type does: [`Supervised`] hands each hook on, and everything else is [`Incarnate`]'s, which knows none.
 
 use std::error::Error;
 use std::future::{pending, poll_fn};
+use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorRuntime, Message, SpawnErr, SupervisionEvent};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
@@ -18,7 +23,7 @@ use super::panics::{self, Panic};
 use super::{Herald, Launch, Launched, Life, NAMELESS, News, Place, Tasks, Verdict, task};
 use crate::board::{Grip, Incarnation};
 use crate::pulse::Pulse;
-use crate::reference::{ChildRef, Gate, Letter, Line, WhenFull, WhileDown};
+use crate::reference::{ChildRef, Gate, Letter, Outlet, WhenFull, WhileDown};
 use crate::report::{Exit, StartFault, Unhealth};
 
 /// An error that a `pre_start` may return, also as the source of another: a new start would end the same way. The
@@ -37,7 +42,6 @@ pub struct Ignore;
 /// What a child wants of its incarnations beside their life.
 #[derive(Clone, Default)]
 pub(crate) struct Terms {
-    pub(crate) mailbox: Option<(usize, WhenFull)>,
     pub(crate) while_down: WhileDown,
     pub(crate) place: Place,
     pub(crate) await_ready: bool,
@@ -77,14 +81,29 @@ impl Probe {
     }
 }
 
+/// What makes a worker: a reference that leads to it, and a maker of its incarnations.
 pub(crate) struct Worker<A: Actor, F> {
-    reference: ChildRef<A::Msg>,
-    make: Arc<F>,
+    outlet: Arc<dyn Outlet>,
+    make: F,
+    of: PhantomData<fn() -> A>,
 }
 
-impl<A: Actor, F> Worker<A, F> {
-    pub(crate) fn new(reference: ChildRef<A::Msg>, make: F) -> Self {
-        Self { reference, make: Arc::new(make) }
+impl<A, F> Worker<A, F>
+where
+    A: Actor,
+    F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
+{
+    pub(crate) fn new(reference: &ChildRef<A::Msg>, make: F) -> Self {
+        Self { outlet: reference.outlet(), make, of: PhantomData }
+    }
+
+    /// Makes incarnations with mailboxes of so many places.
+    pub(crate) fn bounded(self, limit: usize, when_full: WhenFull) -> BoundedWorker<A, F> {
+        BoundedWorker { worker: Arc::new(self), limit, when_full }
+    }
+
+    fn supervised(self: Arc<Self>, incarnate: Arc<Incarnate>) -> Supervised<A, F> {
+        Supervised { worker: self, incarnate, actor: OnceLock::new() }
     }
 }
 
@@ -93,150 +112,93 @@ where
     A: Actor,
     F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
 {
-    fn launch(&self, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
-        let (verdict, pulse) = (Verdict::default(), Arc::new(Pulse::new(terms.watchdog.is_some())));
-        self.reference.launch(epoch, herald.clone(), pulse.clone());
-        let make = self.make.clone();
-        let actor = Supervised { make, epoch, actor: OnceLock::new(), verdict: verdict.clone(), pulse: pulse.clone() };
-        let care = Care { await_ready: terms.await_ready, watchdog: terms.watchdog, probe: terms.probe.clone(), pulse };
-        let plug = |tasks: Tasks| Arc::new(Plugged { reference: self.reference.clone(), epoch, herald, tasks });
-        let mut is_up = false;
-        let (cell, grip, life): (_, Arc<dyn Grip>, Life) = match terms.mailbox {
-            None => {
-                let (actor, beginning) = match terms.place {
-                    Place::Here => begin(actor, &verdict),
-                    Place::Apart => {
-                        let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
-                        (actor, Beginning::Starting(starting))
-                    }
-                };
-                let (cell, plugged) = (actor.get_cell(), plug(beginning.tasks()));
-                is_up = matches!(beginning, Beginning::Up(_)) && !care.await_ready;
-                let mut open = Some(Line::Open(actor));
-                if let Some(line) = open.take_if(|_| is_up) {
-                    plugged.reference.plug(epoch, line);
-                }
-                let grip = plugged.clone();
-                let life: Life = match beginning {
-                    // Nearly every life, in the room that it takes and no more.
-                    Beginning::Up(running) if is_up && !care.is_needed() => Box::pin(async move {
-                        let ended = running.await;
-                        plugged.ended(&verdict, ended, None)
-                    }),
-                    beginning => Box::pin(async move {
-                        let ended = plugged.life(beginning, open, care).await;
-                        plugged.ended(&verdict, ended, None)
-                    }),
-                };
-                (cell, grip, life)
-            }
-            Some((limit, when_full)) => {
-                let main = Arc::new(OnceLock::new());
-                let (mouth, speaking) = ActorRuntime::spawn_instant(None, Mouth(main.clone()), ()).expect(NAMELESS);
-                let gate = Arc::new(Gate::new(limit, when_full));
-                let actor = Bounded { actor, mouth: mouth.clone(), main, gate: gate.clone() };
-                let (actor, starting) = ActorRuntime::spawn_instant(None, actor, ()).expect(NAMELESS);
-                let (cell, plugged) = (actor.get_cell(), plug(Tasks::new(&starting)));
-                let (main, grip) = (cell.clone(), plugged.clone());
-                let life = async move {
-                    let gated = Line::Gated(actor, gate.clone());
-                    let life = plugged.life(Beginning::Starting(starting), Some(gated), care);
-                    let ended = together(main, life, mouth.get_cell(), speaking).await;
-                    plugged.ended(&verdict, ended, Some(&gate))
-                };
-                (cell, grip, Box::pin(life))
-            }
-        };
-        Launched { incarnation: Incarnation { cell, supervisor: None, grip }, is_up, life }
+    fn launch(self: Arc<Self>, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let incarnate = Incarnate::new(&self.outlet, epoch, terms, herald);
+        let starting = starting(self.supervised(incarnate.clone()));
+        incarnate.launch(starting, None, terms)
     }
 
-    fn latest_epoch(&self) -> u64 {
-        self.reference.launched()
+    fn outlet(&self) -> &Arc<dyn Outlet> {
+        &self.outlet
     }
 
-    fn expect(&self, terms: &Terms) {
-        self.reference.expect(terms.while_down);
-    }
-
-    fn succeed(&self, before: &dyn Launch, terms: &Terms) {
-        self.reference.follow(terms.while_down);
-        if before.reference() != self.reference() {
-            // The last incarnation that it will ever lead to, if it lives, is not the end of it.
-            before.give_up();
-        }
-    }
-
-    fn reference(&self) -> usize {
-        self.reference.identity()
-    }
-
-    fn give_up(&self) {
-        self.reference.give_up();
+    fn bound(&self) -> Option<usize> {
+        None
     }
 }
 
-/// What ractor hands out for an actor that is being started.
-type Starting = JoinHandle<Result<JoinHandle<()>, SpawnErr>>;
-
-/// How far a start has come.
-enum Beginning {
-    Up(JoinHandle<()>),
-    Starting(Starting),
-    Failed,
+/// A [`Worker`] whose mailbox is bounded.
+pub(crate) struct BoundedWorker<A: Actor, F> {
+    worker: Arc<Worker<A, F>>,
+    limit: usize,
+    when_full: WhenFull,
 }
 
-impl Beginning {
-    fn tasks(&self) -> Tasks {
-        match self {
-            Self::Up(running) => Tasks { starting: None, running: running.abort_handle().into() },
-            Self::Starting(starting) => Tasks::new(starting),
-            Self::Failed => Tasks::default(),
-        }
-    }
-}
-
-/// Starts `actor` here as far as it comes without waiting, and sees to it that the rest is done in a task of its own.
-fn begin<A, F>(actor: Supervised<A, F>, verdict: &Verdict) -> (ActorRef<A::Msg>, Beginning)
+impl<A, F> Launch for BoundedWorker<A, F>
 where
     A: Actor,
     F: Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
 {
-    let mut starting = Box::pin(ActorRuntime::spawn(None, actor, ()));
-    let polled = panics::caught(|| starting.as_mut().poll(&mut Context::from_waker(Waker::noop())));
-    let myself = || verdict.0.cell.get().expect("ractor calls pre_start before it waits for anything").clone().into();
-    match polled {
-        Ok(Poll::Ready(Ok((actor, running)))) => (actor, Beginning::Up(running)),
-        Ok(Poll::Ready(Err(_))) => (myself(), Beginning::Failed),
-        Ok(Poll::Pending) => {
-            let starting = task(async move { starting.await.map(|(_, running)| running) });
-            (myself(), Beginning::Starting(starting))
-        }
-        // Panics of hooks are caught where they happen, which leaves those of destructors.
-        Err(Panic { message, place }) => {
-            verdict.set(Exit::StartFailed(StartFault::Panicked { message, place }));
-            (myself(), Beginning::Failed)
-        }
+    fn launch(self: Arc<Self>, epoch: u64, terms: &Terms, herald: Herald) -> Launched {
+        let incarnate = Incarnate::new(&self.worker.outlet, epoch, terms, herald);
+        let main = Arc::new(OnceLock::new());
+        let (mouth, speaking) = ActorRuntime::spawn_instant(None, Mouth(main.clone()), ()).expect(NAMELESS);
+        let gate = Arc::new(Gate::new(self.limit, self.when_full));
+        let bound = Bound { gate: gate.clone(), mouth: mouth.get_cell(), speaking };
+        let actor = self.worker.clone().supervised(incarnate.clone());
+        incarnate.launch(starting(Bounded { actor, mouth, main, gate }), Some(bound), terms)
+    }
+
+    fn outlet(&self) -> &Arc<dyn Outlet> {
+        &self.worker.outlet
+    }
+
+    fn bound(&self) -> Option<usize> {
+        Some(self.limit)
     }
 }
 
-/// The life of a bounded actor, `main`, which ends with its mouth, and of that, which ends with it.
-async fn together<T>(main: ActorCell, life: impl Future<Output = T>, mouth: ActorCell, speaking: Starting) -> T {
-    let (mut life, mut silence) = (pin!(life), pin!(silence(speaking)));
-    let ended = tokio::select! {
-        biased;
-        ended = &mut life => ended,
-        () = &mut silence => {
-            main.kill();
-            return life.await;
-        }
-    };
-    mouth.kill();
-    silence.await;
-    ended
+/// A start, until the actor runs.
+type Starting = Pin<Box<dyn Future<Output = Result<JoinHandle<()>, SpawnErr>> + Send>>;
+
+fn starting<A: Actor<Arguments = ()>>(actor: A) -> Starting {
+    Box::pin(async { ActorRuntime::spawn(None, actor, ()).await.map(|(_, running)| running) })
+}
+
+/// How far a start has come.
+enum Beginning {
+    Up(JoinHandle<()>),
+    Starting(JoinHandle<Result<JoinHandle<()>, SpawnErr>>),
+    Failed,
+}
+
+/// What a [`Bounded`] actor has beside itself.
+struct Bound {
+    gate: Arc<Gate>,
+    mouth: ActorCell,
+    speaking: JoinHandle<Result<JoinHandle<()>, SpawnErr>>,
+}
+
+impl Bound {
+    /// The life of `main`, which ends with its mouth, and of that, which ends with it.
+    async fn together<T>(self, main: ActorCell, life: impl Future<Output = T>) -> T {
+        let (mut life, mut silence) = (pin!(life), pin!(silence(self.speaking)));
+        let ended = tokio::select! {
+            biased;
+            ended = &mut life => ended,
+            () = &mut silence => {
+                main.kill();
+                return life.await;
+            }
+        };
+        self.mouth.kill();
+        silence.await;
+        ended
+    }
 }
 
 /// However it comes about.
-async fn silence(speaking: Starting) {
+async fn silence(speaking: JoinHandle<Result<JoinHandle<()>, SpawnErr>>) {
     if let Ok(Ok(speaking)) = speaking.await {
         let _ = speaking.await;
     }
@@ -247,7 +209,6 @@ struct Care {
     await_ready: bool,
     watchdog: Option<Duration>,
     probe: Option<Arc<Probe>>,
-    pulse: Arc<Pulse>,
 }
 
 impl Care {
@@ -256,15 +217,15 @@ impl Care {
     }
 
     /// Waits for the first fault.
-    async fn fault(&self, epoch: u64) -> Unhealth {
+    async fn fault(&self, incarnate: &Incarnate) -> Unhealth {
         let stuck = async {
             let Some(limit) = self.watchdog else { return pending().await };
-            self.pulse.stuck(limit).await;
+            incarnate.pulse.stuck(limit).await;
             Unhealth::Stuck { limit }
         };
         let silent = async {
             let Some(probe) = &self.probe else { return pending().await };
-            probe.silent(epoch).await
+            probe.silent(incarnate.epoch).await
         };
         tokio::select! {
             biased;
@@ -274,17 +235,94 @@ impl Care {
     }
 }
 
-/// An incarnation, the reference that leads to it, and whoever minds it.
-struct Plugged<M: Message> {
-    reference: ChildRef<M>,
-    epoch: u64,
-    herald: Herald,
+/// One incarnation, whatever its type: what it writes down about itself, the reference that leads to it, and whoever
+/// minds it.
+pub(crate) struct Incarnate {
+    pub(crate) epoch: u64,
+    pub(crate) herald: Herald,
+    pub(crate) pulse: Pulse,
+    place: Place,
+    outlet: Arc<dyn Outlet>,
+    cell: OnceLock<ActorCell>,
+    verdict: Verdict,
     tasks: Tasks,
 }
 
-impl<M: Message> Plugged<M> {
-    /// Plugs `line` in once it is up, unless that was done already.
-    async fn life(&self, beginning: Beginning, line: Option<Line<M>>, care: Care) -> Result<(), JoinError> {
+impl Incarnate {
+    fn new(outlet: &Arc<dyn Outlet>, epoch: u64, terms: &Terms, herald: Herald) -> Arc<Self> {
+        let incarnate = Arc::new(Self {
+            epoch,
+            herald,
+            pulse: Pulse::new(terms.watchdog.is_some()),
+            place: terms.place,
+            outlet: outlet.clone(),
+            cell: OnceLock::new(),
+            verdict: Verdict::default(),
+            tasks: Tasks::default(),
+        });
+        outlet.launch(epoch, Arc::downgrade(&incarnate));
+        incarnate
+    }
+
+    fn launch(self: Arc<Self>, starting: Starting, bound: Option<Bound>, terms: &Terms) -> Launched {
+        let care = Care { await_ready: terms.await_ready, watchdog: terms.watchdog, probe: terms.probe.clone() };
+        let beginning = self.begin(starting);
+        let cell = self.cell.get().expect("ractor calls pre_start before it waits for anything").clone();
+        let gate = bound.as_ref().map(|bound| bound.gate.clone());
+        let is_up = matches!(beginning, Beginning::Up(_)) && !care.await_ready;
+        if is_up {
+            self.outlet.plug(self.epoch, &cell, gate.as_ref());
+        }
+        let incarnation = Incarnation { cell: cell.clone(), supervisor: None, grip: self.clone() };
+        let life: Life = match (beginning, bound) {
+            // Nearly every life, in the room that it takes and no more.
+            (Beginning::Up(running), None) if is_up && !care.is_needed() => Box::pin(async move {
+                let ended = running.await;
+                self.ended(ended, None)
+            }),
+            (beginning, None) => Box::pin(async move {
+                let ended = self.life(beginning, is_up, &cell, None, care).await;
+                self.ended(ended, None)
+            }),
+            (beginning, Some(bound)) => Box::pin(async move {
+                let life = self.life(beginning, is_up, &cell, gate.as_ref(), care);
+                let ended = bound.together(cell.clone(), life).await;
+                self.ended(ended, gate.as_deref())
+            }),
+        };
+        Launched { incarnation, is_up, life }
+    }
+
+    /// Starts it here as far as it comes without waiting, and sees to it that the rest is done in a task of its own.
+    fn begin(&self, mut starting: Starting) -> Beginning {
+        match panics::caught(|| starting.as_mut().poll(&mut Context::from_waker(Waker::noop()))) {
+            Ok(Poll::Ready(Ok(running))) => {
+                self.tasks.started(&running);
+                Beginning::Up(running)
+            }
+            Ok(Poll::Ready(Err(_))) => Beginning::Failed,
+            Ok(Poll::Pending) => {
+                let starting = task(starting);
+                self.tasks.starting(&starting);
+                Beginning::Starting(starting)
+            }
+            // Panics of hooks are caught where they happen, which leaves those of destructors.
+            Err(Panic { message, place }) => {
+                self.verdict.set(Exit::StartFailed(StartFault::Panicked { message, place }));
+                Beginning::Failed
+            }
+        }
+    }
+
+    /// Plugs it in once it is up, unless that was done already.
+    async fn life(
+        &self,
+        beginning: Beginning,
+        is_up: bool,
+        cell: &ActorCell,
+        gate: Option<&Arc<Gate>>,
+        care: Care,
+    ) -> Result<(), JoinError> {
         let mut running = match beginning {
             Beginning::Up(running) => running,
             Beginning::Starting(starting) => {
@@ -294,36 +332,92 @@ impl<M: Message> Plugged<M> {
             }
             Beginning::Failed => return Ok(()),
         };
-        if let Some(line) = line {
+        if !is_up {
             if care.await_ready {
                 tokio::select! {
                     biased;
                     ended = &mut running => return ended,
-                    () = Box::pin(self.reference.readiness(self.epoch)) => {}
+                    () = self.outlet.readiness(self.epoch) => {}
                 }
             }
-            self.reference.plug(self.epoch, line);
-            (self.herald)(News::Started);
+            self.outlet.plug(self.epoch, cell, gate);
+            self.herald.tell(News::Started);
         }
         if care.is_needed() {
             tokio::select! {
                 biased;
                 ended = &mut running => return ended,
-                fault = Box::pin(care.fault(self.epoch)) => (self.herald)(News::Unhealthy(fault)),
+                fault = Box::pin(care.fault(self)) => self.herald.tell(News::Unhealthy(fault)),
             }
         }
         running.await
     }
 
-    fn ended(&self, verdict: &Verdict, ended: Result<(), JoinError>, gate: Option<&Gate>) -> Exit {
-        self.reference.ended(self.epoch, gate);
-        verdict.settle(ended)
+    fn ended(&self, ended: Result<(), JoinError>, gate: Option<&Gate>) -> Exit {
+        self.outlet.ended(self.epoch, gate);
+        self.verdict.settle(ended)
+    }
+
+    /// It is this actor, unless it is another already.
+    fn is(&self, cell: ActorCell) {
+        let _ = self.cell.set(cell);
+    }
+
+    /// The first that happens in it.
+    async fn begun(&self) {
+        if self.place == Place::Apart {
+            // Whoever polls next is a task of its own.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// It failed to start.
+    fn refused(&self, error: ActorProcessingErr) -> ActorProcessingErr {
+        self.verdict.set(if causes(&error).any(<dyn Error>::is::<Ignore>) {
+            Exit::Ignored
+        } else if causes(&error).any(<dyn Error>::is::<Unrecoverable>) {
+            Exit::StartFailed(StartFault::Unrecoverable { reason: sentence(&error) })
+        } else {
+            Exit::StartFailed(StartFault::Failed { error: sentence(&error) })
+        });
+        error
+    }
+
+    fn panicked_at_start(&self, Panic { message, place }: Panic) -> ActorProcessingErr {
+        self.verdict.set(Exit::StartFailed(StartFault::Panicked { message: message.clone(), place }));
+        message.into()
+    }
+
+    /// Polls a hook of a started actor and keeps the reason if it fails.
+    fn guard(
+        &self,
+        hook: Pin<&mut dyn Future<Output = Result<(), ActorProcessingErr>>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), ActorProcessingErr>> {
+        let ended = match poll_caught(hook, context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(ended) => ended,
+        };
+        Poll::Ready(match ended {
+            Ok(Ok(())) => {
+                self.pulse.done();
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                self.verdict.set(Exit::Failed { error: sentence(&error) });
+                Err(error)
+            }
+            Err(Panic { message, place }) => {
+                self.verdict.set(Exit::Panicked { message: message.clone(), place });
+                Err(message.into())
+            }
+        })
     }
 }
 
-impl<M: Message> Grip for Plugged<M> {
+impl Grip for Incarnate {
     fn unplug(&self) {
-        self.reference.unplug(self.epoch);
+        self.outlet.unplug(self.epoch);
     }
 
     fn abort(&self) {
@@ -343,9 +437,8 @@ fn sentence(error: &ActorProcessingErr) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Polls `hook` and answers a panic in it. It is pinned by the caller and polled from closures, because every async
-/// function that it was handed through would keep a place of its own for it, in every child.
-fn poll_caught<F: Future>(hook: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<F::Output, Panic>> {
+/// Polls `hook` and answers a panic in it.
+fn poll_caught<F: Future + ?Sized>(hook: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Result<F::Output, Panic>> {
     match panics::caught(|| hook.poll(context)) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
@@ -353,46 +446,37 @@ fn poll_caught<F: Future>(hook: Pin<&mut F>, context: &mut Context<'_>) -> Poll<
     }
 }
 
+pin_project! {
+    /// A hook of a started actor. An async function around it would keep a second place for all that the hook is given,
+    /// in every child.
+    struct Guarded<'a, H> {
+        #[pin]
+        hook: H,
+        incarnate: &'a Incarnate,
+    }
+}
+
+impl<H: Future<Output = Result<(), ActorProcessingErr>>> Future for Guarded<'_, H> {
+    type Output = Result<(), ActorProcessingErr>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.incarnate.guard(this.hook, context)
+    }
+}
+
 /// One incarnation of a worker, made inside its own task.
 struct Supervised<A: Actor, F> {
-    make: Arc<F>,
-    epoch: u64,
+    worker: Arc<Worker<A, F>>,
+    incarnate: Arc<Incarnate>,
     actor: OnceLock<A>,
-    verdict: Verdict,
-    pulse: Arc<Pulse>,
 }
 
 impl<A: Actor, F> Supervised<A, F> {
-    fn actor(&self) -> &A {
-        self.actor.get().expect("ractor calls pre_start before any other hook")
-    }
-
-    /// Runs a hook of a started actor and keeps the reason if it fails.
-    fn guard<'a>(
-        &'a self,
-        mut hook: Pin<&'a mut impl Future<Output = Result<(), ActorProcessingErr>>>,
-    ) -> impl Future<Output = Result<(), ActorProcessingErr>> {
-        self.pulse.begin();
-        poll_fn(move |context| {
-            let ended = match poll_caught(hook.as_mut(), context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(ended) => ended,
-            };
-            Poll::Ready(match ended {
-                Ok(Ok(())) => {
-                    self.pulse.done();
-                    Ok(())
-                }
-                Ok(Err(error)) => {
-                    self.verdict.set(Exit::Failed { error: sentence(&error) });
-                    Err(error)
-                }
-                Err(Panic { message, place }) => {
-                    self.verdict.set(Exit::Panicked { message: message.clone(), place });
-                    Err(message.into())
-                }
-            })
-        })
+    fn guard<'a, H>(&'a self, hook: impl FnOnce(&'a A) -> H) -> Guarded<'a, H> {
+        self.incarnate.pulse.begin();
+        let actor = self.actor.get().expect("ractor calls pre_start before any other hook");
+        Guarded { hook: hook(actor), incarnate: &self.incarnate }
     }
 }
 
@@ -406,54 +490,49 @@ where
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<A::Msg>, (): ()) -> Result<A::State, ActorProcessingErr> {
-        let _ = self.verdict.0.cell.set(myself.get_cell());
+        self.incarnate.is(myself.get_cell());
+        self.incarnate.begun().await;
         let start = async {
-            let (actor, arguments) = (self.make)(self.epoch);
+            let (actor, arguments) = (self.worker.make)(self.incarnate.epoch);
             self.actor.get_or_init(|| actor).pre_start(myself, arguments).await
         };
         let mut start = pin!(start);
-        let (fault, error) = match poll_fn(|context| poll_caught(start.as_mut(), context)).await {
-            Ok(Ok(state)) => return Ok(state),
-            Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Ignore>) => {
-                self.verdict.set(Exit::Ignored);
-                return Err(error);
-            }
-            Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Unrecoverable>) => {
-                (StartFault::Unrecoverable { reason: sentence(&error) }, error)
-            }
-            Ok(Err(error)) => (StartFault::Failed { error: sentence(&error) }, error),
-            Err(Panic { message, place }) => (StartFault::Panicked { message: message.clone(), place }, message.into()),
-        };
-        self.verdict.set(Exit::StartFailed(fault));
-        Err(error)
+        match poll_fn(|context| poll_caught(start.as_mut(), context)).await {
+            Ok(started) => started.map_err(|error| self.incarnate.refused(error)),
+            Err(panic) => Err(self.incarnate.panicked_at_start(panic)),
+        }
     }
 
-    async fn post_start(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
-        self.guard(pin!(self.actor().post_start(myself, state))).await
+    fn post_start(
+        &self,
+        myself: ActorRef<A::Msg>,
+        state: &mut A::State,
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        self.guard(|actor| actor.post_start(myself, state))
     }
 
     async fn post_stop(&self, myself: ActorRef<A::Msg>, state: &mut A::State) -> Result<(), ActorProcessingErr> {
-        self.guard(pin!(self.actor().post_stop(myself, state))).await?;
-        self.verdict.set(Exit::Normal);
+        self.guard(|actor| actor.post_stop(myself, state)).await?;
+        self.incarnate.verdict.set(Exit::Normal);
         Ok(())
     }
 
-    async fn handle(
+    fn handle(
         &self,
         myself: ActorRef<A::Msg>,
         message: A::Msg,
         state: &mut A::State,
-    ) -> Result<(), ActorProcessingErr> {
-        self.guard(pin!(self.actor().handle(myself, message, state))).await
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        self.guard(|actor| actor.handle(myself, message, state))
     }
 
-    async fn handle_supervisor_evt(
+    fn handle_supervisor_evt(
         &self,
         myself: ActorRef<A::Msg>,
         message: SupervisionEvent,
         state: &mut A::State,
-    ) -> Result<(), ActorProcessingErr> {
-        self.guard(pin!(self.actor().handle_supervisor_evt(myself, message, state))).await
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        self.guard(|actor| actor.handle_supervisor_evt(myself, message, state))
     }
 }
 
@@ -479,6 +558,7 @@ where
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Letter<A::Msg>>, (): ()) -> Result<A::State, ActorProcessingErr> {
+        self.actor.incarnate.is(myself.get_cell());
         let _ = self.main.set(myself);
         self.actor.pre_start(self.mouth.clone(), ()).await
     }

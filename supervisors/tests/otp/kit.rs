@@ -8,6 +8,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{
     Backoff, Child, ChildRef, Exit, Ignore, Node, NodeState, Pool, PoolRef, StartFault, Strategy, Supervisor, Tree,
+    WhenFull,
 };
 
 pub const HOUR: Duration = Duration::from_hours(1);
@@ -176,6 +177,11 @@ impl Kid {
     pub fn spec(&self) -> Child {
         let conduct = self.conduct.clone();
         Child::actor(&self.reference, move || (Probe(conduct.clone()), ()))
+    }
+
+    pub fn bounded(&self, limit: usize, when_full: WhenFull) -> Child {
+        let conduct = self.conduct.clone();
+        Child::bounded_actor(&self.reference, limit, when_full, move |_| (Probe(conduct.clone()), ()))
     }
 }
 

@@ -231,14 +231,15 @@ async fn simple_one_for_one_extra() {
 #[tokio::test(start_paused = true)]
 async fn child_specs() {
     let spec = || Kid::new("child").spec();
+    let bounded = |limit| Kid::new("child").bounded(limit, WhenFull::Fail);
     let path = || "sup/child".to_owned();
     let tree = start(sup(Strategy::OneForOne)).await;
     for (child, error) in [
         (spec().budget(1, Duration::ZERO), SpecError::EmptyWindow { path: path() }),
         (spec().backoff(Backoff::none().factor(0)), SpecError::Backoff { path: path() }),
         (spec().backoff(Backoff::exp(ms(2), ms(1))), SpecError::Backoff { path: path() }),
-        (spec().mailbox(0, WhenFull::Fail), SpecError::Mailbox { path: path() }),
-        (spec().mailbox(1, WhenFull::Fail).while_down(WhileDown::Hold(2)), SpecError::Mailbox { path: path() }),
+        (bounded(0), SpecError::Mailbox { path: path() }),
+        (bounded(1).while_down(WhileDown::Hold(2)), SpecError::Mailbox { path: path() }),
         (spec().watchdog(Duration::ZERO), SpecError::Health { path: path() }),
         (spec().significant(), SpecError::SignificantPermanent { path: path() }),
     ] {

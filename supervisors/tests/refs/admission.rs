@@ -1,9 +1,9 @@
 //! Bounded mailboxes.
 
-use supervisors::{CallError, ChildRef, SendError, SpecError, StartError, Tree, WhenFull, WhileDown};
+use supervisors::{CallError, ChildRef, Pool, PoolRef, SendError, SpecError, StartError, Tree, WhenFull, WhileDown};
 use tokio::time::Instant;
 
-use crate::echo::{LONG, Say, Script, ms, root, settle, tree};
+use crate::echo::{Echo, LONG, Say, Script, ms, root, settle, tree};
 
 const FAIL: WhenFull = WhenFull::Fail;
 
@@ -11,7 +11,7 @@ const FAIL: WhenFull = WhenFull::Fail;
 async fn no_more_lie_in_the_mailbox_than_it_has_room_for() {
     let (child, script) = (ChildRef::new("child"), Script::default());
     assert_eq!(child.load(), None, "down");
-    let tree = tree(script.child(&child).mailbox(2, FAIL)).await;
+    let tree = tree(script.bounded(&child, 2, FAIL)).await;
     child.cast(Say::Block).unwrap();
     settle().await;
     // Its place is free again: it is in the hands of the handler.
@@ -37,7 +37,7 @@ async fn no_more_lie_in_the_mailbox_than_it_has_room_for() {
 #[tokio::test(start_paused = true)]
 async fn one_caller_after_the_other_finds_room_for_one() {
     let (child, script) = (ChildRef::new("child"), Script::default());
-    let _tree = tree(script.child(&child).mailbox(1, FAIL)).await;
+    let _tree = tree(script.bounded(&child, 1, FAIL)).await;
     for number in 0..100 {
         assert_eq!(child.call(|reply| Say::Ask(number, reply), None).await, Ok(1));
     }
@@ -46,7 +46,7 @@ async fn one_caller_after_the_other_finds_room_for_one() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_gets_it_in_turn_or_the_message_back() {
     let (child, script) = (ChildRef::new("child"), Script::default());
-    let _tree = tree(script.child(&child).mailbox(1, WhenFull::Wait(ms(100)))).await;
+    let _tree = tree(script.bounded(&child, 1, WhenFull::Wait(ms(100)))).await;
     child.cast(Say::Block).unwrap();
     settle().await;
     child.cast(Say::Note(0)).unwrap();
@@ -91,7 +91,7 @@ async fn futures_in_order<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 #[tokio::test(start_paused = true)]
 async fn what_an_incarnation_leaves_behind_is_counted_and_makes_room() {
     let (child, script) = (ChildRef::new("child"), Script::default());
-    let tree = tree(script.child(&child).mailbox(3, WhenFull::Wait(ms(100)))).await;
+    let tree = tree(script.bounded(&child, 3, WhenFull::Wait(ms(100)))).await;
     child.cast(Say::Block).unwrap();
     settle().await;
     for number in 1..=3 {
@@ -112,7 +112,7 @@ async fn what_an_incarnation_leaves_behind_is_counted_and_makes_room() {
 #[tokio::test(start_paused = true)]
 async fn a_bounded_actor_is_an_actor_like_any_other() {
     let (child, script) = (ChildRef::new("child"), Script::default());
-    let tree = tree(script.child(&child).mailbox(1, FAIL).while_down(WhileDown::WaitUp(LONG))).await;
+    let tree = tree(script.bounded(&child, 1, FAIL).while_down(WhileDown::WaitUp(LONG))).await;
     // Itself it can tell whatever it likes, also when its mailbox is full.
     for number in 1..=3 {
         child.send(Say::Tell(number)).await.unwrap();
@@ -142,12 +142,37 @@ async fn a_bounded_actor_is_an_actor_like_any_other() {
 #[tokio::test(start_paused = true)]
 async fn a_mailbox_without_room_is_refused() {
     let child = ChildRef::new("child");
-    let child_spec = || Script::default().child(&child);
-    for spec in [child_spec().mailbox(0, FAIL), child_spec().mailbox(2, FAIL).while_down(WhileDown::Hold(3))] {
+    let bounded = |limit| Script::default().bounded(&child, limit, FAIL);
+    for spec in [bounded(0), bounded(2).while_down(WhileDown::Hold(3))] {
         let refused = Tree::start(root(spec), 1).await.err();
         assert_eq!(refused, Some(StartError::Spec(SpecError::Mailbox { path: "root/child".to_owned() })));
     }
-    let tree = tree(child_spec().mailbox(usize::MAX, FAIL).while_down(WhileDown::Hold(3))).await;
+    let tree = tree(bounded(usize::MAX).while_down(WhileDown::Hold(3))).await;
     assert_eq!(child.load().unwrap().limit, usize::MAX, "to look into it");
+    tree.shutdown(LONG).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_pool_are_bounded_each_for_itself() {
+    let (members, script) = (PoolRef::new("members"), Script::default());
+    let make = {
+        let script = script.clone();
+        move |context, (): &()| (Echo { script: script.clone(), context }, ())
+    };
+    let none = Pool::bounded_actor(&members, 0, FAIL, make.clone());
+    let refused = Tree::start(root(none.into()), 1).await.err();
+    assert_eq!(refused, Some(StartError::Spec(SpecError::Mailbox { path: "root/members/member".to_owned() })));
+
+    let tree = tree(Pool::bounded_actor(&members, 1, FAIL, make).into()).await;
+    let (first, second) = (members.start(()).await.unwrap(), members.start(()).await.unwrap());
+    for member in [&first, &second] {
+        member.cast(Say::Block).unwrap();
+        settle().await;
+        member.cast(Say::Note(1)).unwrap();
+        assert!(matches!(member.cast(Say::Note(2)), Err(SendError::Full(_))));
+    }
+    script.go.add_permits(2);
+    settle().await;
+    assert_eq!(script.logged(), [(1, 1), (1, 1)]);
     tree.shutdown(LONG).await;
 }

@@ -12,7 +12,7 @@ use crate::echo::{LONG, Say, Script, ms, settle, tree};
 
 /// Both kinds of mailbox.
 fn both(script: &Script, child: &ChildRef<Say>) -> [Child; 2] {
-    [script.child(child), script.child(child).mailbox(9, WhenFull::Fail)]
+    [script.child(child), script.bounded(child, 9, WhenFull::Fail)]
 }
 
 #[tokio::test(start_paused = true)]

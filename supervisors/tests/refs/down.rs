@@ -100,7 +100,7 @@ async fn who_stops_waiting_has_not_sent() {
 #[tokio::test(start_paused = true)]
 async fn before_the_first_start_as_between_two() {
     let (child, script) = (ChildRef::new("child"), Script::slow());
-    let spec = script.child(&child).while_down(WhileDown::Hold(1)).mailbox(1, WhenFull::Fail);
+    let spec = script.bounded(&child, 1, WhenFull::Fail).while_down(WhileDown::Hold(1));
     let starting = Tree::start(root(spec), 1);
     let sending = async {
         settle().await;
@@ -146,7 +146,7 @@ async fn a_change_of_the_specification_changes_the_policies() {
     let (child, script) = (ChildRef::new("child"), Script::default());
     let tree = backing_off(&child, &script, WhileDown::Fail).await;
     assert!(matches!(child.send(Say::Note(1)).await, Err(SendError::Down(_))));
-    let changed = script.child(&child).while_down(WhileDown::Hold(1)).mailbox(1, WhenFull::Fail);
+    let changed = script.bounded(&child, 1, WhenFull::Fail).while_down(WhileDown::Hold(1));
     tree.change("root", Supervisor::new("root", Strategy::OneForOne).child(changed)).await.unwrap();
     assert!(matches!(child.send(Say::Note(2)).await, Ok(3)), "at once");
     assert_eq!(child.load().unwrap().limit, 1, "with the next incarnation");

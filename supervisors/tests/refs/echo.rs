@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use supervisors::{Child, ChildRef, Context, Strategy, Supervisor, Tree};
+use supervisors::{Child, ChildRef, Context, Strategy, Supervisor, Tree, WhenFull};
 use tokio::sync::{Semaphore, oneshot};
 
 pub const LONG: Duration = Duration::from_mins(10);
@@ -78,6 +78,11 @@ impl Script {
     pub fn child(&self, reference: &ChildRef<Say>) -> Child {
         let script = self.clone();
         Child::actor_with_context(reference, move |context| (Echo { script: script.clone(), context }, ()))
+    }
+
+    pub fn bounded(&self, reference: &ChildRef<Say>, limit: usize, when_full: WhenFull) -> Child {
+        let script = self.clone();
+        Child::bounded_actor(reference, limit, when_full, move |context| (Echo { script: script.clone(), context }, ()))
     }
 }
 

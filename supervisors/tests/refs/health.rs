@@ -54,8 +54,8 @@ async fn who_says_that_it_is_well_begins_its_back_off_anew() {
 async fn a_handler_that_takes_too_long_is_a_fault() {
     for bounded in [false, true] {
         let (child, script) = (ChildRef::new("child"), Script::default());
-        let spec = script.child(&child).watchdog(ms(100));
-        let spec = if bounded { spec.mailbox(99, WhenFull::Fail) } else { spec };
+        let spec = if bounded { script.bounded(&child, 99, WhenFull::Fail) } else { script.child(&child) };
+        let spec = spec.watchdog(ms(100));
         let tree = tree(spec).await;
         let mut events = tree.subscribe();
         let before = Instant::now();
@@ -85,8 +85,8 @@ async fn a_handler_that_takes_too_long_is_a_fault() {
 async fn a_probe_that_is_not_answered_is_a_fault() {
     for bounded in [false, true] {
         let (child, script) = (ChildRef::new("child"), Script::default());
-        let spec = script.child(&child).probe(&child, ms(1000), ms(100), Say::Probe);
-        let spec = if bounded { spec.mailbox(1, WhenFull::Fail) } else { spec };
+        let spec = if bounded { script.bounded(&child, 1, WhenFull::Fail) } else { script.child(&child) };
+        let spec = spec.probe(&child, ms(1000), ms(100), Say::Probe);
         let tree = tree(spec).await;
         let mut events = tree.subscribe();
         tokio::time::sleep(ms(10_500)).await;

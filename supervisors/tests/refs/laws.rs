@@ -116,12 +116,11 @@ impl World {
     }
 
     fn spec(&self) -> supervisors::Child {
-        let spec = self.script.child(&self.child).while_down(self.policy.while_down).shutdown(ms(50));
-        let spec = spec.backoff(Backoff::exp(ms(40), ms(80)));
-        match self.policy.mailbox {
-            Some((limit, when_full)) => spec.mailbox(limit, when_full),
-            None => spec,
-        }
+        let spec = match self.policy.mailbox {
+            Some((limit, when_full)) => self.script.bounded(&self.child, limit, when_full),
+            None => self.script.child(&self.child),
+        };
+        spec.while_down(self.policy.while_down).shutdown(ms(50)).backoff(Backoff::exp(ms(40), ms(80)))
     }
 
     fn cast(&mut self, kind: Kind, say: impl FnOnce(u32) -> Say) {

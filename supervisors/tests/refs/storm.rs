@@ -24,12 +24,11 @@ async fn what_a_caller_is_told_is_what_happened() {
         (Some((10_000, WhenFull::Fail)), WhileDown::Hold(CALLERS)),
     ] {
         let (child, script) = (ChildRef::new("child"), Script::default());
-        let spec = script.child(&child).while_down(while_down);
         let spec = match bound {
-            Some((limit, when_full)) => spec.mailbox(limit, when_full),
-            None => spec,
+            Some((limit, when_full)) => script.bounded(&child, limit, when_full),
+            None => script.child(&child),
         };
-        let tree = tree(spec).await;
+        let tree = tree(spec.while_down(while_down)).await;
         let (mut callers, numbers) = (JoinSet::new(), Arc::new(AtomicU32::new(0)));
         for _ in 0..CALLERS {
             let (child, numbers) = (child.clone(), numbers.clone());
