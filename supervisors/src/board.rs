@@ -46,9 +46,15 @@ pub(crate) struct Slot {
     place: u64,
     /// The specification of its supervisor lists it: it did not come while that ran.
     listed: AtomicBool,
-    children: Mutex<Children>,
     live: Mutex<Live>,
-    /// Of the latest incarnations of a supervisor, if it is to keep any.
+    /// What only a supervisor has.
+    below: Option<Box<Below>>,
+}
+
+#[derive(Default)]
+struct Below {
+    children: Mutex<Children>,
+    /// Of the latest incarnations, if it is to keep any.
     histories: Mutex<VecDeque<Arc<Mutex<History>>>>,
 }
 
@@ -67,7 +73,7 @@ pub(crate) struct Live {
     pub(crate) state: NodeState,
     pub(crate) epoch: u64,
     pub(crate) restarts: u64,
-    pub(crate) last_exit: Option<Exit>,
+    pub(crate) last_exit: Option<Box<Exit>>,
     /// Present from the launch of an incarnation until its task has completed.
     pub(crate) incarnation: Option<Incarnation>,
     /// It was added and has not come up yet, so it ends with its supervisor.
@@ -119,9 +125,9 @@ impl Incarnation {
 impl Slot {
     /// A slot for `spec` and for all that it lists.
     fn new(spec: Arc<Child>, path: Arc<str>, above: Weak<Slot>, place: u64, listed: bool) -> Arc<Self> {
-        let epoch = match &spec.part {
-            Part::Worker(worker) => worker.outlet().launched(),
-            Part::Supervisor(_) => 0,
+        let (epoch, below) = match &spec.part {
+            Part::Worker(worker) => (worker.outlet().launched(), None),
+            Part::Supervisor(_) => (0, Some(Box::default())),
         };
         let live = Live {
             state: NodeState::Stopped,
@@ -132,19 +138,22 @@ impl Slot {
             on_probation: false,
             number: 0,
         };
-        let (children, live) = (Mutex::default(), Mutex::new(live));
-        let (spec, listed) = (Mutex::new(spec), AtomicBool::new(listed));
-        let slot = Arc::new(Self { path, spec, above, place, listed, children, live, histories: Mutex::default() });
+        let (spec, listed, live) = (Mutex::new(spec), AtomicBool::new(listed), Mutex::new(live));
+        let slot = Arc::new(Self { path, spec, above, place, listed, live, below });
         if let Some(supervisor) = slot.supervisor() {
             if let Some(template) = &supervisor.pool {
                 template.place.is_at(&slot);
             }
             for child in &supervisor.children {
                 let child = slot.slot_for(child.clone(), true);
-                lock(&slot.children).shown.insert(child.place, child);
+                lock(&slot.below().children).shown.insert(child.place, child);
             }
         }
         slot
+    }
+
+    fn below(&self) -> &Below {
+        self.below.as_deref().expect("only a supervisor has something below it")
     }
 
     pub(crate) fn spec(&self) -> Arc<Child> {
@@ -157,7 +166,7 @@ impl Slot {
         // Dropped after the lock is free: what a child is made of is foreign code.
         let before = std::mem::replace(&mut *lock(&self.spec), spec.clone());
         if let (Part::Worker(before), Part::Worker(worker)) = (&before.part, &spec.part) {
-            worker.outlet().follow(spec.terms.while_down);
+            worker.outlet().follow(spec.settings.terms.while_down);
             if !Arc::ptr_eq(before.outlet(), worker.outlet()) {
                 // The last incarnation that it will ever lead to, if it lives, is not the end of it.
                 before.outlet().give_up();
@@ -168,7 +177,7 @@ impl Slot {
     /// Where the next incarnation of this supervisor, which stands like this, writes down what it decides on.
     pub(crate) fn begin_history(&self, start: &State, limit: usize) -> Arc<Mutex<History>> {
         let history = Arc::new(Mutex::new(History::new(start.clone(), limit)));
-        let mut histories = lock(&self.histories);
+        let mut histories = lock(&self.below().histories);
         if histories.len() == HISTORIES {
             histories.pop_front();
         }
@@ -178,7 +187,8 @@ impl Slot {
 
     /// Oldest incarnation first.
     pub(crate) fn histories(&self) -> Vec<History> {
-        let histories = lock(&self.histories).clone();
+        let Some(below) = &self.below else { return Vec::new() };
+        let histories = lock(&below.histories).clone();
         histories.iter().map(|history| lock(history).clone()).collect()
     }
 
@@ -194,7 +204,7 @@ impl Slot {
     pub(crate) fn slot_for(self: &Arc<Self>, child: Arc<Child>, listed: bool) -> Arc<Self> {
         let path = self.path_of(&child);
         let place = {
-            let mut children = lock(&self.children);
+            let mut children = lock(&self.below().children);
             children.next += 1;
             children.next
         };
@@ -203,7 +213,7 @@ impl Slot {
 
     /// The name of one more member of this pool.
     pub(crate) fn next_member(&self) -> Arc<str> {
-        let mut children = lock(&self.children);
+        let mut children = lock(&self.below().children);
         children.members += 1;
         children.members.to_string().into()
     }
@@ -227,20 +237,21 @@ impl Slot {
         self.live().incarnation.clone()
     }
 
-    /// In start order.
     /// All of its incarnation is gone.
     pub(crate) fn gone(&self, exit: &Exit) {
         let mut live = self.live();
         live.incarnation = None;
-        live.last_exit = Some(exit.clone());
+        live.last_exit = Some(Box::new(exit.clone()));
         // Unless somebody decides otherwise, which comes after this.
         if live.state == NodeState::Stopping {
             live.state = NodeState::Stopped;
         }
     }
 
+    /// In start order.
     pub(crate) fn children(&self) -> Vec<Arc<Slot>> {
-        lock(&self.children).shown.values().cloned().collect()
+        let Some(below) = &self.below else { return Vec::new() };
+        lock(&below.children).shown.values().cloned().collect()
     }
 
     /// This node with all below it.
@@ -259,11 +270,11 @@ impl Slot {
             path: self.path.to_string(),
             name: spec.name.to_string(),
             kind,
-            restart: spec.restart,
+            restart: spec.settings.restart,
             state: live.state.clone(),
             epoch: live.epoch,
             restarts: live.restarts,
-            last_exit: live.last_exit.clone(),
+            last_exit: live.last_exit.as_deref().cloned(),
             ends_supervisor,
             children,
         }
@@ -299,14 +310,14 @@ impl Slot {
     pub(crate) fn replace(&self, names: &BTreeSet<Arc<str>>) {
         let is_one = |_: &u64, slot: &mut Arc<Slot>| names.contains(&slot.spec().name);
         // Dropped after the lock is free.
-        let _gone: Vec<_> = lock(&self.children).resting.extract_if(.., is_one).collect();
+        let _gone: Vec<_> = lock(&self.below().children).resting.extract_if(.., is_one).collect();
     }
 
     /// An incarnation of each worker here and below will come sooner or later.
     pub(crate) fn expect(&self) {
         let spec = self.spec();
         if let Part::Worker(worker) = &spec.part {
-            worker.outlet().expect(spec.terms.while_down);
+            worker.outlet().expect(spec.settings.terms.while_down);
         }
         for child in self.children() {
             child.expect();
@@ -335,7 +346,7 @@ impl Slot {
     pub(crate) fn farewell(&self) -> Farewell {
         let live = self.live();
         let exit = match (&live.last_exit, &live.incarnation) {
-            (Some(exit), None) => exit.clone(),
+            (Some(exit), None) => Exit::clone(exit),
             // It never came to a start, so there was nothing to stop.
             (None, None) => Exit::Shutdown,
             (_, Some(_)) => Exit::Unresponsive,
@@ -375,12 +386,12 @@ impl Board {
     /// Shows a new slot as the last below `above`.
     pub(crate) fn put_up(&self, slot: &Arc<Slot>, above: &Slot) {
         lock(&self.by_path).extend(slot.all().into_iter().map(|slot| (slot.path.clone(), slot)));
-        lock(&above.children).shown.insert(slot.place, slot.clone());
+        lock(&above.below().children).shown.insert(slot.place, slot.clone());
     }
 
     /// Shows those below `above` again that rested until its next incarnation, except where another has the name now.
     pub(crate) fn wake(&self, above: &Slot) {
-        let resting = std::mem::take(&mut lock(&above.children).resting);
+        let resting = std::mem::take(&mut lock(&above.below().children).resting);
         for slot in resting.into_values().filter(|slot| self.find(&slot.path).is_err()) {
             self.put_up(&slot, above);
         }
@@ -390,7 +401,7 @@ impl Board {
     pub(crate) fn take_down(&self, slot: &Arc<Slot>, above: &Slot, comes_again: bool) {
         // Whoever calls holds the slot, so that nothing of a child is dropped under these locks.
         {
-            let mut children = lock(&above.children);
+            let mut children = lock(&above.below().children);
             children.shown.remove(&slot.place);
             if comes_again {
                 children.resting.insert(slot.place, slot.clone());

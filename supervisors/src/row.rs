@@ -41,6 +41,10 @@ impl<T> Row<T> {
         self.place(number).and_then(|place| self.kept[place].1.as_ref())
     }
 
+    pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        self.place(number).and_then(|place| self.kept[place].1.as_mut())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.kept.len() - self.gaps
     }
@@ -103,7 +107,6 @@ impl<T> Index<usize> for Row<T> {
 
 impl<T> IndexMut<usize> for Row<T> {
     fn index_mut(&mut self, number: usize) -> &mut T {
-        let place = self.place(number).expect("the number is of a child that has not been taken out");
-        self.kept[place].1.as_mut().expect("the number is of a child that has not been taken out")
+        self.get_mut(number).expect("the number is of a child that has not been taken out")
     }
 }

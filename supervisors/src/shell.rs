@@ -16,11 +16,11 @@ mod panics;
 mod worker;
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
-use crate::board::Incarnation;
+use crate::board::{Incarnation, lock};
 use crate::reference::Outlet;
 use crate::report::{Exit, Unhealth};
 
@@ -89,18 +89,18 @@ const NAMELESS: &str = "only a name can be taken, and these actors have none";
 
 /// How an incarnation ended, written down by itself where it happened. The first word stands.
 #[derive(Default)]
-struct Verdict(OnceLock<Box<Exit>>);
+struct Verdict(Mutex<Option<Box<Exit>>>);
 
 impl Verdict {
     /// A later word than the first is a consequence of it.
     fn set(&self, exit: Exit) {
-        let _ = self.0.set(Box::new(exit));
+        lock(&self.0).get_or_insert_with(|| Box::new(exit));
     }
 
     /// Who ended without a word was killed or aborted, or panicked outside of every hook, as a destructor may.
     fn settle(&self, ended: Result<(), JoinError>) -> Exit {
-        if let Some(exit) = self.0.get() {
-            return Exit::clone(exit);
+        if let Some(exit) = lock(&self.0).take() {
+            return *exit;
         }
         match ended.map_err(JoinError::try_into_panic) {
             Err(Ok(panic)) => Exit::Panicked { message: panics::message(panic.as_ref()), place: None },

@@ -5,7 +5,7 @@
 //! one: they take what those of its children take together.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ractor::{Actor, Message};
@@ -88,6 +88,14 @@ pub struct Budget {
 #[derive(Clone)]
 pub struct Child {
     pub(crate) name: Arc<str>,
+    pub(crate) part: Part,
+    /// Shared by all that leave everything open, and by the members of a pool.
+    pub(crate) settings: Arc<Settings>,
+}
+
+/// What can be said of a child, whoever it is.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
     pub(crate) restart: Restart,
     significant: bool,
     shutdown: Option<Shutdown>,
@@ -97,7 +105,14 @@ pub struct Child {
     budget: Option<Budget>,
     on_exhausted: Option<Exhausted>,
     pub(crate) terms: Terms,
-    pub(crate) part: Part,
+}
+
+impl Settings {
+    /// Everything is left open.
+    fn open() -> Arc<Self> {
+        static OPEN: LazyLock<Arc<Settings>> = LazyLock::new(Arc::default);
+        OPEN.clone()
+    }
 }
 
 #[derive(Clone)]
@@ -180,89 +195,81 @@ impl Child {
     }
 
     pub(crate) fn new(name: Arc<str>, part: Part) -> Self {
-        Self {
-            name,
-            restart: Restart::default(),
-            significant: false,
-            shutdown: None,
-            drains: false,
-            start_timeout: None,
-            backoff: None,
-            budget: None,
-            on_exhausted: None,
-            terms: Terms::default(),
-            part,
-        }
+        Self { name, part, settings: Settings::open() }
     }
 
     /// Another that is specified as this one.
     pub(crate) fn like(&self, name: Arc<str>, part: Part) -> Self {
-        Self { name, part, ..self.clone() }
+        Self { name, part, settings: self.settings.clone() }
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+        set(Arc::make_mut(&mut self.settings));
+        self
     }
 
     pub fn permanent(self) -> Self {
-        Self { restart: Restart::Permanent, ..self }
+        self.with(|settings| settings.restart = Restart::Permanent)
     }
 
     pub fn transient(self) -> Self {
-        Self { restart: Restart::Transient, ..self }
+        self.with(|settings| settings.restart = Restart::Transient)
     }
 
     pub fn temporary(self) -> Self {
-        Self { restart: Restart::Temporary, ..self }
+        self.with(|settings| settings.restart = Restart::Temporary)
     }
 
     /// When it ends by itself, for good, its supervisor may end as well: see [`Supervisor::auto_shutdown`].
     pub fn significant(self) -> Self {
-        Self { significant: true, ..self }
+        self.with(|settings| settings.significant = true)
     }
 
     /// How long a stop may take before the child is killed: five seconds, and with a nested supervisor, as long as its
     /// children take. A supervisor that is killed leaves nothing behind: its own children are killed with it, and its
     /// successor waits for them.
     pub fn shutdown(self, limit: Duration) -> Self {
-        Self { shutdown: Some(Shutdown::Within(limit)), ..self }
+        self.with(|settings| settings.shutdown = Some(Shutdown::Within(limit)))
     }
 
     /// A stop may take as long as it likes. With a worker, only [`Tree::shutdown`](crate::Tree::shutdown) has a limit
     /// then.
     pub fn shutdown_unlimited(self) -> Self {
-        Self { shutdown: Some(Shutdown::Unlimited), ..self }
+        self.with(|settings| settings.shutdown = Some(Shutdown::Unlimited))
     }
 
     /// It is killed without being asked to stop.
     pub fn brutal_kill(self) -> Self {
-        Self { shutdown: Some(Shutdown::BrutalKill), ..self }
+        self.with(|settings| settings.shutdown = Some(Shutdown::BrutalKill))
     }
 
     /// A worker that is asked to stop first handles what lies in its mailbox, within the time that it has for its stop.
     /// Without this it leaves off after the message that it is handling.
     pub fn drain(self) -> Self {
-        Self { drains: true, ..self }
+        self.with(|settings| settings.drains = true)
     }
 
     /// How long a start may take before the child is killed: a minute, and with a nested supervisor, as long as its
     /// children take.
     pub fn start_timeout(self, limit: Duration) -> Self {
-        Self { start_timeout: Some(limit), ..self }
+        self.with(|settings| settings.start_timeout = Some(limit))
     }
 
     /// Its start blocks its thread, or computes for long: it runs in a task of its own from the first, so that its
     /// supervisor answers meanwhile. Else a start runs in its supervisor's task until it first waits for something,
     /// which is faster. A nested supervisor ignores it.
     pub fn starts_apart(self) -> Self {
-        Self { terms: Terms { place: Place::Apart, ..self.terms }, ..self }
+        self.with(|settings| settings.terms.place = Place::Apart)
     }
 
     pub(crate) fn drains(&self) -> bool {
-        self.drains
+        self.settings.drains
     }
 
     /// What becomes of messages by [`ChildRef::send`] and [`ChildRef::call`] while it is down. A nested supervisor
     /// ignores it.
-    pub fn while_down(mut self, while_down: WhileDown) -> Self {
-        self.terms.while_down = while_down;
-        self
+    pub fn while_down(self, while_down: WhileDown) -> Self {
+        self.with(|settings| settings.terms.while_down = while_down)
     }
 
     /// It is up only when it has said so, by [`Context::ready`] or [`ChildRef::ready`]: then those after it start, and
@@ -300,17 +307,15 @@ impl Child {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn await_ready(mut self) -> Self {
-        self.terms.await_ready = true;
-        self
+    pub fn await_ready(self) -> Self {
+        self.with(|settings| settings.terms.await_ready = true)
     }
 
     /// While it is up, a handler that runs for `limit`, whether it waits or computes, has it killed: an end as
     /// [`Exit::Unhealthy`](crate::Exit::Unhealthy), which is charged and answered like any other. What blocks its thread
     /// hears no kill, and ends as [`Exit::Unresponsive`](crate::Exit::Unresponsive). A nested supervisor ignores this.
-    pub fn watchdog(mut self, limit: Duration) -> Self {
-        self.terms.watchdog = Some(limit);
-        self
+    pub fn watchdog(self, limit: Duration) -> Self {
+        self.with(|settings| settings.terms.watchdog = Some(limit))
     }
 
     /// While it is up, it is sent what `make` makes `every` so often, and killed unless it answers `within` that time: an
@@ -339,7 +344,7 @@ impl Child {
     /// let child = Child::actor(&desk, || (Desk, ())).probe(&desk, 10 * second, second, Msg::AreYouThere);
     /// ```
     pub fn probe<M: Message, R: Reply + 'static>(
-        mut self,
+        self,
         reference: &ChildRef<M>,
         every: Duration,
         within: Duration,
@@ -350,21 +355,21 @@ impl Child {
             let (reference, make) = (reference.clone(), make.clone());
             Box::pin(async move { reference.probe(epoch, &*make).await }) as _
         };
-        self.terms.probe = Some(Arc::new(Probe { every, within, ask: Box::new(ask) }));
-        self
+        let probe = Arc::new(Probe { every, within, ask: Box::new(ask) });
+        self.with(|settings| settings.terms.probe = Some(probe))
     }
 
     pub fn backoff(self, backoff: Backoff) -> Self {
-        Self { backoff: Some(backoff), ..self }
+        self.with(|settings| settings.backoff = Some(backoff))
     }
 
     /// A budget of its own, beside the one it shares with its siblings.
     pub fn budget(self, restarts: u32, within: Duration) -> Self {
-        Self { budget: Some(Budget { restarts, within }), ..self }
+        self.with(|settings| settings.budget = Some(Budget { restarts, within }))
     }
 
     pub fn on_exhausted(self, exhausted: Exhausted) -> Self {
-        Self { on_exhausted: Some(exhausted), ..self }
+        self.with(|settings| settings.on_exhausted = Some(exhausted))
     }
 }
 
@@ -469,28 +474,29 @@ impl Supervisor {
             Part::Worker(_) => (Shutdown::Within(SHUTDOWN), Some(START_TIMEOUT)),
             Part::Supervisor(_) => (Shutdown::Unlimited, None),
         };
+        let settings = &child.settings;
         ChildRules {
             path,
-            restart: child.restart,
-            significant: child.significant,
-            shutdown: child.shutdown.unwrap_or(shutdown),
-            start_timeout: child.start_timeout.or(start_timeout),
-            backoff: child.backoff.unwrap_or(self.backoff),
-            budget: child.budget,
+            restart: settings.restart,
+            significant: settings.significant,
+            shutdown: settings.shutdown.unwrap_or(shutdown),
+            start_timeout: settings.start_timeout.or(start_timeout),
+            backoff: settings.backoff.unwrap_or(self.backoff),
+            budget: settings.budget,
             on_exhausted: self.policy(child),
         }
     }
 
     fn policy(&self, child: &Child) -> Exhausted {
-        child.on_exhausted.unwrap_or(self.on_exhausted)
+        child.settings.on_exhausted.unwrap_or(self.on_exhausted)
     }
 
     /// Whether already the first end of `child`, which is one of ours, spends a budget and so ends the supervisor.
     pub(crate) fn ends_with(&self, child: &Child) -> bool {
         let none = |budget: Budget| budget.restarts == 0;
-        child.restart != Restart::Temporary
+        child.settings.restart != Restart::Temporary
             && self.policy(child) == Exhausted::Escalate
-            && (none(self.intensity) || child.budget.is_some_and(none))
+            && (none(self.intensity) || child.settings.budget.is_some_and(none))
     }
 
     /// # Errors
@@ -515,18 +521,18 @@ impl Supervisor {
     pub(crate) fn check_child(&self, child: &Child, path: &str) -> Result<(), SpecError> {
         check_name(&child.name, path)?;
         let path = || path.to_owned();
-        let budgets = [Some(self.intensity), child.budget];
+        let budgets = [Some(self.intensity), child.settings.budget];
         if budgets.into_iter().flatten().any(|budget| budget.restarts > 0 && budget.within.is_zero()) {
             return Err(SpecError::EmptyWindow { path: path() });
         }
-        let backoff = child.backoff.unwrap_or(self.backoff);
+        let backoff = child.settings.backoff.unwrap_or(self.backoff);
         if backoff.factor == 0 || backoff.cap < backoff.first || backoff.jitter_percent > 100 {
             return Err(SpecError::Backoff { path: path() });
         }
-        if child.significant && child.restart == Restart::Permanent {
+        if child.settings.significant && child.settings.restart == Restart::Permanent {
             return Err(SpecError::SignificantPermanent { path: path() });
         }
-        if child.significant && self.auto_shutdown == AutoShutdown::Never {
+        if child.settings.significant && self.auto_shutdown == AutoShutdown::Never {
             return Err(SpecError::SignificantForNobody { path: path() });
         }
         let bound = match &child.part {
@@ -534,10 +540,10 @@ impl Supervisor {
             Part::Supervisor(_) => None,
         };
         let places = bound.unwrap_or(usize::MAX);
-        if places == 0 || matches!(child.terms.while_down, WhileDown::Hold(held) if held > places) {
+        if places == 0 || matches!(child.settings.terms.while_down, WhileDown::Hold(held) if held > places) {
             return Err(SpecError::Mailbox { path: path() });
         }
-        if !child.terms.is_meant() {
+        if !child.settings.terms.is_meant() {
             return Err(SpecError::Health { path: path() });
         }
         match &child.part {

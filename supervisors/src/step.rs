@@ -74,7 +74,28 @@ pub struct ChildRules {
     pub on_exhausted: Exhausted,
 }
 
-impl ChildRules {
+/// What [`ChildRules`] say, whoever they are for: nearly all children of a supervisor have the same, and share them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Manner {
+    restart: Restart,
+    significant: bool,
+    shutdown: Shutdown,
+    start_timeout: Option<Duration>,
+    backoff: Backoff,
+    budget: Option<Budget>,
+    on_exhausted: Exhausted,
+}
+
+impl Manner {
+    /// Takes `rules` apart, into for whom they are and what they say. That is shared with `latest` if it is the same.
+    fn of(rules: ChildRules, latest: &mut Option<Arc<Self>>) -> (Arc<str>, Arc<Self>) {
+        let ChildRules { path, restart, significant, shutdown, start_timeout, backoff, budget, on_exhausted } = rules;
+        let manner = Self { restart, significant, shutdown, start_timeout, backoff, budget, on_exhausted };
+        let shared = latest.take().filter(|latest| **latest == manner).unwrap_or_else(|| Arc::new(manner));
+        *latest = Some(shared.clone());
+        (path, shared)
+    }
+
     /// Whoever is not to take the others along has a budget for itself.
     fn own_budget(&self, intensity: Budget) -> Option<Budget> {
         match self.on_exhausted {
@@ -293,10 +314,12 @@ pub struct Ward {
     /// Ends of its own that were answered by a restart.
     pub restarts: u64,
     exits: VecDeque<Exit>,
-    rules: ChildRules,
+    path: Arc<str>,
+    rules: Arc<Manner>,
     /// Failures in a row; what the back-off grows with.
     failures: u32,
-    own: Option<Window>,
+    /// Few have one.
+    own: Option<Box<Window>>,
     /// It must end because one it depends on did; until then nobody is started.
     recycle: bool,
     /// It was added, and has not come up yet.
@@ -315,16 +338,17 @@ enum Leaving {
 }
 
 impl Ward {
-    fn new(rules: ChildRules, intensity: Budget, epoch: u64, restarts: u64) -> Self {
+    fn new((path, rules): (Arc<str>, Arc<Manner>), intensity: Budget, epoch: u64, restarts: u64) -> Self {
         let own = rules.own_budget(intensity);
         Self {
             phase: Phase::Down,
             epoch,
             restarts,
             exits: VecDeque::new(),
+            path,
             rules,
             failures: 0,
-            own: own.map(Window::new),
+            own: own.map(Window::new).map(Box::new),
             recycle: false,
             on_probation: false,
             leaving: None,
@@ -332,11 +356,10 @@ impl Ward {
     }
 
     /// Its record stays.
-    fn obey(&mut self, rules: ChildRules, intensity: Budget) {
-        self.own = rules.own_budget(intensity).map(|budget| match self.own.take() {
-            Some(own) => Window { budget, ..own },
-            None => Window::new(budget),
-        });
+    fn obey(&mut self, rules: Arc<Manner>, intensity: Budget) {
+        let before = self.own.take().map(|own| own.charges);
+        let own = rules.own_budget(intensity).map(|budget| Window { budget, charges: before.unwrap_or_default() });
+        self.own = own.map(Box::new);
         self.rules = rules;
     }
 
@@ -358,7 +381,7 @@ impl Ward {
 
     fn cause(&self) -> Arc<Cause> {
         let exits = self.exits.iter().cloned().collect();
-        Arc::new(Cause { path: self.rules.path.to_string(), epoch: self.epoch, exits })
+        Arc::new(Cause { path: self.path.to_string(), epoch: self.epoch, exits })
     }
 
     fn forgive(&mut self) {
@@ -452,6 +475,8 @@ pub struct State {
     auto_shutdown: AutoShutdown,
     pool: bool,
     wards: Row<Ward>,
+    /// The manner of the latest child to come.
+    manner: Option<Arc<Manner>>,
     tally: Tally,
     /// No child below this number is to be started.
     low: usize,
@@ -466,8 +491,10 @@ impl State {
     /// `epochs` are the latest epochs that the children reached under an earlier incarnation of this supervisor, and
     /// `restarts` its counts of their restarts: both go on counting.
     pub fn new(rules: Rules, record: impl IntoIterator<Item = (u64, u64)>, seed: u64) -> Self {
-        let wards = rules.children.into_iter().zip(record);
-        let wards = wards.map(|(child, (epoch, restarts))| Ward::new(child, rules.intensity, epoch, restarts));
+        let (wards, mut manner) = (rules.children.into_iter().zip(record), None);
+        let wards = wards.map(|(child, (epoch, restarts))| {
+            Ward::new(Manner::of(child, &mut manner), rules.intensity, epoch, restarts)
+        });
         let wards: Row<Ward> = wards.collect();
         let mut tally = Tally::default();
         wards.iter().for_each(|(_, ward)| tally.add(ward));
@@ -476,6 +503,7 @@ impl State {
             auto_shutdown: rules.auto_shutdown,
             pool: rules.pool,
             wards,
+            manner,
             tally,
             low: 0,
             high: 0,
@@ -566,6 +594,7 @@ impl State {
             }
             Event::Add { child, epoch, rules } => {
                 if !self.is_closing() {
+                    let rules = Manner::of(rules, &mut self.manner);
                     let mut ward = Ward::new(rules, self.shared.budget, epoch, 0);
                     ward.on_probation = true;
                     self.tally.add(&ward);
@@ -597,9 +626,11 @@ impl State {
 
     fn obey(&mut self, Change { rules, children, added }: Change) {
         for (child, child_rules) in children {
+            let (_, child_rules) = Manner::of(child_rules, &mut self.manner);
             self.change(child, |ward| ward.obey(child_rules, rules.intensity));
         }
         for (epoch, child_rules) in added {
+            let child_rules = Manner::of(child_rules, &mut self.manner);
             let mut ward = Ward::new(child_rules, rules.intensity, epoch, 0);
             ward.phase = Phase::Done;
             self.tally.add(&ward);
@@ -1070,9 +1101,12 @@ impl State {
     }
 }
 
+/// How many actions nearly always suffice. So many follow when a child ends and is restarted.
+const ACTIONS: usize = 5;
+
 /// Takes in `event` and says what to do about it.
 pub fn step(state: &mut State, event: Event, now: Moment) -> Vec<Action> {
-    let mut actions = Vec::new();
+    let mut actions = Vec::with_capacity(ACTIONS);
     let touched = state.absorb(event, now, &mut actions);
     state.reconcile(touched, now, &mut actions);
     actions

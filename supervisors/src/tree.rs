@@ -63,7 +63,7 @@ impl Tree {
                     {
                         let mut live = board.root.live();
                         live.state = NodeState::Stopped;
-                        live.last_exit = Some(exit.clone());
+                        live.last_exit = Some(Box::new(exit.clone()));
                     }
                     let verdict = if exit == Exit::Shutdown { Verdict::AsOrdered } else { Verdict::Done };
                     record(&board, What::Exited { exit: exit.clone(), verdict });

@@ -141,7 +141,7 @@ impl Oracle {
             rest,
             due: None,
             delayed: false,
-            once: spec.restart == Restart::Temporary && !slot.is_listed(),
+            once: spec.settings.restart == Restart::Temporary && !slot.is_listed(),
             doomed: false,
             by_hand: false,
             promised: false,

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
-use super::lives::{Bell, Lives};
+use super::lives::{Bell, Kid};
 use super::panics::{self, Panic};
 use super::{Herald, Launched, Life, NAMELESS, News, Tasks, Verdict, task};
 use crate::alarms::Alarms;
@@ -213,12 +213,10 @@ struct Desk {
     up: Option<oneshot::Sender<()>>,
     core: State,
     history: Option<Arc<Mutex<History>>>,
-    /// The places of our children, numbered as in the core.
-    children: Row<Arc<Slot>>,
+    /// Our children, numbered as in the core.
+    children: Row<Kid>,
     adding: BTreeMap<usize, Adding>,
     leaving: BTreeMap<usize, Vec<(Way, Leaving)>>,
-    /// Those of our children.
-    lives: Lives,
     /// What happened while actions were carried out.
     heard: VecDeque<Event>,
     started_in_turn: u32,
@@ -262,18 +260,17 @@ impl Actor for Keeper {
             up: Some(up),
             core,
             history,
-            children: children.into_iter().collect(),
+            children: children.into_iter().map(Kid::new).collect(),
             adding: BTreeMap::new(),
             leaving: BTreeMap::new(),
-            lives: Lives::default(),
             heard: VecDeque::new(),
             started_in_turn: 0,
             alarms: Alarms::default(),
             sleeper: None,
             myself,
         };
-        for (child, slot) in desk.children.iter() {
-            slot.live().number = child;
+        for (child, kid) in desk.children.iter() {
+            kid.slot.live().number = child;
             desk.publish(child);
         }
         Ok(desk)
@@ -371,7 +368,7 @@ impl Desk {
         let rules = self.spec.child_rules(&slot.spec(), slot.path.clone());
         self.board.put_up(&slot, &self.slot);
         self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Added);
-        let child = self.children.push(slot.clone());
+        let child = self.children.push(Kid::new(slot.clone()));
         slot.live().number = child;
         self.adding.insert(child, reply);
         self.take(Event::Add { child, epoch, rules })
@@ -390,7 +387,8 @@ impl Desk {
                 return Ok(());
             }
         }
-        let (children, added): (Vec<_>, Vec<_>) = self.children.iter().partition(|(child, _)| self.core.has(*child));
+        let children = self.children.iter().map(|(child, kid)| (child, &kid.slot));
+        let (children, added): (Vec<_>, Vec<_>) = children.partition(|(child, _)| self.core.has(*child));
         let rules = |slot: &Arc<Slot>| spec.child_rules(&slot.spec(), slot.path.clone());
         let change = Change {
             children: children.into_iter().map(|(child, slot)| (child, rules(slot))).collect(),
@@ -408,7 +406,7 @@ impl Desk {
             return Err(ChangeError::SupervisorDown { path: path() });
         }
         let known: BTreeMap<_, _> =
-            self.children.iter().map(|(_, slot)| (slot.spec().name.clone(), slot.clone())).collect();
+            self.children.iter().map(|(_, kid)| (kid.slot.spec().name.clone(), kid.slot.clone())).collect();
         let mut changes = Vec::new();
         match (&self.spec.pool, &spec.pool) {
             (None, None) => {}
@@ -449,7 +447,7 @@ impl Desk {
             let slot = self.slot.slot_for(child.clone(), true);
             self.board.put_up(&slot, &self.slot);
             self.board.journal.write(self.board.now(), slot.path.clone(), slot.live().epoch, What::Added);
-            let number = self.children.push(slot.clone());
+            let number = self.children.push(Kid::new(slot.clone()));
             slot.live().number = number;
         }
         let own = self.slot.spec();
@@ -489,25 +487,25 @@ impl Desk {
 
     fn number(&self, slot: &Arc<Slot>) -> Option<usize> {
         let number = slot.live().number;
-        self.children.get(number).filter(|child| Arc::ptr_eq(child, slot)).map(|_| number)
+        self.children.get(number).filter(|kid| Arc::ptr_eq(&kid.slot, slot)).map(|_| number)
     }
 
     /// A child is up that somebody may have waited for.
     fn admit(&mut self, child: usize) {
-        self.children[child].live().on_probation = false;
+        self.children[child].slot.live().on_probation = false;
         if let Some(adding) = self.adding.remove(&child) {
-            let _ = adding.send(Ok(self.children[child].clone()));
+            let _ = adding.send(Ok(self.children[child].slot.clone()));
         }
     }
 
     fn forget(&mut self, child: usize, epoch: u64, last_exit: Option<Exit>) {
-        let Some(slot) = self.children.remove(child) else { return };
+        let Some(Kid { slot, .. }) = self.children.remove(child) else { return };
         slot.give_up();
         {
             let mut live = slot.live();
             live.state = NodeState::Stopped;
-            if last_exit.is_some() {
-                live.last_exit.clone_from(&last_exit);
+            if let Some(exit) = &last_exit {
+                live.last_exit = Some(Box::new(exit.clone()));
             }
         }
         let leaving = self.leaving.remove(&child).unwrap_or_default();
@@ -526,13 +524,13 @@ impl Desk {
 
     fn rest(&mut self, child: usize) {
         for (_, leaving) in self.leaving.remove(&child).unwrap_or_default() {
-            let _ = leaving.send(Ok(self.children[child].farewell()));
+            let _ = leaving.send(Ok(self.children[child].slot.farewell()));
         }
     }
 
     /// The child can neither be had nor be got rid of.
     fn keep(&mut self, child: usize) {
-        let path = self.children[child].path.to_string();
+        let path = self.children[child].slot.path.to_string();
         if let Some(adding) = self.adding.remove(&child) {
             let _ = adding.send(Err(AddError::Start { path: path.clone(), exit: Exit::Unresponsive }));
         }
@@ -546,18 +544,18 @@ impl Desk {
         match action {
             Action::Start { child, epoch } => self.start(child, epoch),
             Action::Stop { child, .. } => {
-                let slot = &self.children[child];
+                let slot = &self.children[child].slot;
                 if let Some(incarnation) = slot.incarnation() {
                     incarnation.stop(slot.spec().drains());
                 }
             }
             Action::Kill { child, .. } => {
-                if let Some(incarnation) = self.children[child].incarnation() {
+                if let Some(incarnation) = self.children[child].slot.incarnation() {
                     incarnation.kill();
                 }
             }
             Action::Abort { child, .. } => {
-                if let Some(incarnation) = self.children[child].incarnation() {
+                if let Some(incarnation) = self.children[child].slot.incarnation() {
                     incarnation.abort();
                 }
             }
@@ -569,10 +567,10 @@ impl Desk {
             Action::Disarm { child } => self.alarms.disarm(child),
             Action::Record { child, epoch, what } => {
                 if what == What::Released {
-                    self.children[child].expect();
+                    self.children[child].slot.expect();
                 }
                 self.publish(child);
-                let path = self.children[child].path.clone();
+                let path = self.children[child].slot.path.clone();
                 self.board.journal.write(at, path, epoch, what);
             }
             Action::Up => {
@@ -589,19 +587,19 @@ impl Desk {
     }
 
     fn start(&mut self, child: usize, epoch: u64) {
-        let slot = self.children[child].clone();
+        let slot = self.children[child].slot.clone();
         let bell = Arc::new(Bell { keeper: self.myself.clone(), child, epoch });
         let herald = bell.clone();
         let spec = slot.spec();
         let launched = match &spec.part {
-            Part::Worker(worker) => worker.clone().launch(epoch, &spec.terms, herald),
+            Part::Worker(worker) => worker.clone().launch(epoch, &spec.settings.terms, herald),
             Part::Supervisor(nested) => launch_keeper(&self.board, nested.clone(), &slot, epoch, herald),
         };
         slot.live().incarnation = Some(launched.incarnation);
         if launched.is_up {
             self.hear(Event::Started { child, epoch });
         }
-        if let Some(exit) = self.lives.begin(child, launched.life, Waker::from(bell)) {
+        if let Some(exit) = self.children[child].begin(launched.life, Waker::from(bell)) {
             slot.gone(&exit);
             // Never in the same turn: a start that fails again and again keeps nobody waiting.
             tell(&self.myself, Order::Event(Event::Ended { child, epoch, exit }));
@@ -619,8 +617,9 @@ impl Desk {
     }
 
     fn look(&mut self, child: usize) -> Result<(), ActorProcessingErr> {
-        let Some(exit) = self.lives.look(child) else { return Ok(()) };
-        let slot = &self.children[child];
+        let Some(kid) = self.children.get_mut(child) else { return Ok(()) };
+        let Some(exit) = kid.look() else { return Ok(()) };
+        let slot = &kid.slot;
         slot.gone(&exit);
         let epoch = slot.live().epoch;
         self.take(Event::Ended { child, epoch, exit })
@@ -658,15 +657,16 @@ impl Desk {
         // One that is about to be forgotten stands as it did until then.
         let Some(ward) = self.core.ward(child) else { return };
         if matches!(ward.phase, Phase::Done | Phase::Over | Phase::Quarantined { .. } | Phase::Stuck) {
-            self.children[child].give_up();
+            self.children[child].slot.give_up();
         }
         let state = self.state(ward);
-        let mut live = self.children[child].live();
+        let mut live = self.children[child].slot.live();
         live.state = state;
         live.epoch = ward.epoch;
         live.restarts = ward.restarts;
-        if let Some(exit) = ward.last_exit() {
-            live.last_exit = Some(exit.clone());
+        // It stands there already, unless it was judged to be another.
+        if let Some(exit) = ward.last_exit().filter(|exit| live.last_exit.as_deref() != Some(exit)) {
+            live.last_exit = Some(Box::new(exit.clone()));
         }
     }
 
@@ -695,11 +695,9 @@ impl Drop for Desk {
         self.slot.orphan();
         // Else the runtime is being torn down, and with it all that lives.
         if Handle::try_current().is_ok() {
-            for (child, life) in self.lives.orphans() {
-                if let Some(slot) = self.children.get(child) {
-                    let held = self.latch.hold();
-                    mind(slot.clone(), life, move |_| drop(held));
-                }
+            for (slot, life) in self.children.range_mut(..).filter_map(|(_, kid)| kid.orphan()) {
+                let held = self.latch.hold();
+                mind(slot, life, move |_| drop(held));
             }
         }
         for slot in self.slot.children() {
@@ -707,7 +705,7 @@ impl Drop for Desk {
                 let live = slot.live();
                 (live.on_probation, live.epoch)
             };
-            if on_probation || slot.spec().restart == Restart::Temporary && !slot.is_listed() {
+            if on_probation || slot.spec().settings.restart == Restart::Temporary && !slot.is_listed() {
                 slot.give_up();
                 self.board.take_down(&slot, &self.slot, false);
                 self.board.journal.write(self.board.now(), slot.path.clone(), epoch, What::Removed);

@@ -4,9 +4,8 @@
 //! completes. So a child needs no task beside its own, and its end reaches the keeper with one message.
 //!
 //! # Invariant
-//! A life that is not over when its keeper ends is handed out by [`Lives::orphans`], and somebody else minds it.
+//! A life that is not over when its keeper ends is handed out by [`Kid::orphan`], and somebody else minds it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -14,12 +13,16 @@ use ractor::ActorRef;
 
 use super::keeper::{Order, tell};
 use super::{Life, News, Tell};
+use crate::board::Slot;
 use crate::report::Exit;
 use crate::step::Event;
 
-/// By the numbers of the children.
-#[derive(Default)]
-pub(super) struct Lives(BTreeMap<usize, (Life, Waker)>);
+/// A child, as its keeper has it.
+pub(super) struct Kid {
+    pub(super) slot: Arc<Slot>,
+    /// That of its incarnation, and who is to be told that it goes on.
+    life: Option<(Life, Waker)>,
+}
 
 /// Rings at the keeper for one incarnation of a child: with news of it, or to have its life looked at.
 pub(super) struct Bell {
@@ -52,24 +55,28 @@ impl Wake for Bell {
     }
 }
 
-impl Lives {
-    /// Takes in the life of the child's next incarnation; the last one is over.
-    pub(super) fn begin(&mut self, child: usize, life: Life, bell: Waker) -> Option<Exit> {
-        let before = self.0.insert(child, (life, bell));
-        assert!(before.is_none(), "a child has one life at a time");
-        self.look(child)
+impl Kid {
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
+        Self { slot, life: None }
     }
 
-    /// How the life of the child ended, once, when it has.
-    pub(super) fn look(&mut self, child: usize) -> Option<Exit> {
-        let (life, bell) = self.0.get_mut(&child)?;
+    /// Takes in the life of its next incarnation; the last one is over.
+    pub(super) fn begin(&mut self, life: Life, bell: Waker) -> Option<Exit> {
+        assert!(self.life.is_none(), "a child has one life at a time");
+        self.life = Some((life, bell));
+        self.look()
+    }
+
+    /// How its life ended, once, when it has.
+    pub(super) fn look(&mut self) -> Option<Exit> {
+        let (life, bell) = self.life.as_mut()?;
         let Poll::Ready(exit) = life.as_mut().poll(&mut Context::from_waker(bell)) else { return None };
-        self.0.remove(&child);
+        self.life = None;
         Some(exit)
     }
 
-    /// Those that are not over.
-    pub(super) fn orphans(&mut self) -> impl Iterator<Item = (usize, Life)> {
-        std::mem::take(&mut self.0).into_iter().map(|(child, (life, _))| (child, life))
+    /// Its life, if that is not over.
+    pub(super) fn orphan(&mut self) -> Option<(Arc<Slot>, Life)> {
+        self.life.take().map(|(life, _)| (self.slot.clone(), life))
     }
 }
