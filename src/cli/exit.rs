@@ -19,6 +19,7 @@ pub enum Exit {
     Findings = 2,
     Denied = 3,
     Unreachable = 4,
+    /// It is approvals or proofs alone that are missing.
     NeedsApproval = 5,
     /// The daemon: the budget of the root supervisor was spent.
     TreeEnded = 70,
@@ -66,7 +67,7 @@ impl Failure {
 
     /// As the daemon said it.
     pub fn of(problem: Problem) -> Self {
-        let exit = Exit::of(problem.layer);
+        let exit = if problem.missing.is_some() { Exit::NeedsApproval } else { Exit::of(problem.layer) };
         let open = matches!(problem.layer, Layer::Commit | Layer::Availability);
         Self { exit, problem: Box::new(problem), notes: Vec::new(), open }
     }
@@ -118,6 +119,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use kernel::Missing;
+
     use super::*;
 
     #[test]
@@ -151,6 +154,10 @@ mod tests {
             "error[policy.not_permitted]: agent/a may not\n  a note\n  rule: epoch 1\n  remedy: ask\n  explain: sop explain \
              0190c3a2-7b5e-7cc3-98c4-dc0c0c07398f\n"
         );
+        let missing = Missing { approvals: 2, ..Missing::default() };
+        let lacking =
+            Failure::of(Denial::new(Layer::Policy, "policy.approval_needed", "no", "ask").missing(missing).into());
+        assert_eq!((lacking.exit, &lacking.json()["missing"]), (Exit::NeedsApproval, &json!({ "approvals": 2 })));
         assert_eq!(Failure::new("cli.x", "it is so", "").text(), "error[cli.x]: it is so\n");
         assert_eq!(full.json()["notes"], json!(["a note"]));
         assert_eq!(Failure::new("cli.x", "it is so", "").json().get("notes"), None);

@@ -1,6 +1,7 @@
 //! Who asks, by which decision they may, and how a no is worded.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -203,6 +204,40 @@ pub struct Denial {
     pub remedy: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after: Option<Millis>,
+    /// What alone would have made it an allow, where it is for somebody else to give.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing: Option<Missing>,
+}
+
+/// What a request lacked, and nothing else: with it, the same request is allowed by the same policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Missing {
+    /// How many must have approved exactly this, in all; 0 if no more than had.
+    #[serde(skip_serializing_if = "is_nothing", default)]
+    pub approvals: u32,
+    /// The obligations that must be proven beside those that were.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub proofs: BTreeSet<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_nothing(count: &u32) -> bool {
+    *count == 0
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.approvals {
+            0 => {}
+            1 => f.write_str("1 approval")?,
+            approvals => write!(f, "{approvals} approvals")?,
+        }
+        for (index, proof) in self.proofs.iter().enumerate() {
+            let joint = if index == 0 && self.approvals == 0 { "" } else { " and " };
+            write!(f, "{joint}proof of {proof:?}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Denial {
@@ -214,6 +249,7 @@ impl Denial {
             rule: None,
             remedy: remedy.into(),
             retry_after: None,
+            missing: None,
         }
     }
 
@@ -223,6 +259,10 @@ impl Denial {
 
     pub fn retry_after(self, wait: Millis) -> Self {
         Self { retry_after: Some(wait), ..self }
+    }
+
+    pub fn missing(self, missing: Missing) -> Self {
+        Self { missing: Some(missing), ..self }
     }
 }
 
@@ -235,6 +275,17 @@ mod tests {
         for text in ["operator/root", "agent/alpha-7", "protocol/ARP", "internal/route.gap-todo"] {
             assert_eq!(text.parse::<Principal>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let missing = |approvals, proofs: &[&str]| {
+            let proofs = proofs.iter().map(|&proof| proof.to_owned()).collect();
+            Missing { approvals, proofs }.to_string()
+        };
+        assert_eq!(missing(1, &[]), "1 approval");
+        assert_eq!(missing(0, &["manifest"]), "proof of \"manifest\"");
+        assert_eq!(missing(2, &["kept", "manifest"]), "2 approvals and proof of \"kept\" and proof of \"manifest\"");
     }
 
     #[test]

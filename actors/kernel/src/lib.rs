@@ -22,7 +22,7 @@ mod personal;
 mod record;
 mod time;
 
-pub use authority::{Decision, Denial, Kin, Layer, Principal, TokenUse};
+pub use authority::{Decision, Denial, Kin, Layer, Missing, Principal, TokenUse};
 pub use ids::{CommandId, Digest, Epoch, Malformed, Position, Sequence, TokenId};
 pub use machine::{Context, Machine, Outcome, Refuse};
 pub use personal::Personal;

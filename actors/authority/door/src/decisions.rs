@@ -184,7 +184,8 @@ pub mod records {
     }
 
     pub(super) fn denied(asked: &Asked, denial: &Denial, policy_epoch: u64) -> DeniedV1 {
-        let Denial { layer, code, reason, rule, remedy, retry_after } = denial.clone();
+        // What is missing is said in the reason, and follows from the question.
+        let Denial { layer, code, reason, rule, remedy, retry_after, missing: _ } = denial.clone();
         DeniedV1 {
             action: cut(&asked.action, NAME_MAX),
             resource: cut(&asked.resource, TEXT_MAX),
@@ -243,6 +244,8 @@ pub mod records {
                 rule: self.rule.clone(),
                 remedy: self.remedy.clone(),
                 retry_after: self.retry_after_ms.map(Millis),
+                // Follows from the question and the epoch, which are there.
+                missing: None,
             }
         }
     }

@@ -248,29 +248,38 @@ fn permitted(
     let principal = bearer.principal();
     let policies = sight.policies.map_err(Clone::clone)?;
     let standing = Standing { via_token: matches!(bearer, Bearer::Token { .. }), ..Standing::default() };
-    let judgement = policies.judge(&Question { principal, action, resource, context, standing: &standing });
+    let question = Question { principal, action, resource, context, standing: &standing };
+    let judgement = policies.judge(&question);
     if judgement.allowed {
         return Ok(judgement.determining);
     }
     let epoch = sight.governance.active_epoch();
     let needed = if action == sight.action { String::new() } else { format!(", which {} needs", sight.action) };
     let what = format!("{principal} may not {action} on {resource}{needed}");
-    let (code, reason, rule, remedy) = if let Some(error) = judgement.errors.first() {
-        let remedy = "an operator mends the policy and activates a new epoch";
-        ("policy.error", format!("{what}: {error}"), format!("epoch {epoch}"), remedy)
-    } else if judgement.determining.is_empty() {
-        let remedy = "an operator proposes and activates a policy that permits it; see `sop policy show`";
-        (
-            "policy.not_permitted",
-            format!("{what}: no policy permits it"),
-            format!("epoch {epoch}: default deny"),
-            remedy,
-        )
-    } else {
-        let rule = format!("epoch {epoch}: {}", listed(&judgement.determining));
-        ("policy.forbidden", format!("{what}: a policy forbids it"), rule, "see the rule with `sop policy show`")
+    let denied = |code, why: &str, rule: String, remedy: &str| {
+        Denial::new(Layer::Policy, code, format!("{what}: {why}"), remedy).rule(rule)
     };
-    Err(Denial::new(Layer::Policy, code, reason, remedy).rule(rule))
+    if let Some(error) = judgement.errors.first() {
+        let remedy = "an operator mends the policy and activates a new epoch";
+        return Err(denied("policy.error", error, format!("epoch {epoch}"), remedy));
+    }
+    let rule = match judgement.determining.as_slice() {
+        [] => format!("epoch {epoch}: default deny"),
+        forbids => format!("epoch {epoch}: {}", listed(forbids)),
+    };
+    if let Some(missing) = policies.missing(&question) {
+        let (code, remedy) = if missing.approvals == 0 {
+            ("policy.proof_needed", "have it proven, then ask again for exactly this")
+        } else {
+            ("policy.approval_needed", "have it approved, then ask again for exactly this")
+        };
+        return Err(denied(code, &format!("it needs {missing}"), rule, remedy).missing(missing));
+    }
+    if judgement.determining.is_empty() {
+        let remedy = "an operator proposes and activates a policy that permits it; see `sop policy show`";
+        return Err(denied("policy.not_permitted", "no policy permits it", rule, remedy));
+    }
+    Err(denied("policy.forbidden", "a policy forbids it", rule, "see the rule with `sop policy show`"))
 }
 
 /// The first few of what may be hundreds.

@@ -176,6 +176,14 @@ fn denials() {
     ))
     .unwrap();
     // Valid, and fails for a life of a thousand years and more.
+    let approved = Policies::compile(&format!(
+        "{OPEN} @id(\"two-eyes\") forbid (principal, action, resource) unless {{ context.approvals >= 2 }};"
+    ))
+    .unwrap();
+    let proven = "permit (principal, action, resource) when { context.proofs.contains(\"kept\") };";
+    let proven = Policies::compile(proven).unwrap();
+    let operators = "permit (principal is Operator, action, resource) when { context.approvals >= 1 };";
+    let operators = Policies::compile(operators).unwrap();
     let fails = Policies::compile(&format!(
         "{OPEN} @id(\"long\") forbid (principal, action == Action::\"token.issue\", resource)
             when {{ context.lifetime_ms * 1000000 > 1 }};"
@@ -414,6 +422,33 @@ fn denials() {
             "policy show",
         ),
         (
+            "approvals that are missing",
+            asked(operator, release, own),
+            &approved,
+            Layer::Policy,
+            "policy.approval_needed",
+            "epoch 0: two-eyes",
+            "approved",
+        ),
+        (
+            "a proof that is missing",
+            asked(operator, release, own),
+            &proven,
+            Layer::Policy,
+            "policy.proof_needed",
+            "epoch 0: default deny",
+            "proven",
+        ),
+        (
+            "approvals that would not help",
+            asked(by(RELEASE), release, own),
+            &operators,
+            Layer::Policy,
+            "policy.not_permitted",
+            "epoch 0: default deny",
+            "policy",
+        ),
+        (
             "an error",
             Asked { lifetime: i64::MAX / 10, ..asked(operator, "token.issue", "*") },
             &fails,
@@ -426,6 +461,9 @@ fn denials() {
         let verdict = world.judge(&asked, Ok(policies));
         let Verdict::Deny { by, denial, policy_epoch, generation } = verdict else { panic!("{row}: allowed") };
         assert_eq!((denial.layer, denial.code.as_str()), (layer, code), "{row}");
+        let missing = denial.missing.as_ref().map(ToString::to_string);
+        assert_eq!(missing.is_some(), code.ends_with("_needed"), "{row}");
+        assert!(denial.reason.contains(&missing.unwrap_or_default()), "{row}: {}", denial.reason);
         let said = denial.rule.clone().unwrap_or_default();
         assert!(said.contains(rule), "{row}: the rule is {said:?}");
         assert!(denial.remedy.contains(remedy), "{row}: the remedy is {:?}", denial.remedy);

@@ -5,7 +5,7 @@ use std::fmt;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use kernel::{CommandId, Denial, Layer, Millis};
+use kernel::{CommandId, Denial, Layer, Millis, Missing};
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
@@ -32,6 +32,9 @@ pub struct Problem {
     pub remedy: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after_ms: Option<u64>,
+    /// What alone would have made it an allow.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing: Option<Missing>,
     /// What to give to `sop explain`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub decision: Option<CommandId>,
@@ -49,6 +52,7 @@ impl Problem {
             rule: denial.rule,
             remedy: denial.remedy,
             retry_after_ms: denial.retry_after.map(|wait| wait.0),
+            missing: denial.missing,
             decision,
         }
     }
@@ -66,6 +70,7 @@ impl Problem {
             rule: self.rule.clone(),
             remedy: self.remedy.clone(),
             retry_after: self.retry_after_ms.map(Millis),
+            missing: self.missing.clone(),
         }
     }
 }
@@ -174,8 +179,10 @@ mod tests {
 
     #[test]
     fn a_problem_keeps_all_of_the_denial() {
-        let denial =
-            Denial::new(Layer::Limit, "door.rate", "too many", "wait").rule("rate/agent").retry_after(Millis(1_500));
+        let denial = Denial::new(Layer::Limit, "door.rate", "too many", "wait")
+            .rule("rate/agent")
+            .retry_after(Millis(1_500))
+            .missing(Missing { approvals: 2, proofs: ["kept".to_owned()].into() });
         let problem = Problem::new(denial.clone(), None);
         let text = serde_json::to_string(&problem).unwrap();
         let read: Problem = serde_json::from_str(&text).unwrap();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationMode, Validator};
 
+use crate::near::Obligations;
 use crate::{ACTIONS, Policies, Problem, bounds, model, shortened};
 
 /// Longest `@id`, in bytes: ids stand in the record of every decision.
@@ -33,7 +34,9 @@ impl Policies {
         let set = PolicySet::from_policies(named(text, &parsed)?).expect("the ids were just found to be different");
         validated(text, &set)?;
         let texts = set.policies().map(|policy| (name(policy.id()).to_owned(), source(policy)));
-        Ok(Self { texts: texts.collect(), slices: sliced(&set), depth })
+        let slices = sliced(&set);
+        let obligations = obliged(&set, &slices);
+        Ok(Self { texts: texts.collect(), obligations, slices, depth })
     }
 }
 
@@ -93,6 +96,19 @@ fn sliced(set: &PolicySet) -> BTreeMap<&'static str, PolicySet> {
         PolicySet::from_policies(matching.cloned()).expect("the ids in a part of a set are different")
     };
     ACTIONS.iter().map(|action| (action.name, slice(action))).collect()
+}
+
+fn obliged(set: &PolicySet, slices: &BTreeMap<&'static str, PolicySet>) -> BTreeMap<&'static str, Obligations> {
+    let all: Vec<_> = set.policies().filter_map(|policy| Some((policy.id(), Obligations::of(policy)?))).collect();
+    let of_slice = |slice: &PolicySet| {
+        let asked = all.iter().filter(|(id, _)| slice.policy(id).is_some());
+        asked.fold(None, |sum: Option<Obligations>, (_, one)| {
+            let mut sum = sum.unwrap_or_default();
+            sum.extend(one);
+            Some(sum)
+        })
+    };
+    slices.iter().filter_map(|(&action, slice)| Some((action, of_slice(slice)?))).collect()
 }
 
 fn sorted(problems: impl IntoIterator<Item = Problem>) -> Vec<Problem> {

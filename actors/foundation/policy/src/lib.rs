@@ -10,10 +10,12 @@
 //! 2. What compiled speaks only of what the schema has, and no policy in it is unreachable.
 //! 3. Judging over the slice of an action gives what judging over all policies would give.
 //! 4. Equal text and question give an equal judgement, down to the order of the ids in it.
+//! 5. A near miss is true: the question with the named change is allowed, by the named policies.
 
 mod actions;
 mod bounds;
 mod compile;
+mod near;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -26,6 +28,7 @@ use cedar_policy::{
 use kernel::{Kin, Principal};
 
 pub use actions::{ACTIONS, Action, action};
+pub use near::{Case, Change, NearMiss, NearMisses};
 pub use problem::Problem;
 
 /// The schema that every policy is checked against, as its authors read it.
@@ -110,6 +113,8 @@ pub struct Policies {
     /// Per action, the policies that could match it. Cedar evaluates every policy of a set, and a policy whose scope
     /// names another action never matches.
     slices: BTreeMap<&'static str, PolicySet>,
+    /// Per action, what its policies ask of approvals and proofs, where they do.
+    obligations: BTreeMap<&'static str, near::Obligations>,
     /// The source of each policy, by id.
     texts: BTreeMap<String, String>,
     /// No expression is deeper.
@@ -136,12 +141,7 @@ impl Policies {
             Err(error) => return Judgement::unjudged(error),
         };
         let slice = &self.slices[asked.action];
-        // On a short stack Cedar answers "recursion limit", and the answer must not depend on the caller's. The stack that
-        // a thread has by default is enough for most policies.
-        let needed = (self.depth + 4) * STACK_PER_STEP;
-        let response = stacker::maybe_grow(needed, 2 * needed, || {
-            Authorizer::new().is_authorized(&asked.request, slice, &asked.entities)
-        });
+        let response = self.deep(|| Authorizer::new().is_authorized(&asked.request, slice, &asked.entities));
         let mut errors: Vec<String> = response.diagnostics().errors().map(ToString::to_string).collect();
         errors.sort_unstable();
         let granted = response.decision() == Decision::Allow;
@@ -151,6 +151,13 @@ impl Policies {
         let mut determining: Vec<String> = reason.map(|id| AsRef::<str>::as_ref(id).to_owned()).collect();
         determining.sort_unstable();
         Judgement { allowed: granted && errors.is_empty(), determining, errors }
+    }
+
+    /// Goes down into the policies' expressions. On a short stack Cedar answers "recursion limit", and the answer must not
+    /// depend on the caller's. The stack that a thread has by default is enough for most policies.
+    fn deep<T>(&self, work: impl FnOnce() -> T) -> T {
+        let needed = (self.depth + 4) * STACK_PER_STEP;
+        stacker::maybe_grow(needed, 2 * needed, work)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::Schema;
 use kernel::{Kin, Principal};
-use policy::{ACTIONS, Judgement, Policies, Problem, Question, SCHEMA, Standing, Value};
+use policy::{ACTIONS, Change, Judgement, Policies, Problem, Question, SCHEMA, Standing, Value};
 
 const STARTER: &str = include_str!("../../../../config/policies/starter.cedar");
 
@@ -167,7 +167,7 @@ fn what_cannot_be_judged_is_denied_with_an_error() {
     for (row, principal, action, context, error) in [
         ("a part of the authority", "internal/clock", "gap.list", vec![], "no policy judges it"),
         ("an unknown action", "operator/root", "gap.close", vec![], "no action \"gap.close\""),
-        ("a missing attribute", "operator/root", "gap.list", vec![], "not valid for"),
+        ("a missing attribute", "operator/root", "gap.scan", vec![], "not valid for"),
         ("an ill-typed attribute", "operator/root", "gap.scan", vec![("root", 1.into())], "not valid for"),
         ("a standing that is claimed", "operator/root", "gap.list", vec![("approvals", 2.into())], "duplicate key"),
         ("an attribute too many", "operator/root", "gap.list", vec![("root", "/".into())], "not valid for"),
@@ -227,6 +227,154 @@ fn a_policy_can_speak_of_the_standing() {
         let judgement = policies.judge(&Question { principal: &principal, action, resource: "*", context, standing });
         assert_eq!((judgement.allowed, judgement.errors), (allowed, vec![]), "{principal} {action} {standing:?}");
         assert_eq!(judgement.determining, determining, "{principal} {action} {standing:?}");
+    }
+}
+
+/// What would have helped, in words, and what of it is approvals and proofs alone.
+#[test]
+fn a_near_miss_says_what_would_help() {
+    let duties = "@id(\"all\") permit (principal is Operator, action, resource);
+        @id(\"two\") forbid (principal, action == Action::\"retention.prune\", resource) unless { context.approvals >= 2 };
+        @id(\"more\") forbid (principal, action in [Action::\"retention.prune\", Action::\"backup.drill\"], resource)
+        unless { context.approvals > 2 || context.proofs.contains(\"kept\") };
+        @id(\"both\") forbid (principal, action == Action::\"subject.erase\", resource)
+        unless { context.approvals >= 1 && context.proofs.containsAll([\"asked\", \"known\"]) };
+        @id(\"old\") forbid (principal, action == Action::\"audit.cosign\", resource) when { context.approvals < 9 && false || principal.handle == \"operator/root\" };";
+    let some = "@id(\"reader\") permit (principal in Role::\"reader\", action == Action::\"audit.list\", resource);
+        @id(\"one\") permit (principal == Application::\"board\", action == Action::\"audit.list\", resource == Audit::\"7\");
+        @id(\"roots\") permit (principal, action == Action::\"gap.scan\", resource)
+        when { [\"/srv\", \"/opt\"].contains(context.root) || context.root like \"/home/*\" };
+        @id(\"own\") permit (principal, action == Action::\"todo.claim\", resource) when { context.holder == principal.handle };
+        @id(\"short\") permit (principal, action == Action::\"token.issue\", resource)
+        when { context.lifetime_ms <= 60000 && context.uses * 2 < 10 };
+        @id(\"not-suspended\") forbid (principal in Role::\"suspended\", action, resource);
+        @id(\"handle\") permit (principal, action == Action::\"audit.key\", resource) when { principal.handle == \"agent/beta\" };
+        @id(\"called\") permit (principal, action == Action::\"todo.list\", resource) when { context.via_token };";
+    let (none, suspended) =
+        (Standing::default(), Standing { roles: ["suspended".into()].into(), ..Standing::default() });
+    let issue =
+        |lifetime: i64, uses: i64| Some(vec![("lifetime_ms", Value::Long(lifetime)), ("uses", Value::Long(uses))]);
+    for (text, principal, action, resource, changed, standing, near, missing) in [
+        (duties, "operator/root", "retention.prune", "*", None, &none, vec!["3 had approved it"], "3 approvals"),
+        (
+            duties,
+            "operator/root",
+            "backup.drill",
+            "*",
+            None,
+            &none,
+            vec!["3 had approved it", "\"kept\" were proven"],
+            "proof of \"kept\"",
+        ),
+        (
+            duties,
+            "operator/root",
+            "subject.erase",
+            "*",
+            None,
+            &none,
+            vec![],
+            "1 approval and proof of \"asked\" and proof of \"known\"",
+        ),
+        (duties, "agent/a", "retention.prune", "*", None, &none, vec![], ""),
+        (duties, "agent/a", "policy.list", "*", None, &none, vec!["an operator asked"], ""),
+        (duties, "operator/root", "policy.list", "*", None, &none, vec![], ""),
+        (duties, "operator/root", "audit.cosign", "*", None, &none, vec![], ""),
+        (
+            some,
+            "application/board",
+            "audit.list",
+            "*",
+            None,
+            &none,
+            vec!["the principal had the role \"reader\"", "it were about \"7\""],
+            "",
+        ),
+        (
+            some,
+            "agent/a",
+            "audit.list",
+            "7",
+            None,
+            &none,
+            vec!["the principal had the role \"reader\"", "application/board asked"],
+            "",
+        ),
+        (some, "agent/a", "gap.scan", "*", None, &none, vec![], ""),
+        (
+            some,
+            "agent/a",
+            "gap.scan",
+            "*",
+            Some(vec![("root", "/etc".into())]),
+            &none,
+            vec!["root were \"/home/\"", "root were \"/opt\"", "root were \"/srv\""],
+            "",
+        ),
+        (some, "agent/a", "gap.scan", "*", Some(vec![("root", "/etc".into())]), &suspended, vec![], ""),
+        (some, "agent/a", "gap.scan", "*", None, &suspended, vec!["the principal had not the role \"suspended\""], ""),
+        (
+            some,
+            "agent/a",
+            "todo.claim",
+            "*",
+            Some(vec![("holder", "agent/b".into())]),
+            &none,
+            vec!["holder were \"agent/a\""],
+            "",
+        ),
+        (some, "agent/a", "token.issue", "*", issue(70_000, 4), &none, vec!["lifetime_ms were 60000"], ""),
+        (some, "agent/a", "token.issue", "*", issue(70_000, 5), &none, vec![], ""),
+        (some, "agent/a", "token.issue", "*", issue(1, i64::MAX), &none, vec!["uses were 3"], ""),
+        (some, "agent/a", "audit.key", "*", None, &none, vec!["agent/beta asked"], ""),
+        (some, "agent/a", "todo.list", "*", None, &none, vec!["it were asked on the strength of a token"], ""),
+        (some, "internal/clock", "todo.list", "*", None, &none, vec![], ""),
+        (some, "agent/a", "todo.lose", "*", None, &none, vec![], ""),
+        ("", "agent/a", "todo.list", "*", None, &none, vec![], ""),
+    ] {
+        let policies = Policies::compile(text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let principal: Principal = principal.parse().unwrap();
+        let mut context = context_of(action);
+        context.extend(changed.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
+        let question = Question { principal: &principal, action, resource, context: &context, standing };
+        let found = policies.near_misses(&question);
+        assert!(found.complete, "{principal} {action}");
+        let mut words: Vec<_> = found.found.iter().map(|near| near.change.to_string()).collect();
+        words.dedup();
+        assert_eq!(words, near, "{principal} {action} {context:?}");
+        let lacks = policies.missing(&question).map(|missing| missing.to_string()).unwrap_or_default();
+        assert_eq!(lacks, missing, "{principal} {action}");
+    }
+}
+
+/// A text may name as much as it likes; what is tried and told stays bounded, and says that there was more.
+#[test]
+fn near_misses_are_bounded() {
+    let rule = |number: usize| {
+        format!("permit (principal in Role::\"r{number}\", action == Action::\"gap.list\", resource);\n")
+    };
+    let text: String = (0..400).map(rule).collect();
+    let policies = Policies::compile(&text).unwrap();
+    let (principal, context, standing) = ("agent/a".parse().unwrap(), BTreeMap::new(), Standing::default());
+    let question =
+        Question { principal: &principal, action: "gap.list", resource: "*", context: &context, standing: &standing };
+    let near = policies.near_misses(&question);
+    assert_eq!((near.found.len(), near.complete), (16, false));
+}
+
+/// For programs a change is data, and reads back.
+#[test]
+fn a_change_reads_back() {
+    for (change, json) in [
+        (Change::Approvals(2), r#"{"approvals":2}"#),
+        (Change::Kin(Kin::Operator), r#"{"kin":"operator"}"#),
+        (
+            Change::Attribute { name: "root".into(), value: "/srv".into() },
+            r#"{"attribute":{"name":"root","value":{"text":"/srv"}}}"#,
+        ),
+    ] {
+        assert_eq!(serde_json::to_string(&change).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Change>(json).unwrap(), change);
     }
 }
 
@@ -332,7 +480,19 @@ fn the_table_and_the_schema_agree() {
 fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&str, Value)>) -> Judgement {
     let principal: Principal = principal.parse().unwrap();
     assert_ne!(principal.kin, Kin::Internal);
-    let mut context: BTreeMap<String, Value> = match action {
+    let mut context = context_of(action);
+    let mut standing = Standing::default();
+    match changed {
+        Some(("via_token", Value::Bool(truth))) => standing.via_token = truth,
+        Some((name, value)) => drop(context.insert(name.to_owned(), value)),
+        None => {}
+    }
+    policies.judge(&Question { principal: &principal, action, resource: "*", context: &context, standing: &standing })
+}
+
+/// As the schema wants it.
+fn context_of(action: &str) -> BTreeMap<String, Value> {
+    match action {
         "token.issue" => vec![
             ("kind", "operation".into()),
             ("subject", "agent/alpha".into()),
@@ -356,12 +516,5 @@ fn judge(policies: &Policies, principal: &str, action: &str, changed: Option<(&s
     }
     .into_iter()
     .map(|(name, value): (&str, Value)| (name.to_owned(), value))
-    .collect();
-    let mut standing = Standing::default();
-    match changed {
-        Some(("via_token", Value::Bool(truth))) => standing.via_token = truth,
-        Some((name, value)) => drop(context.insert(name.to_owned(), value)),
-        None => {}
-    }
-    policies.judge(&Question { principal: &principal, action, resource: "*", context: &context, standing: &standing })
+    .collect()
 }

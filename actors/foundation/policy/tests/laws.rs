@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
 };
-use kernel::Principal;
-use policy::{ACTIONS, Action, Judgement, Policies, Question, Standing, Value};
+use kernel::{Missing, Principal};
+use policy::{ACTIONS, Action, Change, Judgement, NearMiss, Policies, Question, Standing, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -46,6 +46,56 @@ proptest! {
     }
 
     #[test]
+    fn a_near_miss_is_true(rules in vec(rule(), 1..6), question in asked()) {
+        let text = text_of(&rules);
+        let policies = Policies::compile(&text).unwrap();
+        let denied = !question.put_to(&policies).allowed;
+        let near = policies.near_misses(&question.question());
+        prop_assert!(denied || near.found.is_empty(), "nothing is near to an allow");
+        for NearMiss { change, permits } in near.found {
+            let changed = change.applied_to(&question.question());
+            let judgement = policies.judge(&changed.question());
+            prop_assert!(judgement.allowed, "{} in {} of {:?}", change, text, question);
+            prop_assert_eq!(judgement.determining, permits);
+        }
+        // The one change that is always thought of is found wherever it helps.
+        let flipped = Change::ViaToken(!question.standing.via_token);
+        let helps = denied && policies.judge(&flipped.applied_to(&question.question()).question()).allowed;
+        prop_assert_eq!(helps, policies.near_misses(&question.question()).found.iter().any(|near| near.change == flipped));
+    }
+
+    #[test]
+    fn what_is_missing_is_enough_and_no_more(rules in vec(duty(), 1..6), question in asked()) {
+        let text = text_of(&rules);
+        let policies = Policies::compile(&text).unwrap();
+        let with = |missing: &Missing| {
+            let mut standing = question.standing.clone();
+            standing.approvals = standing.approvals.max(missing.approvals);
+            standing.proofs.extend(missing.proofs.iter().cloned());
+            policies.judge(&Question { standing: &standing, ..question.question() }).allowed
+        };
+        let Some(missing) = policies.missing(&question.question()) else {
+            // These rules ask for nothing that more of it would take away.
+            let most = Missing { approvals: 9, proofs: ["kept", "known"].map(str::to_owned).into() };
+            prop_assert!(with(&Missing::default()) || !with(&most), "{:?} lacks something in {}", question, text);
+            return Ok(());
+        };
+        prop_assert!(!with(&Missing::default()), "nothing is missing of what is allowed");
+        prop_assert!(with(&missing), "{} is not enough in {} for {:?}", missing, text, question);
+        if missing.approvals != 0 {
+            prop_assert!(question.standing.approvals < missing.approvals);
+            let fewer = Missing { approvals: missing.approvals - 1, ..missing.clone() };
+            prop_assert!(!with(&fewer), "{} is too much in {}", missing, text);
+        }
+        for proof in &missing.proofs {
+            prop_assert!(!question.standing.proofs.contains(proof));
+            let mut fewer = missing.clone();
+            fewer.proofs.remove(proof);
+            prop_assert!(!with(&fewer), "{} is too much in {}", missing, text);
+        }
+    }
+
+    #[test]
     fn no_text_is_too_strange_to_answer(text in ".{0,200}", rule in rule(), cut in any::<prop::sample::Index>()) {
         // Whatever the answer is: there is one, and a problem points into the text.
         let cut: String = rule.chars().take(cut.index(rule.len())).collect();
@@ -68,14 +118,18 @@ struct Asked {
 }
 
 impl Asked {
-    fn put_to(&self, policies: &Policies) -> Judgement {
-        policies.judge(&Question {
+    fn question(&self) -> Question<'_> {
+        Question {
             principal: &self.principal,
             action: self.action.name,
             resource: self.resource,
             context: &self.context,
             standing: &self.standing,
-        })
+        }
+    }
+
+    fn put_to(&self, policies: &Policies) -> Judgement {
+        policies.judge(&self.question())
     }
 
     /// Plain Cedar over all policies, and our one rule on top: an error denies.
@@ -160,6 +214,27 @@ fn standing() -> impl Strategy<Value = Standing> {
     let names = |name: &str| prop_oneof![Just([].into()), Just([name.to_owned()].into())];
     let parts = (any::<bool>(), names("reader"), 0..3_u32, names("kept"));
     parts.prop_map(|(via_token, roles, approvals, proofs)| Standing { via_token, roles, approvals, proofs })
+}
+
+/// One policy that compiles, and of which more approvals and proofs never make a no.
+fn duty() -> impl Strategy<Value = String> {
+    let condition = select(
+        &[
+            "context.approvals >= 2",
+            "context.approvals > 2",
+            "context.proofs.contains(\"kept\")",
+            "context.proofs.containsAll([\"kept\", \"known\"])",
+            "context.approvals == 3 || context.approvals > 3",
+            "context.approvals >= 1 && context.proofs.contains(\"known\")",
+            "context.via_token",
+        ][..],
+    );
+    let kind = select(&[("permit", "when"), ("forbid", "unless")][..]);
+    let principal = select(&["principal", "principal is Agent", "principal in Role::\"reader\""][..]);
+    let parts = (kind, principal, condition);
+    parts.prop_map(|((effect, clause), principal, condition)| {
+        format!("{effect} ({principal}, action, resource) {clause} {{ {condition} }};\n")
+    })
 }
 
 /// One policy that compiles. Every clause is drawn for itself, and what could never apply is drawn again.

@@ -26,7 +26,15 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn denial() -> impl Strategy<Value = Denial> {
     let wait = proptest::option::of(any::<u64>().prop_map(Millis));
     (select(&Layer::ALL[..]), text(), text(), text(), proptest::option::of(text()), wait).prop_map(
-        |(layer, code, reason, remedy, rule, retry_after)| Denial { layer, code, reason, rule, remedy, retry_after },
+        |(layer, code, reason, remedy, rule, retry_after)| Denial {
+            layer,
+            code,
+            reason,
+            rule,
+            remedy,
+            retry_after,
+            missing: None,
+        },
     )
 }
 
