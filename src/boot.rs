@@ -21,6 +21,7 @@ use gaps::Gaps;
 use governance::Governance;
 use health::Health;
 use host::{Clock, Handle, Hosted, Order, View};
+use identity::Identity;
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
 use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
 use keyring::Keyring;
@@ -224,8 +225,16 @@ impl Places {
 }
 
 /// The nodes without which no command is taken: what the door asks, and what it writes to.
-pub const NEEDED: [&str; 4] =
-    ["sop/foundation/journal", "sop/authority/governance", "sop/authority/tokens", "sop/authority/decisions"];
+pub const NEEDED: [&str; 5] = [
+    "sop/foundation/journal",
+    "sop/authority/governance",
+    "sop/authority/identity",
+    "sop/authority/tokens",
+    "sop/authority/decisions",
+];
+
+/// A start goes on without an operator whom identity does not know by then; until it does, he is a stranger.
+const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a machine has to do, and cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,11 +322,15 @@ impl Parts {
         let tokens_view = Arc::new(Follower::<Tokens>::default());
         let view: Arc<dyn View<Governance>> = governance_view.clone();
         let governance = Handle::new(&journal, &clock, limits, Some(view));
+        let identity_view = Arc::new(Follower::<Identity>::default());
+        let view: Arc<dyn View<Identity>> = identity_view.clone();
+        let identity = Handle::new(&journal, &clock, limits, Some(view));
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
         let seal = Seal::new(&places.seal);
-        let door = Door::new(clock.clone(), (governance, governance_view), (tokens, tokens_view), decisions, seal);
+        let (governance, identity) = ((governance, governance_view), (identity, identity_view));
+        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
         let door = Arc::new(door);
         let bells = Arc::<Bells>::default();
         let view: Arc<dyn View<Nexus>> = bells.clone();
@@ -368,6 +381,7 @@ impl Parts {
         let journal = self.journal.clone();
         let targets = Targets {
             todos: self.todos.clone(),
+            identity: self.door.identity().clone(),
             tokens: self.door.tokens().clone(),
             allocator: self.allocator.clone(),
             health: self.health.clone(),
@@ -514,6 +528,7 @@ impl Parts {
             evidence: following.child(),
             authority: vec![
                 self.door.governance().child(),
+                self.door.identity().child(),
                 self.door.tokens().child(),
                 self.door.decisions().child(),
                 self.allocator.child(),
@@ -528,16 +543,38 @@ impl Parts {
         }
         self.tree.send_replace(Some(started));
         self.door.take_up_stop().await;
+        self.acquainted().await;
         self.read_why();
         Ok(())
     }
 
+    /// Waits until identity knows every operator whom governance names: a route tells it.
+    async fn acquainted(&self) {
+        let operators =
+            self.door.governance_view().read(|governance| governance.operators().cloned().collect::<Vec<_>>());
+        let known = async {
+            let mut durable = self.journal.durable();
+            loop {
+                durable.borrow_and_update();
+                let wanted = operators.clone();
+                let look = move |identity: &Identity| wanted.iter().all(|operator| identity.show(operator).is_some());
+                if self.door.identity().inspect(look).await.unwrap_or(false) || durable.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(ACQUAINTED_WITHIN, known).await.is_err() {
+            tracing::warn!(code = "boot.identity_behind", "identity does not know every operator yet: see `sop tree`");
+        }
+    }
+
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 12] {
+    fn hosted(&self) -> [&dyn Hosted; 13] {
         let Self { gaps, todos, allocator, backups, health, nexus, subjects, retention, subscriptions, door, .. } =
             self;
         [
             door.governance(),
+            door.identity(),
             door.tokens(),
             door.decisions(),
             allocator,
@@ -562,7 +599,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 12] {
+    pub fn machines(&self) -> [(&'static str, Load); 13] {
         self.hosted().map(|machine| {
             (
                 machine.name(),
@@ -634,7 +671,9 @@ impl Parts {
             remedy: denial.remedy,
         };
         let answer = self.door.governance().execute(order).await.map_err(|error| failed(error.denial()))?;
-        answer.outcome.map(drop).map_err(|refusal| failed(refusal.denial()))
+        answer.outcome.map_err(|refusal| failed(refusal.denial()))?;
+        self.acquainted().await;
+        Ok(())
     }
 
     /// Whether the store has an operator.

@@ -6,8 +6,10 @@
 //! todos       a todo is claimed                 -> tokens     issue the claim's token
 //!             a claim or its todo ends          -> tokens     revoke the todo's tokens
 //! governance  an emergency stop                 -> tokens     revoke everything
+//! governance  the first operator is named       -> identity   admit, with the credential
 //! tokens      a subject is revoked              -> allocator  end the subject's leases
 //!             a protocol is revoked             -> nexus      withdraw it, whoever depends on it
+//! nexus       a protocol is let take part       -> identity   admit, if it is new
 //! backup      one is made, verified, bad        -> health     note
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! backup      none is whole, or young enough    -> gaps       the same
@@ -38,6 +40,7 @@ use gaps::{Gaps, Kind};
 use governance::Governance;
 use health::Health;
 use host::Handle;
+use identity::Identity;
 use journal::Journal;
 use kernel::{Kin, Machine, Millis, Principal, Sequence, Timestamp};
 use nexus::Nexus;
@@ -50,6 +53,7 @@ use workers::watch::Source;
 /// The handles that routes lead to.
 pub struct Targets {
     pub todos: Handle<Todos>,
+    pub identity: Handle<Identity>,
     pub tokens: Handle<Tokens>,
     pub allocator: Handle<Allocator>,
     pub health: Handle<Health>,
@@ -57,19 +61,29 @@ pub struct Targets {
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 6] = [
+pub const ROUTES: [(&str, &str, &str); 8] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
     (Tokens::NAME, Allocator::NAME, "tokens-allocator"),
     (Backups::NAME, Health::NAME, "backup-health"),
     (Tokens::NAME, Nexus::NAME, "tokens-nexus"),
+    (Governance::NAME, Identity::NAME, "governance-identity"),
+    (Nexus::NAME, Identity::NAME, "nexus-identity"),
 ];
 
 /// One supervised child a route.
 pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
-    let [gaps_todos, todos_tokens, governance_tokens, tokens_allocator, backup_health, tokens_nexus] =
-        ROUTES.map(|(_, _, name)| name);
+    let [
+        gaps_todos,
+        todos_tokens,
+        governance_tokens,
+        tokens_allocator,
+        backup_health,
+        tokens_nexus,
+        governance_identity,
+        nexus_identity,
+    ] = ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
         route::<Todos, Tokens>(todos_tokens, journal, &targets.tokens, todo_to_token),
@@ -77,6 +91,8 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         route::<Tokens, Allocator>(tokens_allocator, journal, &targets.allocator, revoked_to_allocator),
         route::<Backups, Health>(backup_health, journal, &targets.health, backup_to_health),
         route::<Tokens, Nexus>(tokens_nexus, journal, &targets.nexus, revoked_to_nexus),
+        route::<Governance, Identity>(governance_identity, journal, &targets.identity, operator_to_identity),
+        route::<Nexus, Identity>(nexus_identity, journal, &targets.identity, protocol_to_identity),
     ]
 }
 
@@ -215,6 +231,23 @@ fn revoked_to_nexus(event: &tokens::Event) -> Option<nexus::Command> {
     let tokens::Event::SubjectRevoked(revoked) = event else { return None };
     let subject = revoked.subject();
     (subject.kin == Kin::Protocol).then(|| nexus::Command::Revoked { protocol: subject.name().to_owned() })
+}
+
+fn operator_to_identity(event: &governance::Event) -> Option<identity::Command> {
+    let governance::Event::Bootstrapped(first) = event else { return None };
+    let operator = first.operator.parse().expect("a recorded operator is a principal");
+    Some(identity::Command::Found { operator, secret: first.credential })
+}
+
+/// What a protocol may ask for from when it is let take part; an operator admits it for more.
+pub const PROTOCOL_CAN: [&str; 7] =
+    ["lease.*", "message.*", "protocol.call", "protocol.show", "resource.show", "token.consume", "token.validate"];
+
+fn protocol_to_identity(event: &nexus::Event) -> Option<identity::Command> {
+    let nexus::Event::Admitted(admitted) = event else { return None };
+    let protocol = Principal::new(Kin::Protocol, &admitted.protocol).expect("a recorded protocol has a name");
+    let can = PROTOCOL_CAN.map(|text| text.parse().expect("a capability of ours")).into();
+    Some(identity::Command::Arrive { protocol, can })
 }
 
 /// The beginning of a title: what matters comes first.

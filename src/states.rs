@@ -10,6 +10,7 @@ use gaps::Gaps;
 use governance::Governance;
 use health::Health;
 use host::{Replay, Replica, Unreadable};
+use identity::Identity;
 use journal::codec::CodecError;
 use journal::envelope::Record;
 use kernel::{Digest, Machine, Position};
@@ -28,6 +29,7 @@ impl Default for States {
     fn default() -> Self {
         let replicas = [
             replica::<Governance>(),
+            replica::<Identity>(),
             replica::<Tokens>(),
             replica::<Decisions>(),
             replica::<Allocator>(),

@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
         "machines",
         &[
             "governance",
+            "identity",
             "tokens",
             "allocator",
             "nexus",

@@ -11,6 +11,7 @@ use evidence::{CosignError, Evidence, LogError, Minimum, Witnessed, Witnesses};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
+use identity::Identity;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
 use kernel::{CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
@@ -760,6 +761,7 @@ fn body(record: &Record) -> Value {
     match record.stream.as_str() {
         _ if record.kind_id < 100 => Ok(Value::Null),
         Governance::NAME => shown::<governance::Event>(record),
+        Identity::NAME => shown::<identity::Event>(record),
         Tokens::NAME => shown::<tokens::Event>(record),
         Decisions::NAME => shown::<door::Event>(record),
         Gaps::NAME => shown::<gaps::Event>(record),

@@ -32,6 +32,7 @@ trait Look {
 /// All of them; tests/architecture.rs sees to it that none is left out.
 fn each(look: &mut impl Look) {
     look.at::<governance::Governance>();
+    look.at::<identity::Identity>();
     look.at::<tokens::Tokens>();
     look.at::<allocator::Allocator>();
     look.at::<gaps::Gaps>();
@@ -488,5 +489,63 @@ fn subscriptions_read_as_they_were_written() {
         }),
         Event::Acknowledged(AcknowledgedV1 { name: name(), position: 70_000, at: LATER }),
         Event::Deleted(DeletedV1 { name: name(), at: LATER }),
+    ]);
+}
+
+#[test]
+fn identity_reads_as_it_was_written() {
+    use identity::Event;
+    use identity::records::*;
+    let (root, alpha) = (|| "operator/root".to_owned(), || "agent/alpha".to_owned());
+    check(&[
+        Event::Admitted(AdmittedV1 {
+            principal: alpha(),
+            owner: Some(root()),
+            can: vec!["gap.*".into(), "todo.claim".into()],
+            until: Some(LATER),
+            attestation: Some(DIGEST),
+            reason: sealed(4),
+            by: root(),
+            at: NOON,
+        }),
+        Event::Suspended(SuspendedV1 { principal: alpha(), reason: sealed(4), by: root(), at: NOON }),
+        Event::Resumed(ResumedV1 { principal: alpha(), reason: sealed(4), by: root(), at: LATER }),
+        Event::Retired(RetiredV1 { principal: alpha(), reason: sealed(4), by: root(), at: LATER }),
+        Event::CredentialMade(CredentialMadeV1 {
+            credential: 0x0190_c3a2_7b5e_7cc3,
+            principal: alpha(),
+            form: 1,
+            secret: DIGEST,
+            label: "laptop".into(),
+            until: Some(LATER),
+            break_glass: false,
+            by: root(),
+            at: NOON,
+        }),
+        Event::CredentialRotated(CredentialRotatedV1 {
+            old: 0x0190_c3a2_7b5e_7cc3,
+            old_until: LATER,
+            early: true,
+            credential: 7,
+            secret: OTHER,
+            until: None,
+            by: root(),
+            at: NOON,
+        }),
+        Event::CredentialUsed(CredentialUsedV1 { credential: 7, ends: Some(0x0190_c3a2_7b5e_7cc3), at: LATER }),
+        Event::CredentialRevoked(CredentialRevokedV1 { credential: 7, by: root(), at: LATER }),
+        Event::UidBound(UidBoundV1 { uid: 1_000, principal: alpha(), by: root(), at: NOON }),
+        Event::UidFreed(UidFreedV1 { uid: 1_000, by: root(), at: LATER }),
+        Event::RoleAssigned(RoleAssignedV1 {
+            principal: alpha(),
+            role: "auditor".into(),
+            until: Some(LATER),
+            reason: sealed(4),
+            by: root(),
+            at: NOON,
+        }),
+        Event::RoleTaken(RoleTakenV1 { principal: alpha(), role: "auditor".into(), by: root(), at: LATER }),
+        Event::RolesSeparated(RolesSeparatedV1 { one: "auditor".into(), other: "payer".into(), by: root(), at: NOON }),
+        Event::RolesUnited(RolesUnitedV1 { one: "auditor".into(), other: "payer".into(), by: root(), at: LATER }),
     ]);
 }

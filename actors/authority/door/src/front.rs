@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Order};
+use identity::Identity;
 use kernel::{
     CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Principal, Refuse, Sequence, Timestamp,
 };
@@ -70,6 +71,8 @@ pub struct Door {
     clock: Clock,
     governance: Handle<Governance>,
     governance_view: Arc<Follower<Governance>>,
+    identity: Handle<Identity>,
+    identity_view: Arc<Follower<Identity>>,
     tokens: Handle<Tokens>,
     tokens_view: Arc<Follower<Tokens>>,
     decisions: Handle<Decisions>,
@@ -83,6 +86,7 @@ impl Door {
     pub fn new(
         clock: Clock,
         governance: (Handle<Governance>, Arc<Follower<Governance>>),
+        identity: (Handle<Identity>, Arc<Follower<Identity>>),
         tokens: (Handle<Tokens>, Arc<Follower<Tokens>>),
         decisions: Handle<Decisions>,
         seal: Seal,
@@ -91,6 +95,8 @@ impl Door {
             clock,
             governance: governance.0,
             governance_view: governance.1,
+            identity: identity.0,
+            identity_view: identity.1,
             tokens: tokens.0,
             tokens_view: tokens.1,
             decisions,
@@ -105,6 +111,10 @@ impl Door {
         &self.governance
     }
 
+    pub fn identity(&self) -> &Handle<Identity> {
+        &self.identity
+    }
+
     pub fn tokens(&self) -> &Handle<Tokens> {
         &self.tokens
     }
@@ -116,6 +126,11 @@ impl Door {
     /// What is durable of governance.
     pub fn governance_view(&self) -> &Follower<Governance> {
         &self.governance_view
+    }
+
+    /// What is durable of who there is.
+    pub fn identity_view(&self) -> &Follower<Identity> {
+        &self.identity_view
     }
 
     /// What is durable of the tokens.
@@ -379,6 +394,7 @@ impl Door {
     /// The denial that a request would get.
     pub fn ready(&self) -> Result<(), Denial> {
         is_up(&self.governance)?;
+        is_up(&self.identity)?;
         is_up(&self.tokens)?;
         is_up(&self.decisions)
     }
@@ -476,7 +492,7 @@ impl Door {
         loop {
             let (epoch, policies) = self.policies();
             // Before the state, so that it is never ahead of what is seen.
-            let generation = self.governance.durable().0 + self.tokens.durable().0;
+            let generation = self.governance.durable().0 + self.identity.durable().0 + self.tokens.durable().0;
             let (sealed, now) = (self.seal.get(), self.clock.now());
             let verdict = self.governance_view.read(|governance| {
                 let look = |tokens: &Tokens| {

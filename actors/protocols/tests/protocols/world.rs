@@ -7,6 +7,7 @@ use std::time::Duration;
 use door::{Ask, Decisions, Door, Follower, Seal, Secret};
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
+use identity::Identity;
 use journal::{Journal, Keeper};
 use kernel::{Decision, Machine, Principal, TokenId};
 use nexus::{Command, Message, MessageId, Nexus, Priority, Reply};
@@ -46,13 +47,17 @@ impl Plan {
         );
         let view: Arc<dyn View<Governance>> = governance_view.clone();
         let governance = Handle::new(&journal, &clock, limits, Some(view));
+        let identity_view = Arc::new(Follower::<Identity>::default());
+        let view: Arc<dyn View<Identity>> = identity_view.clone();
+        let identity = Handle::new(&journal, &clock, limits, Some(view));
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let view: Arc<dyn View<Nexus>> = bells.clone();
         let nexus = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
         let seal = Seal::new(&dir.path().join("sealed"));
-        let door = Door::new(clock.clone(), (governance, governance_view), (tokens, tokens_view), decisions, seal);
+        let (governance, identity) = ((governance, governance_view), (identity, identity_view));
+        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
         let door = Arc::new(door);
         let runtime = Runtime::new(&door, &nexus, &clock, &bells);
         Self { dir, journal, clock, nexus, door, runtime, protocols: Vec::new(), lists: Vec::new() }
@@ -87,6 +92,7 @@ impl Plan {
             .on_exhausted(Exhausted::Quarantine)
             .child(Child::actor(&keeper, move || (Keeper, kept.clone())))
             .child(door.governance().child())
+            .child(door.identity().child())
             .child(door.tokens().child())
             .child(door.decisions().child())
             .child(nexus.child());

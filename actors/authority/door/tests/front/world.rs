@@ -9,6 +9,7 @@ use std::time::Duration;
 use door::{Ask, Decisions, Denied, Done, Door, Follower, Seal, Secret, Sight, Verdict, judge};
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
+use identity::Identity;
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
 use journal::{Journal, Keeper};
@@ -154,6 +155,9 @@ impl Setup {
             (Arc::new(Follower::<Governance>::default()), Arc::new(Follower::<Tokens>::default()));
         let view: Arc<dyn View<Governance>> = governance_view.clone();
         let governance = Handle::new(&journal, &clock, Limits { permits: self.permits, ..limits }, Some(view));
+        let identity_view = Arc::new(Follower::<Identity>::default());
+        let view: Arc<dyn View<Identity>> = identity_view.clone();
+        let identity = Handle::new(&journal, &clock, limits, Some(view));
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
@@ -163,6 +167,7 @@ impl Setup {
         let door = Arc::new(Door::new(
             clock.clone(),
             (governance.clone(), governance_view.clone()),
+            (identity.clone(), identity_view.clone()),
             (tokens.clone(), tokens_view.clone()),
             decisions.clone(),
             seal,
@@ -172,6 +177,7 @@ impl Setup {
         let root = Supervisor::new("root", Strategy::OneForOne)
             .child(supervisors::Child::actor(&keeper, move || (Keeper, kept.clone())))
             .child(governance.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(identity.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(tokens.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(decisions.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(things.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine));
@@ -182,6 +188,7 @@ impl Setup {
             clock,
             governance,
             governance_view,
+            identity,
             tokens,
             tokens_view,
             shelf: things,
@@ -197,6 +204,7 @@ pub struct World {
     clock: Clock,
     pub governance: Handle<Governance>,
     governance_view: Arc<Follower<Governance>>,
+    pub identity: Handle<Identity>,
     pub tokens: Handle<Tokens>,
     tokens_view: Arc<Follower<Tokens>>,
     pub shelf: Handle<Shelf>,
@@ -395,7 +403,7 @@ impl World {
     }
 
     pub fn generation(&self) -> u64 {
-        self.governance.durable().0 + self.tokens.durable().0
+        self.governance.durable().0 + self.identity.durable().0 + self.tokens.durable().0
     }
 }
 

@@ -1,0 +1,511 @@
+//! The language of identity: all that its callers need to know of it.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
+
+use kernel::{Digest, Malformed, Millis, Personal, Principal, Refuse, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::records;
+
+/// Most principals that are ever admitted: none is forgotten.
+pub const PRINCIPALS_MAX: usize = 20_000;
+/// Most credentials that are ever made, for the same reason.
+pub const CREDENTIALS_MAX: usize = 100_000;
+/// Most credentials of one principal that are good at once.
+pub const LIVE_MAX: usize = 16;
+/// Most capabilities of one principal.
+pub const CAPABILITIES_MAX: usize = 128;
+/// Most roles of one principal.
+pub const ROLES_MAX: usize = 32;
+/// Most pairs of roles that nobody may have both of.
+pub const PAIRS_MAX: usize = 1_000;
+/// Longest reason, in characters.
+pub const REASON_MAX: usize = 300;
+/// Longest time for which an old credential stays good beside its successor.
+pub const OVERLAP_MAX: Millis = Millis::hours(90 * 24);
+
+/// Names one credential. Chosen by the caller, so that a retry carries the same id; sixteen hexadecimal digits for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialId(pub u64);
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for CredentialId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let number = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(|| Malformed {
+            text: text.chars().take(80).collect(),
+            expected: "the id of a credential: 16 hexadecimal digits",
+        })
+    }
+}
+
+impl Serialize for CredentialId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for CredentialId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+/// What somebody may ask for: one action (`gap.scan`), all of a noun (`gap.*`), or everything (`*`).
+///
+/// One that was written down is read as it was; what comes from outside is [parsed](FromStr).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Capability(String);
+
+impl Capability {
+    /// Longest text form, in bytes.
+    pub const TEXT_MAX: usize = 64;
+
+    /// Everything.
+    pub fn all() -> Self {
+        Self("*".to_owned())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether whoever has this may ask for `action`, or, of the text of another capability, for all that this permits.
+    pub fn covers(&self, action: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            // With the dot: "gap.*" says nothing of "gapless.scan".
+            Some(noun) => action.starts_with(noun),
+            None => self.0 == action,
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Capability {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let word = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        let fits = text == "*"
+            || text.len() <= Self::TEXT_MAX
+                && text.split_once('.').is_some_and(|(noun, verb)| word(noun) && (verb == "*" || word(verb)));
+        if fits {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Malformed {
+            text: text.chars().take(80).collect(),
+            expected: "a capability: an action such as gap.scan, all of a noun such as gap.*, or *",
+        })
+    }
+}
+
+/// What a credential is: how it is shown at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// The secret that bootstrap wrote down; it names no id.
+    Bootstrap,
+    /// A key that names its id.
+    ApiKey,
+}
+
+impl Form {
+    pub(crate) const fn tag(self) -> u8 {
+        match self {
+            Self::Bootstrap => 0,
+            Self::ApiKey => 1,
+        }
+    }
+
+    pub(crate) fn of(tag: u8) -> Self {
+        match tag {
+            0 => Self::Bootstrap,
+            1 => Self::ApiKey,
+            _ => panic!("a recorded credential has a known form, not {tag}"),
+        }
+    }
+}
+
+/// On which terms somebody is admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The operator who answers for it.
+    pub owner: Option<Principal>,
+    pub can: BTreeSet<Capability>,
+    /// First instant at which it is no longer admitted.
+    pub until: Option<Timestamp>,
+    /// blake3 of what attests it: a build, a model, a contract.
+    pub attestation: Option<Digest>,
+}
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// The first operator, of whom governance tells. Nothing happens for who is known.
+    Found {
+        operator: Principal,
+        secret: Digest,
+    },
+    /// A protocol that the nexus let take part. Nothing happens for who is known.
+    Arrive {
+        protocol: Principal,
+        can: BTreeSet<Capability>,
+    },
+    /// Admit somebody, or change the terms.
+    Admit {
+        principal: Principal,
+        terms: Terms,
+        reason: Personal,
+    },
+    Suspend {
+        principal: Principal,
+        reason: Personal,
+    },
+    /// End a suspension.
+    Resume {
+        principal: Principal,
+        reason: Personal,
+    },
+    /// For ever: the name is not used again.
+    Retire {
+        principal: Principal,
+        reason: Personal,
+    },
+    MakeCredential {
+        id: CredentialId,
+        principal: Principal,
+        /// blake3 of the secret, which stays with the caller.
+        secret: Digest,
+        label: String,
+        until: Option<Timestamp>,
+        break_glass: bool,
+    },
+    /// Make the successor of a credential; both are good until the overlap is over.
+    Rotate {
+        old: CredentialId,
+        id: CredentialId,
+        secret: Digest,
+        overlap: Millis,
+        /// End the old one as soon as the new one is used.
+        early: bool,
+        until: Option<Timestamp>,
+    },
+    /// A credential was used for the first time.
+    Acknowledge {
+        id: CredentialId,
+    },
+    Revoke {
+        id: CredentialId,
+    },
+    /// Let a user of this machine act as somebody, without a secret.
+    BindUid {
+        uid: u32,
+        principal: Principal,
+    },
+    FreeUid {
+        uid: u32,
+    },
+    Assign {
+        principal: Principal,
+        role: String,
+        until: Option<Timestamp>,
+        reason: Personal,
+    },
+    Unassign {
+        principal: Principal,
+        role: String,
+    },
+    /// Nobody may have both.
+    Separate {
+        one: String,
+        other: String,
+    },
+    Unite {
+        one: String,
+        other: String,
+    },
+}
+
+/// What has happened. Persisted: variants are added, none is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Admitted(records::AdmittedV1),
+    Suspended(records::SuspendedV1),
+    Resumed(records::ResumedV1),
+    Retired(records::RetiredV1),
+    CredentialMade(records::CredentialMadeV1),
+    CredentialRotated(records::CredentialRotatedV1),
+    CredentialUsed(records::CredentialUsedV1),
+    CredentialRevoked(records::CredentialRevokedV1),
+    UidBound(records::UidBoundV1),
+    UidFreed(records::UidFreedV1),
+    RoleAssigned(records::RoleAssignedV1),
+    RoleTaken(records::RoleTakenV1),
+    RolesSeparated(records::RolesSeparatedV1),
+    RolesUnited(records::RolesUnitedV1),
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// So it is now.
+    Done,
+    /// The old credential ends then, if the new one does not end it before.
+    Rotated { old_until: Timestamp },
+}
+
+/// Why the answer can be no. Worded for the caller, who gets to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    #[error("{principal} is not admitted")]
+    Unknown { principal: Principal },
+    #[error("{principal} is retired, for ever")]
+    Retired { principal: Principal },
+    #[error("{principal} is suspended")]
+    Suspended { principal: Principal },
+    #[error("{principal} is a part of the authority itself: its capabilities are fixed")]
+    Internal { principal: Principal },
+    #[error("only an operator may do this")]
+    OperatorsOnly,
+    #[error("{principal} needs an operator who answers for it")]
+    NoOwner { principal: Principal },
+    #[error("{owner} is no active operator, and so answers for nobody")]
+    BadOwner { owner: Principal },
+    #[error("{principal} answers for {owned}, and perhaps others")]
+    Owns { principal: Principal, owned: Principal },
+    #[error("{principal} is the last active operator who may do everything")]
+    LastOperator { principal: Principal },
+    #[error("{by} may not ask for {capability}, and so may not let others")]
+    Exceeds { by: Principal, capability: Capability },
+    #[error("this names more than {CAPABILITIES_MAX} capabilities, or none")]
+    Capabilities,
+    #[error("a reason has at most {REASON_MAX} characters")]
+    ReasonTooLong,
+    #[error("its end is not in the future")]
+    Past,
+    #[error("{name:?} is not a name of 1 to 64 letters, digits and . _ : -")]
+    Name { name: String },
+    #[error("there is no credential {id}")]
+    UnknownCredential { id: CredentialId },
+    #[error("credential {id} has ended")]
+    Ended { id: CredentialId },
+    #[error("there is another credential {id}, or another of this secret")]
+    CredentialTaken { id: CredentialId },
+    #[error("only an operator has a credential to break the glass with")]
+    BreakGlass,
+    #[error("it is the last credential of the last active operator who may do everything")]
+    LastCredential,
+    #[error("an overlap of {asked} is over the limit of {OVERLAP_MAX}")]
+    Overlap { asked: Millis },
+    #[error("user {uid} acts as {principal}")]
+    UidTaken { uid: u32, principal: Principal },
+    #[error("user {uid} acts as nobody")]
+    UnknownUid { uid: u32 },
+    #[error("nobody may have both {role} and {other}, and {principal} has that")]
+    Separated { principal: Principal, role: String, other: String },
+    #[error("{principal} does not have the role {role}")]
+    NoRole { principal: Principal, role: String },
+    #[error("a role is not kept apart from itself")]
+    SameRole,
+    #[error("{one} and {other} are not kept apart")]
+    NotSeparated { one: String, other: String },
+    #[error("there are {max} already")]
+    TooMany { max: u64 },
+}
+
+impl Refuse for Refusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "identity.not_admitted",
+            Self::Retired { .. } => "identity.retired",
+            Self::Suspended { .. } => "identity.suspended",
+            Self::Internal { .. } => "identity.internal",
+            Self::OperatorsOnly => "identity.operators_only",
+            Self::NoOwner { .. } => "identity.no_owner",
+            Self::BadOwner { .. } => "identity.bad_owner",
+            Self::Owns { .. } => "identity.owns",
+            Self::LastOperator { .. } => "identity.last_operator",
+            Self::Exceeds { .. } => "identity.exceeds",
+            Self::Capabilities => "identity.capabilities",
+            Self::ReasonTooLong => "identity.reason_too_long",
+            Self::Past => "identity.past",
+            Self::Name { .. } => "identity.name",
+            Self::UnknownCredential { .. } => "identity.unknown_credential",
+            Self::Ended { .. } => "identity.credential_ended",
+            Self::CredentialTaken { .. } => "identity.credential_taken",
+            Self::BreakGlass => "identity.break_glass",
+            Self::LastCredential => "identity.last_credential",
+            Self::Overlap { .. } => "identity.overlap",
+            Self::UidTaken { .. } => "identity.uid_taken",
+            Self::UnknownUid { .. } => "identity.unknown_uid",
+            Self::Separated { .. } => "identity.separated",
+            Self::NoRole { .. } => "identity.no_role",
+            Self::SameRole => "identity.same_role",
+            Self::NotSeparated { .. } => "identity.not_separated",
+            Self::TooMany { .. } => "identity.too_many",
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Unknown { principal } => admission(principal),
+            Self::Retired { .. } => "Admit another one, by a name of its own.".into(),
+            Self::Suspended { principal } => format!("An operator ends it with `sop security resume {principal}`."),
+            Self::Internal { .. } => "See them with `sop security capabilities`.".into(),
+            Self::OperatorsOnly => "Ask an operator.".into(),
+            Self::NoOwner { .. } => "Name one with --owner, such as operator/root.".into(),
+            Self::BadOwner { .. } => "Choose one of `sop security users --list`.".into(),
+            Self::Owns { owned, .. } => {
+                format!("Give it another owner first: `sop security admit {owned} --owner ...`.")
+            }
+            Self::LastOperator { .. } => {
+                "Admit another operator first, with --can '*' and no end; then do this.".into()
+            }
+            Self::Exceeds { .. } => "Leave it out, or ask an operator who may.".into(),
+            Self::Capabilities => "Name what it may ask for, such as 'gap.*' or '*'.".into(),
+            Self::ReasonTooLong => "Shorten the reason.".into(),
+            Self::Past => "Name a later time, or none.".into(),
+            Self::Name { .. } => "Choose a name such as auditor.".into(),
+            Self::UnknownCredential { .. } => "See `sop security credentials --list`.".into(),
+            Self::Ended { .. } => "Make a new one with `sop security credentials --create`.".into(),
+            Self::CredentialTaken { .. } => "Make a new secret under a new id.".into(),
+            Self::BreakGlass => "Make a plain one, or choose an operator.".into(),
+            Self::LastCredential => "Make another one first, or rotate it.".into(),
+            Self::Overlap { .. } => "Ask for a shorter one.".into(),
+            Self::UidTaken { uid, .. } => format!("Free it first: `sop security unbind {uid}`."),
+            Self::Separated { other, .. } => format!("Take {other} away first, or choose somebody else."),
+            Self::UnknownUid { .. } | Self::NoRole { .. } => "See `sop security users --list`.".into(),
+            Self::SameRole => "Name two roles.".into(),
+            Self::NotSeparated { .. } => "See `sop security roles --list`.".into(),
+            Self::TooMany { .. } => "End what nobody needs.".into(),
+        }
+    }
+}
+
+/// How somebody comes to be admitted.
+pub fn admission(principal: &Principal) -> String {
+    format!("An operator admits it: `sop security admit {principal} --owner operator/root --can 'gap.*'`.")
+}
+
+/// Whether somebody takes part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Active,
+    Suspended { by: Principal, at: Timestamp, reason: Personal },
+    Retired { by: Principal, at: Timestamp, reason: Personal },
+}
+
+impl State {
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended { .. } => "suspended",
+            Self::Retired { .. } => "retired",
+        }
+    }
+}
+
+/// Somebody who was admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub terms: Terms,
+    /// Why, at the last change of the terms.
+    pub reason: Personal,
+    pub state: State,
+    /// By whom and when its terms became what they are.
+    pub by: Principal,
+    pub at: Timestamp,
+    /// When it was admitted first.
+    pub since: Timestamp,
+    pub roles: BTreeMap<String, Binding>,
+}
+
+/// A role that somebody has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// First instant at which it is no longer held.
+    pub until: Option<Timestamp>,
+    pub reason: Personal,
+    pub by: Principal,
+    pub at: Timestamp,
+}
+
+/// A credential, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    pub principal: Principal,
+    pub form: Form,
+    pub secret: Digest,
+    pub label: String,
+    /// First instant at which it is no longer good.
+    pub until: Option<Timestamp>,
+    pub break_glass: bool,
+    pub made_by: Principal,
+    pub made_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+    /// The one that it takes the place of.
+    pub replaces: Option<CredentialId>,
+    pub replaced_by: Option<CredentialId>,
+    /// It ends that one as soon as it is used.
+    pub early: bool,
+    /// When it was used first.
+    pub used_at: Option<Timestamp>,
+}
+
+/// How a credential ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Revoked,
+    Expired,
+}
+
+impl Credential {
+    /// Whether it has ended, and how.
+    pub fn ended(&self, now: Timestamp) -> Option<End> {
+        match (self.revoked_at, self.until) {
+            (Some(_), _) => Some(End::Revoked),
+            (None, Some(until)) if until <= now => Some(End::Expired),
+            _ => None,
+        }
+    }
+}
+
+/// Why somebody may not ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    NotAdmitted,
+    Suspended,
+    Retired,
+    /// No longer admitted, by the terms.
+    Expired,
+}
