@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use allocator::Allocator;
+use approvals::Approvals;
 use backup::Backups;
 use config::Config;
 use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
@@ -270,6 +271,8 @@ pub struct Parts {
     pub gaps: Handle<Gaps>,
     pub todos: Handle<Todos>,
     pub allocator: Handle<Allocator>,
+    pub approvals: Handle<Approvals>,
+    pub approvals_view: Arc<Follower<Approvals>>,
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
@@ -339,6 +342,8 @@ impl Parts {
         let view: Arc<dyn View<Health>> = health_view.clone();
         let subscriptions_view = Arc::new(Follower::<Subscriptions>::default());
         let shown: Arc<dyn View<Subscriptions>> = subscriptions_view.clone();
+        let approvals_view = Arc::new(Follower::<Approvals>::default());
+        let decided: Arc<dyn View<Approvals>> = approvals_view.clone();
         Arc::new(Self {
             subscriptions: Handle::new(&journal, &clock, limits, Some(shown)),
             subscriptions_view,
@@ -353,6 +358,8 @@ impl Parts {
             gaps: Handle::new(&journal, &clock, limits, None),
             todos: Handle::new(&journal, &clock, limits, None),
             allocator: Handle::new(&journal, &clock, limits, None),
+            approvals: Handle::new(&journal, &clock, limits, Some(decided)),
+            approvals_view,
             backups: Handle::new(&journal, &clock, limits, None),
             subjects: Handle::new(&journal, &clock, limits, None),
             retention: Handle::new(&journal, &clock, limits, None),
@@ -532,6 +539,7 @@ impl Parts {
                 self.door.tokens().child(),
                 self.door.decisions().child(),
                 self.allocator.child(),
+                self.approvals.child(),
             ],
             operations,
         };
@@ -569,15 +577,28 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 13] {
-        let Self { gaps, todos, allocator, backups, health, nexus, subjects, retention, subscriptions, door, .. } =
-            self;
+    fn hosted(&self) -> [&dyn Hosted; 14] {
+        let Self {
+            gaps,
+            todos,
+            allocator,
+            approvals,
+            backups,
+            health,
+            nexus,
+            subjects,
+            retention,
+            subscriptions,
+            door,
+            ..
+        } = self;
         [
             door.governance(),
             door.identity(),
             door.tokens(),
             door.decisions(),
             allocator,
+            approvals,
             health,
             gaps,
             todos,
@@ -599,7 +620,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 13] {
+    pub fn machines(&self) -> [(&'static str, Load); 14] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use allocator::Allocator;
+use approvals::Approvals;
 use backup::Backups;
 use door::Decisions;
 use gaps::Gaps;
@@ -33,6 +34,7 @@ impl Default for States {
             replica::<Tokens>(),
             replica::<Decisions>(),
             replica::<Allocator>(),
+            replica::<Approvals>(),
             replica::<Health>(),
             replica::<Gaps>(),
             replica::<Todos>(),

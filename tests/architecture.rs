@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "identity",
             "tokens",
             "allocator",
+            "approvals",
             "nexus",
             "gaps",
             "todos",

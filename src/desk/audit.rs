@@ -2,6 +2,7 @@
 
 use ::subscriptions::Subscriptions;
 use allocator::Allocator;
+use approvals::Approvals;
 use backup::Backups;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -767,6 +768,7 @@ fn body(record: &Record) -> Value {
         Gaps::NAME => shown::<gaps::Event>(record),
         Todos::NAME => shown::<todos::Event>(record),
         Allocator::NAME => shown::<allocator::Event>(record),
+        Approvals::NAME => shown::<approvals::Event>(record),
         Backups::NAME => shown::<backup::Event>(record),
         Health::NAME => shown::<health::Event>(record),
         Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),

@@ -35,6 +35,7 @@ fn each(look: &mut impl Look) {
     look.at::<identity::Identity>();
     look.at::<tokens::Tokens>();
     look.at::<allocator::Allocator>();
+    look.at::<approvals::Approvals>();
     look.at::<gaps::Gaps>();
     look.at::<backup::Backups>();
     look.at::<nexus::Nexus>();
@@ -218,6 +219,36 @@ fn allocations_read_as_they_were_written() {
         Event::Withdrawn(WithdrawnV1 { lease, at: NOON }),
         Event::Expired(ExpiredV1 { pool: pool(), at: NOON, leases: 500 }),
         Event::OwnerRevoked(OwnerRevokedV1 { owner: owner(), at: NOON }),
+    ]);
+}
+
+#[test]
+fn approvals_read_as_they_were_written() {
+    use approvals::Event;
+    use approvals::records::*;
+    let (number, by) = (70_000, || "operator/anne".to_owned());
+    check(&[
+        Event::Requested(Box::new(RequestedV1 {
+            number,
+            asker: "agent/alpha".into(),
+            issuer: Some("operator/root".into()),
+            action: "retention.prune".into(),
+            resource: "*".into(),
+            content: DIGEST,
+            target: Some(OTHER),
+            arguments: sealed(40),
+            reason: sealed(16),
+            needed: 2,
+            at: NOON,
+            expires_at: LATER,
+        })),
+        Event::Approved(ApprovedV1 { number, by: by(), at: NOON }),
+        Event::Denied(DeniedV1 { number, by: by(), reason: sealed(16), at: LATER }),
+        Event::Withdrawn(WithdrawnV1 { number, by: by(), at: LATER }),
+        Event::Used(UsedV1 { number, command: COMMAND, at: NOON }),
+        Event::Released(ReleasedV1 { number, command: COMMAND }),
+        Event::Stale(StaleV1 { number, found: None, at: LATER }),
+        Event::Expired(ExpiredV1 { number }),
     ]);
 }
 

@@ -82,11 +82,12 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// What reads the bodies of a concern; `false` if the kind is none of its.
 type Again = fn((u32, u16), &[u8]) -> bool;
 
-const CONCERNS: [Again; 13] = [
+const CONCERNS: [Again; 14] = [
     again::<governance::Governance>,
     again::<identity::Identity>,
     again::<tokens::Tokens>,
     again::<allocator::Allocator>,
+    again::<approvals::Approvals>,
     again::<gaps::Gaps>,
     again::<backup::Backups>,
     again::<nexus::Nexus>,
