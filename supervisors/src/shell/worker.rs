@@ -363,29 +363,29 @@ impl Incarnate {
         let _ = self.cell.set(cell);
     }
 
-    /// The first that happens in it.
-    async fn begun(&self) {
+    /// Runs `start`, the first that happens in it, and keeps the reason if it fails.
+    async fn start(
+        &self,
+        mut start: Pin<&mut (dyn Future<Output = Result<(), ActorProcessingErr>> + Send)>,
+    ) -> Result<(), ActorProcessingErr> {
         if self.place == Place::Apart {
             // Whoever polls next is a task of its own.
             tokio::task::yield_now().await;
         }
-    }
-
-    /// It failed to start.
-    fn refused(&self, error: ActorProcessingErr) -> ActorProcessingErr {
-        self.verdict.set(if causes(&error).any(<dyn Error>::is::<Ignore>) {
-            Exit::Ignored
-        } else if causes(&error).any(<dyn Error>::is::<Unrecoverable>) {
-            Exit::StartFailed(StartFault::Unrecoverable { reason: sentence(&error) })
-        } else {
-            Exit::StartFailed(StartFault::Failed { error: sentence(&error) })
-        });
-        error
-    }
-
-    fn panicked_at_start(&self, Panic { message, place }: Panic) -> ActorProcessingErr {
-        self.verdict.set(Exit::StartFailed(StartFault::Panicked { message: message.clone(), place }));
-        message.into()
+        let (fault, error) = match poll_fn(|context| poll_caught(start.as_mut(), context)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Ignore>) => {
+                self.verdict.set(Exit::Ignored);
+                return Err(error);
+            }
+            Ok(Err(error)) if causes(&error).any(<dyn Error>::is::<Unrecoverable>) => {
+                (StartFault::Unrecoverable { reason: sentence(&error) }, error)
+            }
+            Ok(Err(error)) => (StartFault::Failed { error: sentence(&error) }, error),
+            Err(Panic { message, place }) => (StartFault::Panicked { message: message.clone(), place }, message.into()),
+        };
+        self.verdict.set(Exit::StartFailed(fault));
+        Err(error)
     }
 
     /// Polls a hook of a started actor and keeps the reason if it fails.
@@ -491,16 +491,14 @@ where
 
     async fn pre_start(&self, myself: ActorRef<A::Msg>, (): ()) -> Result<A::State, ActorProcessingErr> {
         self.incarnate.is(myself.get_cell());
-        self.incarnate.begun().await;
+        let mut state = None;
         let start = async {
             let (actor, arguments) = (self.worker.make)(self.incarnate.epoch);
-            self.actor.get_or_init(|| actor).pre_start(myself, arguments).await
+            state = Some(self.actor.get_or_init(|| actor).pre_start(myself, arguments).await?);
+            Ok(())
         };
-        let mut start = pin!(start);
-        match poll_fn(|context| poll_caught(start.as_mut(), context)).await {
-            Ok(started) => started.map_err(|error| self.incarnate.refused(error)),
-            Err(panic) => Err(self.incarnate.panicked_at_start(panic)),
-        }
+        self.incarnate.start(pin!(start)).await?;
+        Ok(state.expect("a start that has not failed has made a state"))
     }
 
     fn post_start(
