@@ -27,6 +27,7 @@ use crate::board::lock;
 use crate::shell::{Incarnate, News};
 use crate::watched::Watched;
 
+use line::NoRoom;
 pub(crate) use line::{Gate, Letter, Line};
 
 /// What becomes of a message for a child whose bounded mailbox is full.
@@ -421,6 +422,15 @@ impl<M: Message> ChildRef<M> {
         self.inner.standing.read().send(msg)
     }
 
+    /// Sends to incarnation `epoch`, where there is room.
+    fn enter(&self, epoch: u64, msg: M) -> Result<u64, SendError<M>> {
+        let standing = self.inner.standing.read();
+        match &standing.line {
+            Some(line) if standing.epoch == epoch => line.enter(msg).map(|()| epoch),
+            _ => Err(SendError::Down(msg)),
+        }
+    }
+
     /// Goes on with what was refused, as the policies have it.
     async fn insist(&self, refused: SendError<M>, deadline: Option<Instant>) -> Result<u64, SendError<M>> {
         let by = |patience: &mut Option<Instant>, limit| {
@@ -441,9 +451,10 @@ impl<M: Message> ChildRef<M> {
                 SendError::Full(msg) => match line {
                     Some(line) => match line.gate().map(|gate| gate.when_full) {
                         Some(WhenFull::Fail) => return Err(SendError::Full(msg)),
-                        Some(WhenFull::Wait(limit)) => match line.send_by(msg, by(&mut for_room, limit)).await {
-                            Err(SendError::Full(msg)) => return Err(SendError::Full(msg)),
-                            sent => sent.map(|()| epoch),
+                        Some(WhenFull::Wait(limit)) => match line.room(by(&mut for_room, limit)).await {
+                            Ok(()) => self.enter(epoch, msg),
+                            Err(NoRoom::Late) => return Err(SendError::Full(msg)),
+                            Err(NoRoom::Closed) => Err(SendError::Down(msg)),
                         },
                         None => self.attempt(msg),
                     },
@@ -635,11 +646,12 @@ impl<M: Message> Outlet for Inner<M> {
     }
 
     fn ended(&self, epoch: u64, gate: Option<&Gate>) {
-        if let Some(lost) = gate.map(Gate::lost) {
-            self.lost.fetch_add(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
         self.standing.update(|standing| {
             standing.unplug(epoch);
+            // Nobody is sending any more.
+            if let Some(lost) = gate.map(Gate::lost) {
+                self.lost.fetch_add(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
             standing.ended = epoch;
             standing.current = Weak::new();
             true

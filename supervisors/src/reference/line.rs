@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! 1. No more letters that were admitted lie in the mailbox than the gate has places.
-//! 2. `admitted` lists them in the order in which they lie there.
+//! 2. `admitted` lists them before they lie there, and in the same order but for those that come at the same moment.
+//! 3. Letters are admitted while the reference is read, so none is on its way when the reference learns of the end.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -126,17 +127,24 @@ impl<M: Message> Line<M> {
         }
     }
 
-    /// Waits for room until `patience` is over, and sends.
-    pub(super) async fn send_by(&self, msg: M, patience: Instant) -> Result<(), SendError<M>> {
-        let Self::Gated(actor, gate) = self else { return self.send(msg) };
-        let Some(room) = &gate.room else { return self.send(msg) };
+    /// Waits for room until `patience` is over. Whoever has it owes an [`Line::enter`].
+    pub(super) async fn room(&self, patience: Instant) -> Result<(), NoRoom> {
+        let Some(room) = self.gate().and_then(|gate| gate.room.as_ref()) else { return Ok(()) };
         match timeout_at(patience, room.acquire()).await {
             Ok(Ok(room)) => {
                 room.forget();
-                admit(actor, gate, msg)
+                Ok(())
             }
-            Ok(Err(_)) => Err(SendError::Down(msg)),
-            Err(_) => Err(SendError::Full(msg)),
+            Ok(Err(_)) => Err(NoRoom::Closed),
+            Err(_) => Err(NoRoom::Late),
+        }
+    }
+
+    /// Puts `msg` where there is room for it.
+    pub(super) fn enter(&self, msg: M) -> Result<(), SendError<M>> {
+        match self {
+            Self::Open(_) => self.send(msg),
+            Self::Gated(actor, gate) => admit(actor, gate, msg),
         }
     }
 
@@ -146,6 +154,13 @@ impl<M: Message> Line<M> {
             room.close();
         }
     }
+}
+
+/// Why there is no room.
+pub(super) enum NoRoom {
+    Late,
+    /// The incarnation is told to end.
+    Closed,
 }
 
 impl<M: Message> Clone for Line<M> {
@@ -159,15 +174,16 @@ impl<M: Message> Clone for Line<M> {
 
 /// Puts `msg` into the mailbox, if there is a place. Who has to wait for one has it already.
 fn admit<M: Message>(actor: &ActorRef<Letter<M>>, gate: &Gate, msg: M) -> Result<(), SendError<M>> {
-    // The lock makes one order of the mailbox and the list.
-    let mut admitted = lock(&gate.admitted);
-    if gate.room.is_none() && admitted.len() >= gate.limit {
-        return Err(SendError::Full(msg));
-    }
-    let Err(error) = actor.send_message(Letter::Admitted(msg)) else {
+    {
+        let mut admitted = lock(&gate.admitted);
+        if gate.room.is_none() && admitted.len() >= gate.limit {
+            return Err(SendError::Full(msg));
+        }
         admitted.push_back(Instant::now());
-        return Ok(());
-    };
+    }
+    // Outside of the lock, as it may wake a thread.
+    let Err(error) = actor.send_message(Letter::Admitted(msg)) else { return Ok(()) };
+    lock(&gate.admitted).pop_back();
     if let Some(room) = &gate.room {
         room.add_permits(1);
     }
