@@ -83,7 +83,8 @@ impl Daemon {
         self.ready().await;
     }
 
-    /// Waits until the process takes commands, also from its operator, who is made when all else is up.
+    /// Waits until the process takes commands, also from its operator, and all of its tree is up: commands are taken before
+    /// those are who have no part in taking them, and whoever asks one of these meanwhile is told that it is down.
     ///
     /// # Panics
     /// If it ends before that, or takes very long.
@@ -92,9 +93,10 @@ impl Daemon {
         let path = self.data.join("credentials/operator");
         let known = async |client: &http::Client| {
             let Ok(secret) = std::fs::read_to_string(&path) else { return false };
-            client.call("policy.list", &json!({}), Some(secret.trim_end()), None).await.is_ok()
+            let knows = client.call("policy.list", &json!({}), Some(secret.trim_end()), None).await.is_ok();
+            knows && client.get("/v1/health").await.is_ok_and(|health| health["phase"] != "startup")
         };
-        self.until("knows its operator", known).await;
+        self.until("knows its operator and is up", known).await;
     }
 
     /// Waits until the process answers at all.
