@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use journal::codec::{self, Body};
 use journal::envelope;
-use journal::store::StoreError;
 use journal::{APPEND_RECORDS_MAX, Append, AppendError, Durable, Entry, Opened};
 use kernel::{CommandId, Context, Digest, Epoch, Kin, Machine, Outcome, Position, Principal, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -190,9 +189,12 @@ impl<M: Machine> Running<M> {
         let mut pause = Position(next.0 + PAUSE_EVERY);
         let mut ahead = Ahead::read(&self.ports.journal, M::NAME, next, to);
         while next <= to {
-            let records = ahead.next().await.map_err(|error| match error {
-                StoreError::Damaged { .. } => ActorProcessingErr::from(Unrecoverable(error.to_string())),
-                other => other.into(),
+            let records = ahead.next().await.map_err(|error| {
+                if error.is_damage() {
+                    Unrecoverable(error.to_string()).into()
+                } else {
+                    ActorProcessingErr::from(error)
+                }
             })?;
             for record in &records {
                 let event = self.memory.relive(record).map_err(|unreadable| Unrecoverable(unreadable.to_string()))?;

@@ -80,6 +80,11 @@ impl StoreError {
             Self::Closed => "journal.closed",
         }
     }
+
+    /// What lies there is not what was written: trying again finds the same.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::DamagedFrom { .. } | Self::Deadly)
+    }
 }
 
 impl From<fjall::Error> for StoreError {

@@ -2,13 +2,14 @@
 
 use std::sync::mpsc::channel;
 
+use host::Limits;
 use journal::codec;
 use journal::{Append, Entry, Opened};
 use kernel::{CommandId, Decision, Digest, Position, Principal};
 use supervisors::{Exit, NodeState, StartFault};
 use tokio::task::JoinSet;
 
-use crate::disk::Mode;
+use crate::disk::{Disk, Mode};
 use crate::ledger::{Command, Event, TakenV1};
 use crate::world::{LEDGER, NOON, Setup, World, add, id_at, order, take, told};
 
@@ -104,6 +105,35 @@ async fn what_cannot_be_replayed_is_quarantined_at_once_and_named() {
     let node = world.tree.snapshot();
     assert_eq!(node.find(LEDGER).unwrap().state, NodeState::Quarantined { reason }, "at the first start too");
     assert_eq!(world.ask(add(2, 1)).await, "host.down");
+}
+
+/// What is read where the ledger's second version should be is another record.
+fn misread(setup: &Setup) {
+    let database = fjall::Database::builder(setup.dir.path().join("store")).open().unwrap();
+    let streams = database.keyspace("streams", fjall::KeyspaceCreateOptions::default).unwrap();
+    let entry = |version: u64| [&b"ledger\0"[..], &version.to_be_bytes()].concat();
+    let first = streams.get(entry(1)).unwrap().expect("the ledger was opened");
+    assert!(streams.get(entry(2)).unwrap().is_some_and(|second| second != first));
+    streams.insert(entry(2), first).unwrap();
+    database.persist(fjall::PersistMode::SyncAll).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_damaged_on_the_disk_is_quarantined_at_once_and_named() {
+    // A snapshot would spare it the reading.
+    let limits = Limits { snapshot_every: 0, ..Limits::default() };
+    let world = Setup { limits, ..Setup::default() }.start().await;
+    assert_eq!((world.ask(add(1, 5)).await, world.ask(add(2, 5)).await), ("5".into(), "10".into()));
+    let setup = Setup { disk: Disk::default(), ..world.stop().await };
+    misread(&setup);
+    let world = setup.start().await;
+    let reason =
+        "the store is damaged from record 1 on: version 1 of ledger is where 2 of ledger is looked for".to_owned();
+    let reason = Exit::StartFailed(StartFault::Unrecoverable { reason });
+    let node = world.tree.snapshot();
+    let ledger = node.find(LEDGER).unwrap();
+    assert_eq!((&ledger.state, ledger.epoch), (&NodeState::Quarantined { reason }, 1), "it was tried once");
+    assert_eq!(world.ask(add(3, 1)).await, "host.down");
 }
 
 /// Of the group that failed nobody sees a trace in this process; the next one answers or runs each command once.
