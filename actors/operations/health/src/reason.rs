@@ -130,10 +130,18 @@ pub enum Exit {
     StartFailed,
     Unresponsive,
     Escalated,
+    /// Killed by its supervisor: it was up and did not do its work.
+    Unhealthy,
+    /// Its kill was not heard, and its task was taken away.
+    Aborted,
+    /// It had nothing to do, and said so at its start.
+    Ignored,
+    /// A supervisor, in order, after a significant child.
+    AutoShutdown,
 }
 
 impl Exit {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Normal,
         Self::Shutdown,
         Self::Killed,
@@ -142,6 +150,10 @@ impl Exit {
         Self::StartFailed,
         Self::Unresponsive,
         Self::Escalated,
+        Self::Unhealthy,
+        Self::Aborted,
+        Self::Ignored,
+        Self::AutoShutdown,
     ];
 
     pub const fn tag(self) -> u8 {
@@ -154,6 +166,10 @@ impl Exit {
             Self::StartFailed => 6,
             Self::Unresponsive => 7,
             Self::Escalated => 8,
+            Self::Unhealthy => 9,
+            Self::Aborted => 10,
+            Self::Ignored => 11,
+            Self::AutoShutdown => 12,
         }
     }
 
@@ -168,6 +184,10 @@ impl Exit {
             Self::StartFailed => "did not start",
             Self::Unresponsive => "could not be ended",
             Self::Escalated => "gave up on a child",
+            Self::Unhealthy => "did not do its work",
+            Self::Aborted => "did not hear its kill",
+            Self::Ignored => "had nothing to do",
+            Self::AutoShutdown => "shut itself down",
         }
     }
 

@@ -201,9 +201,13 @@ fn judged(verdict: sv::Verdict) -> Option<Verdict> {
 /// An end without what it says, which is not for everybody.
 pub fn word(exit: &sv::Exit) -> Exit {
     match exit {
-        sv::Exit::Normal | sv::Exit::Ignored => Exit::Normal,
-        sv::Exit::Shutdown | sv::Exit::AutoShutdown(_) => Exit::Shutdown,
-        sv::Exit::Killed | sv::Exit::Aborted | sv::Exit::Unhealthy(_) => Exit::Killed,
+        sv::Exit::Normal => Exit::Normal,
+        sv::Exit::Shutdown => Exit::Shutdown,
+        sv::Exit::Ignored => Exit::Ignored,
+        sv::Exit::AutoShutdown(_) => Exit::AutoShutdown,
+        sv::Exit::Killed => Exit::Killed,
+        sv::Exit::Aborted => Exit::Aborted,
+        sv::Exit::Unhealthy(_) => Exit::Unhealthy,
         sv::Exit::Panicked { .. } => Exit::Panicked,
         sv::Exit::Failed { .. } => Exit::Failed,
         sv::Exit::StartFailed(_) => Exit::StartFailed,
@@ -253,6 +257,8 @@ mod tests {
             restarts: 0,
             last_exit: Some(End::Panicked { message: "a secret".into(), place: None }),
             ends_supervisor: false,
+            mailbox: None,
+            refused: 0,
             children,
         }
     }
@@ -288,6 +294,35 @@ mod tests {
             [("sop/a".into(), 1, 1), ("sop/b".into(), 2, 1)],
             "heard again, not told"
         );
+    }
+
+    #[test]
+    fn each_end_is_told_as_what_it_was() {
+        let cause = || std::sync::Arc::new(sv::Cause { path: "sop/a/b".into(), epoch: 1, exits: vec![End::Killed] });
+        let stuck = sv::Unhealth::Stuck { limit: std::time::Duration::from_secs(1) };
+        let fault = sv::StartFault::Failed { error: "a secret".into() };
+        let ends = [
+            (End::Normal, "ended by itself"),
+            (End::Ignored, "had nothing to do"),
+            (End::Shutdown, "stopped as asked"),
+            (End::AutoShutdown(cause()), "shut itself down"),
+            (End::Killed, "killed"),
+            (End::Aborted, "did not hear its kill"),
+            (End::Unhealthy(stuck), "did not do its work"),
+            (End::Panicked { message: "a secret".into(), place: None }, "panicked"),
+            (End::Failed { error: "a secret".into() }, "failed"),
+            (End::StartFailed(fault), "did not start"),
+            (End::Unresponsive, "could not be ended"),
+            (End::Escalated(cause()), "gave up on a child"),
+        ];
+        assert_eq!(ends.len(), Exit::ALL.len());
+        for (exit, said) in ends {
+            let mut ledger = Ledger::default();
+            let what = What::Exited { exit, verdict: restart() };
+            ledger.hear(&Decision { what, ..end(1, "sop/a", restart()) }, at(0).wall);
+            let Some(Command::Record { ends, .. }) = ledger.tell(at(0)) else { panic!("{said} is not told") };
+            assert_eq!(ends[0].exit.as_str(), said);
+        }
     }
 
     #[test]
