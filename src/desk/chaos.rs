@@ -131,6 +131,7 @@ fn shown(Standing { judgement, is_over }: &Standing) -> Value {
         "spared": judgement.spared,
         "decisions": judgement.decisions,
         "started": judgement.started,
+        "joined": judgement.joined,
         "predicted": judgement.predicted,
         "answered": judgement.answered,
         "by_themselves": judgement.by_themselves,

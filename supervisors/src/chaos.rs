@@ -60,7 +60,7 @@ use cast::{Msg, Role, WATCHDOG};
 
 pub use cast::Cast;
 pub use judgement::{Judgement, Law, Violation};
-pub use oracle::Oracle;
+pub use oracle::{Newcomer, Oracle};
 pub use plan::{Fault, Plan, Step};
 
 /// How long a tree may take to come to rest. Over all time-outs that follow on each other, on a machine with other work.
@@ -90,6 +90,8 @@ pub enum Told {
     Released {
         path: Arc<str>,
     },
+    /// Somebody comes, whose decisions follow.
+    Joins(Newcomer),
     Decision(Decision),
     /// The tree had come to rest.
     Rest,
@@ -104,6 +106,7 @@ impl Told {
         match self {
             Self::Fault { path, epoch, fault } => oracle.fault(path, *epoch, *fault),
             Self::Released { path } => oracle.release(path),
+            Self::Joins(newcomer) => oracle.join(newcomer),
             Self::Decision(decision) => return oracle.hear(decision),
             Self::Rest => {
                 oracle.rests().map_err(|why| Violation::new(Law::Predicted, why))?;
@@ -223,6 +226,7 @@ impl Chaos {
 
     fn counted(&mut self) {
         self.judgement.started = self.oracle.started;
+        self.judgement.joined = self.oracle.joined;
         self.judgement.by_themselves = self.oracle.by_themselves;
     }
 
@@ -242,7 +246,7 @@ impl Chaos {
             [(path, fault)] => self.oracle.foretold(path, *fault, now, now + WATCHDOG + Duration::from_secs(1)),
             _ => None,
         };
-        let before = self.oracle.epochs();
+        let (before, by_themselves) = (self.oracle.epochs(), self.oracle.by_themselves);
         let (one, two) = (self.callee(), self.callee());
         let (tree, root) = (self.tree.clone(), self.root.clone());
         // The supervisor of the first that is met must answer meanwhile.
@@ -255,7 +259,9 @@ impl Chaos {
         if self.judgement.ended.is_some() {
             return Ok(());
         }
+        // Who ended by itself meanwhile may have taken others along.
         if met == step.faults.len()
+            && self.oracle.by_themselves == by_themselves
             && let Some(foretold) = foretold
         {
             self.judgement.predicted += 1;
@@ -405,6 +411,12 @@ impl Chaos {
         {
             self.judgement.ended = Some(exit.to_string());
         }
+        if decision.what == What::Added
+            && let Ok(slot) = self.tree.board.find(&decision.path)
+            && let Some(newcomer) = Newcomer::at(&slot, &|path| self.cast.role(path).is_some())
+        {
+            self.tell(Told::Joins(newcomer))?;
+        }
         self.tell(Told::Decision(decision))
     }
 
@@ -420,12 +432,13 @@ impl Chaos {
     fn came_true(&self, step: &Step, foretold: &BTreeSet<usize>, before: &[u64]) -> Result<(), Violation> {
         let after = self.oracle.epochs();
         let changed = before.iter().zip(&after).enumerate().filter(|(_, (before, after))| before != after);
-        let changed: BTreeSet<_> = changed.map(|(at, _)| at).collect();
-        if changed == *foretold {
+        let changed: BTreeSet<_> = changed.map(|(at, _)| at).filter(|at| !self.oracle.is_guest(*at)).collect();
+        let foretold: BTreeSet<_> = foretold.iter().copied().filter(|at| !self.oracle.is_guest(*at)).collect();
+        if changed == foretold {
             return Ok(());
         }
         let missing = self.oracle.paths(foretold.difference(&changed).copied());
-        let more = self.oracle.paths(changed.difference(foretold).copied());
+        let more = self.oracle.paths(changed.difference(&foretold).copied());
         let what = format!("after {:?}: not changed {missing:?}, changed besides {more:?}", step.faults);
         Err(Violation::new(Law::Predicted, what))
     }

@@ -79,6 +79,8 @@ pub struct Judgement {
     pub decisions: u64,
     /// Incarnations that were started, and judged to be due.
     pub started: u64,
+    /// Children that came while it ran, and were judged from then on.
+    pub joined: u64,
     /// Steps before which it was said who would change, from the specification alone.
     pub predicted: u64,
     /// Calls to the tree and to its children that were answered within their bounds.
@@ -118,6 +120,9 @@ impl fmt::Display for Judgement {
         write!(f, "\n  {answered} calls answered in time, {acknowledged} notes kept, {replayed} histories told again")?;
         if 0 < self.spared + self.by_themselves {
             write!(f, "\n  {} faults spared, {} ends by themselves", self.spared, self.by_themselves)?;
+        }
+        if 0 < self.joined {
+            write!(f, "\n  {} came while it ran, and were judged", self.joined)?;
         }
         if let Some(ended) = &self.ended {
             write!(f, "\n  the tree ended: {ended}")?;

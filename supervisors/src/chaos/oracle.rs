@@ -8,7 +8,9 @@
 //! # What it cannot see
 //! - Two tasks of one child at once (I1), and what a task does after its end: the journal says what was decided. For actors
 //!   of the cast, their ledger says what is so.
-//! - Members that come and go, and pools' members: they are not judged, though the end of one is a cause for its group.
+//! - Who came and was gone before anybody looked: the end of such a one is a cause for its group, and is not judged. Whoever
+//!   else comes while the tree runs is judged like all others, but that he may be told to leave at any time, unless he is
+//!   of the cast.
 //! - What was before it began to listen: budgets and delays are judged as far as they follow from what was heard.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,9 @@ use crate::step::{ChildRules, Moment, Rules};
 pub struct Oracle {
     nodes: Vec<Node>,
     by_path: BTreeMap<Arc<str>, usize>,
+    /// Of members of pools that are gone, for those to come: pools have no order.
+    free: Vec<usize>,
+    pub(super) joined: u64,
     /// So many starts were judged.
     pub(super) started: u64,
     pub(super) by_themselves: u64,
@@ -52,6 +57,14 @@ struct Node {
     delayed: bool,
     /// It came while its supervisor ran, and is temporary: it does not come again.
     once: bool,
+    /// It is in the specification of its supervisor: it did not come while that ran.
+    listed: bool,
+    /// It came while its supervisor ran, and is not of the cast: who wanted it may want it to leave.
+    is_guest: bool,
+    /// It was added, and has not come up yet.
+    on_probation: bool,
+    /// Nobody knows which epochs it had before.
+    is_fresh: bool,
     /// It must end with its group.
     doomed: bool,
     /// Somebody orders its end and its start.
@@ -100,12 +113,40 @@ enum Course {
     Closing,
 }
 
+/// Somebody who comes while the tree runs, with all below, as the specification has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    rules: ChildRules,
+    leads: Option<Rules>,
+    listed: bool,
+    is_ours: bool,
+    below: Vec<Newcomer>,
+}
+
+impl Newcomer {
+    pub fn path(&self) -> &str {
+        &self.rules.path
+    }
+
+    pub(super) fn at(slot: &Arc<Slot>, is_ours: &dyn Fn(&str) -> bool) -> Option<Self> {
+        let above = slot.above.upgrade()?.supervisor()?;
+        Some(Self {
+            rules: above.child_rules(&slot.spec(), slot.path.clone()),
+            leads: slot.supervisor().map(|leads| leads.rules(Vec::new())),
+            listed: slot.is_listed(),
+            is_ours: is_ours(&slot.path),
+            below: slot.children().iter().filter_map(|child| Self::at(child, is_ours)).collect(),
+        })
+    }
+}
+
 type Judged = Result<(), Violation>;
 
 impl Oracle {
     /// Of a tree that has come to rest.
     pub(super) fn new(root: &Arc<Slot>, now: Moment, is_ours: impl Fn(&str) -> bool) -> Self {
-        let mut oracle = Self { nodes: Vec::new(), by_path: BTreeMap::new(), started: 0, by_themselves: 0 };
+        let (nodes, by_path, free) = Default::default();
+        let mut oracle = Self { nodes, by_path, free, joined: 0, started: 0, by_themselves: 0 };
         oracle.take_in(root, None, now, &is_ours);
         oracle
     }
@@ -142,6 +183,10 @@ impl Oracle {
             due: None,
             delayed: false,
             once: spec.settings.restart == Restart::Temporary && !slot.is_listed(),
+            listed: slot.is_listed(),
+            is_guest: !slot.is_listed() && !is_ours(&slot.path),
+            on_probation: false,
+            is_fresh: false,
             doomed: false,
             by_hand: false,
             promised: false,
@@ -161,6 +206,76 @@ impl Oracle {
             self.nodes[at].known = self.nodes[at].known.max(self.nodes[below].known);
         }
         at
+    }
+
+    /// Somebody is about to come, and to be judged from then on.
+    pub fn join(&mut self, newcomer: &Newcomer) {
+        let above = newcomer.rules.path.rsplit_once('/').and_then(|(above, _)| self.by_path.get(above));
+        if let Some(above) = above.copied() {
+            self.take_along(newcomer, above);
+            self.joined += 1;
+        }
+    }
+
+    fn take_along(&mut self, newcomer: &Newcomer, above: usize) {
+        let Newcomer { rules, leads, listed, is_ours, below } = newcomer;
+        let node = Node {
+            path: rules.path.clone(),
+            above: Some(above),
+            below: Vec::new(),
+            rules: Some(rules.clone()),
+            leads: leads.clone(),
+            is_ours: *is_ours,
+            epoch: 0,
+            life: Life::Down,
+            rest: Some(Rest::Done),
+            due: None,
+            delayed: false,
+            once: rules.restart == Restart::Temporary && !listed,
+            listed: *listed,
+            is_guest: !listed && !is_ours,
+            on_probation: false,
+            is_fresh: true,
+            doomed: false,
+            by_hand: false,
+            promised: false,
+            failures: Some(0),
+            own: Vec::new(),
+            shared: Vec::new(),
+            course: Course::Steady,
+            known: Moment::ZERO,
+            faults: Vec::new(),
+            failing: 0,
+        };
+        let at = self.free.pop_if(|_| self.nodes[above].leads.as_ref().is_some_and(|leads| leads.pool));
+        let at = at.unwrap_or(self.nodes.len());
+        match self.nodes.get_mut(at) {
+            Some(free) => *free = node,
+            None => self.nodes.push(node),
+        }
+        self.by_path.insert(rules.path.clone(), at);
+        self.nodes[above].below.push(at);
+        for newcomer in below {
+            self.take_along(newcomer, at);
+        }
+    }
+
+    /// Who is gone for good, with all below, and will be somebody else if it comes again.
+    fn forget(&mut self, at: usize) {
+        let above = self.nodes[at].above.expect("the root is not removed");
+        self.nodes[above].below.retain(|child| *child != at);
+        if self.nodes[above].leads.as_ref().is_some_and(|leads| leads.pool) {
+            self.free.push(at);
+        }
+        let mut gone = vec![at];
+        while let Some(at) = gone.pop() {
+            let node = &mut self.nodes[at];
+            (node.life, node.rest, node.due) = (Life::Down, Some(Rest::Gone), None);
+            (node.doomed, node.promised, node.course) = (false, false, Course::Steady);
+            gone.extend(std::mem::take(&mut node.below));
+            let path = node.path.clone();
+            self.by_path.remove(&path);
+        }
     }
 
     /// This is done to incarnation `epoch` of the node at `path`.
@@ -205,6 +320,11 @@ impl Oracle {
         let alive = node.life != Life::Down;
         match what {
             What::Starting => self.starting(at, *epoch, *now)?,
+            What::Added if !node.listed && node.is_fresh => {
+                let node = &mut self.nodes[at];
+                (node.epoch, node.is_fresh, node.on_probation) = (*epoch, false, true);
+                (node.rest, node.due) = (None, Some(*now));
+            }
             What::Added | What::EndedLate => {}
             What::Released | What::Terminated if !node.by_hand && node.is_ours => {
                 return wrong(Law::Predicted, "nobody ordered it");
@@ -219,8 +339,12 @@ impl Oracle {
                 (self.nodes[at].rest, self.nodes[at].due) = (Some(Rest::Done), None);
             }
             What::Removed => {
-                if alive && !node.once {
+                if alive && !node.once && !node.on_probation {
                     return wrong(Law::NothingLeft, "it is forgotten while it is alive");
+                }
+                if !node.listed {
+                    self.forget(at);
+                    return Ok(());
                 }
                 let node = &mut self.nodes[at];
                 (node.life, node.rest, node.due) = (Life::Down, Some(Rest::Gone), None);
@@ -229,7 +353,9 @@ impl Oracle {
             What::Started if node.life != Life::Starting => {
                 return wrong(Law::OneIncarnation, "it comes up and was not starting");
             }
-            What::Started => self.nodes[at].life = Life::Up { since: *now },
+            What::Started => {
+                (self.nodes[at].life, self.nodes[at].on_probation) = (Life::Up { since: *now }, false);
+            }
             What::Exited { .. } if !alive => {
                 return wrong(Law::OneDecision, "its end is decided on, and it had ended");
             }
@@ -250,6 +376,10 @@ impl Oracle {
     fn hear_of_stranger(&mut self, path: &str, now: Moment, what: &What) {
         let above = path.rsplit_once('/').and_then(|(above, _)| self.by_path.get(above)).copied();
         let (Some(above), What::Exited { verdict, .. }) = (above, what) else { return };
+        if matches!(verdict, Verdict::Restart { .. }) {
+            // It may be charged to all.
+            self.nodes[above].known = now;
+        }
         match verdict {
             Verdict::Escalate | Verdict::AutoShutdown => self.nodes[above].course = Course::Closing,
             // It is the last of them, and so takes nobody along unless all go.
@@ -268,7 +398,7 @@ impl Oracle {
         if node.life != Life::Down {
             return wrong(Law::OneIncarnation, "it starts while the last is alive");
         }
-        if epoch != node.epoch + 1 {
+        if epoch != node.epoch + 1 && !node.is_fresh {
             return wrong(Law::OneIncarnation, &format!("it starts after incarnation {}", node.epoch));
         }
         let Some(due) = node.due else {
@@ -291,6 +421,7 @@ impl Oracle {
         self.started += 1;
         let node = &mut self.nodes[at];
         (node.epoch, node.life, node.due, node.delayed) = (epoch, Life::Starting, None, false);
+        node.is_fresh = false;
         node.faults.retain(|(done_to, _)| epoch <= *done_to);
         if node.leads.is_some() {
             node.course = Course::Opening;
@@ -337,7 +468,7 @@ impl Oracle {
         let wrong = |law, what: &str| Err(Violation::new(law, format!("{}, {}: {what}", node.path, node.epoch)));
         let above = node.above.map(|above| &self.nodes[above]);
         let closes = above.is_some_and(|above| matches!(above.course, Course::Asked | Course::Closing));
-        if !(closes || node.doomed || node.by_hand || !node.is_ours && node.leads.is_none()) {
+        if !(closes || node.doomed || node.by_hand || node.is_guest || !node.is_ours && node.leads.is_none()) {
             return wrong(Law::Predicted, "it is told to stop, and nothing called for that");
         }
         if let Some(above) = above
@@ -357,6 +488,7 @@ impl Oracle {
             self.nodes[above].course = Course::Closing;
         }
         let node = &mut self.nodes[at];
+        node.by_hand |= node.is_guest && !node.doomed && !closes;
         node.life = Life::Stopping;
         if node.leads.is_some() {
             node.course = Course::Asked;
@@ -486,6 +618,9 @@ impl Oracle {
         if *exit == Exit::Ignored {
             return Some(Expected::Plain(Verdict::Done));
         }
+        if node.on_probation {
+            return Some(Expected::Plain(Verdict::TakeOut));
+        }
         if matches!(exit, Exit::StartFailed(StartFault::Unrecoverable { .. })) {
             return Some(Expected::Plain(Verdict::Quarantine));
         }
@@ -556,10 +691,11 @@ impl Oracle {
                 }
             }
             Verdict::AsOrdered if doomed => {
-                let forgotten = node.rules.as_ref().is_some_and(|rules| rules.restart == Restart::Temporary);
+                let temporary = node.rules.as_ref().is_some_and(|rules| rules.restart == Restart::Temporary);
+                let forgotten = temporary && !node.on_probation;
                 (node.due, node.rest) = if forgotten { (None, Some(Rest::Gone)) } else { (Some(now), None) };
             }
-            Verdict::Done | Verdict::AutoShutdown => node.rest = Some(Rest::Done),
+            Verdict::Done | Verdict::AutoShutdown => (node.rest, node.on_probation) = (Some(Rest::Done), false),
             Verdict::Stop => node.rest = Some(Rest::Over),
             Verdict::Quarantine => node.rest = Some(Rest::Quarantined),
             Verdict::TakeOut => node.rest = Some(Rest::Gone),
@@ -661,6 +797,10 @@ impl Oracle {
             let Some(&at) = self.by_path.get(&*shown.path) else { continue };
             seen.insert(at);
             let node = &self.nodes[at];
+            // It comes and goes while we look.
+            if node.is_guest {
+                continue;
+            }
             let state = match (node.life, node.rest) {
                 (Life::Up { .. }, _) => matches!(shown.state, NodeState::Running),
                 (_, Some(Rest::Quarantined)) => matches!(shown.state, NodeState::Quarantined { .. }),
@@ -675,7 +815,9 @@ impl Oracle {
             }
         }
         let missing = self.nodes.iter().enumerate().find(|(at, node)| {
-            !seen.contains(at) && (node.life != Life::Down || !matches!(node.rest, Some(Rest::Gone | Rest::Done)))
+            !seen.contains(at)
+                && !node.is_guest
+                && (node.life != Life::Down || !matches!(node.rest, Some(Rest::Gone | Rest::Done)))
         });
         match missing {
             Some((_, node)) => Err(Violation::new(Law::Predicted, format!("{} is not shown", node.path))),
@@ -692,6 +834,11 @@ impl Oracle {
     /// Where everybody is.
     pub(super) fn epochs(&self) -> Vec<u64> {
         self.nodes.iter().map(|node| node.epoch).collect()
+    }
+
+    /// Those who change for reasons of their own.
+    pub(super) fn is_guest(&self, at: usize) -> bool {
+        self.nodes[at].is_guest
     }
 
     pub(super) fn paths(&self, of: impl IntoIterator<Item = usize>) -> Vec<Arc<str>> {

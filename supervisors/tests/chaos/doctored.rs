@@ -34,7 +34,7 @@ async fn heard() -> (Oracle, Vec<Told>) {
     (fresh, chaos.transcript().to_vec())
 }
 
-fn judged(fresh: &Oracle, told: &[Told]) -> Option<Violation> {
+pub fn judged(fresh: &Oracle, told: &[Told]) -> Option<Violation> {
     let mut oracle = fresh.clone();
     told.iter().find_map(|told| told.to(&mut oracle).err())
 }
@@ -46,7 +46,7 @@ fn forged(fresh: &Oracle, told: &[Told], forge: impl Fn(&[Told], usize) -> Optio
     forged.map(|told| judged(fresh, &told).map(|violation| violation.law)).collect()
 }
 
-fn decision(told: &Told) -> Option<&Decision> {
+pub fn decision(told: &Told) -> Option<&Decision> {
     match told {
         Told::Decision(decision) => Some(decision),
         _ => None,
@@ -54,17 +54,17 @@ fn decision(told: &Told) -> Option<&Decision> {
 }
 
 /// With another decision in the place of this one.
-fn instead(told: &[Told], at: usize, decision: Decision) -> Vec<Told> {
+pub fn instead(told: &[Told], at: usize, decision: Decision) -> Vec<Told> {
     let mut told = told.to_vec();
     told[at] = Told::Decision(decision);
     told
 }
 
-fn without(told: &[Told], at: usize) -> Vec<Told> {
+pub fn without(told: &[Told], at: usize) -> Vec<Told> {
     told.iter().enumerate().filter(|(place, _)| *place != at).map(|(_, told)| told.clone()).collect()
 }
 
-fn twice(told: &[Told], at: usize) -> Vec<Told> {
+pub fn twice(told: &[Told], at: usize) -> Vec<Told> {
     let mut told = told.to_vec();
     told.insert(at, told[at].clone());
     told

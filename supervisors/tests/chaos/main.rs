@@ -2,6 +2,7 @@
 
 mod doctored;
 mod forest;
+mod guests;
 
 use std::time::Duration;
 
