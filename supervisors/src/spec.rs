@@ -250,14 +250,17 @@ impl Child {
     }
 
     /// How long a start may take before the child is killed: a minute, and with a nested supervisor, as long as its
-    /// children take.
+    /// children take. A start that blocks its thread is held to it only if it [runs apart](Self::starts_apart): who would
+    /// notice is on that thread.
     pub fn start_timeout(self, limit: Duration) -> Self {
         self.with(|settings| settings.start_timeout = Some(limit))
     }
 
     /// Its start blocks its thread, or computes for long: it runs in a task of its own from the first, so that its
     /// supervisor answers meanwhile. Else a start runs in its supervisor's task until it first waits for something,
-    /// which is faster. A nested supervisor ignores it.
+    /// which is faster: a restart is over before any thread had to be woken for it. While such a start blocks, its
+    /// supervisor does nothing at all: it restarts nobody, answers nobody, and knows no time-out. What blocks belongs into
+    /// [`spawn_blocking`](tokio::task::spawn_blocking), or behind this. A nested supervisor ignores it.
     pub fn starts_apart(self) -> Self {
         self.with(|settings| settings.terms.place = Place::Apart)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use supervisors::{
     Backoff, Child, ChildRef, Exhausted, Exit, Heard, NodeState, Outcome, RestartError, SendError, StartError,
-    StartFault, Strategy, Supervisor, Tree, Verdict,
+    StartFault, Strategy, Supervisor, Tree, Verdict, What,
 };
 use tokio::time::Instant;
 
@@ -316,6 +316,35 @@ async fn a_start_that_blocks_its_thread_keeps_nobody_waiting_if_it_is_apart() {
     assert!(matches!(tree.restart("root/slow").await, Err(RestartError::NotDown { .. })));
     release.send(()).unwrap();
     assert_eq!(slow.up_after(1).await, 2);
+}
+
+/// It is killed in time, and is gone as soon as its thread lets it hear of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_blocks_its_thread_is_timed_out_if_it_is_apart() {
+    let (slow, limit) = (ChildRef::new("slow"), Duration::from_millis(20));
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let spec = Child::actor_with_epoch(&slow, move |epoch| {
+        if epoch == 2 {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        (Probe { name: "slow".to_owned(), script: Script::default() }, ())
+    });
+    let root = Supervisor::new("root", Strategy::OneForOne).child(spec.starts_apart().start_timeout(limit));
+    let tree = Tree::start(root, 1).await.unwrap();
+    let mut events = tree.subscribe();
+    tree.kill("root/slow").await.unwrap();
+    let mut next = async |so: fn(&What) -> bool| loop {
+        match events.next().await.expect("the tree runs") {
+            Heard::Decision(decision) if decision.epoch == 2 && so(&decision.what) => break decision.what,
+            _ => {}
+        }
+    };
+    next(|what| *what == What::Killing).await;
+    release.send(()).unwrap();
+    let What::Exited { exit, .. } = next(|what| matches!(what, What::Exited { .. })).await else { unreachable!() };
+    assert_eq!(exit, Exit::StartFailed(StartFault::TimedOut { limit }));
+    assert_eq!(slow.up_after(1).await, 3);
 }
 
 #[tokio::test(start_paused = true)]
