@@ -242,6 +242,10 @@ const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 pub struct Load {
     /// Commands taken and not answered.
     pub outstanding: usize,
+    /// As many may be.
+    pub limit: usize,
+    /// Commands that were one too many.
+    pub overloads: u64,
     /// Commands refused because they made it fail.
     pub poisoned: usize,
     pub snapshots: host::Standing,
@@ -626,6 +630,8 @@ impl Parts {
                 machine.name(),
                 Load {
                     outstanding: machine.outstanding(),
+                    limit: machine.limit(),
+                    overloads: machine.overloads(),
                     poisoned: machine.poisoned(),
                     snapshots: machine.snapshots(),
                 },

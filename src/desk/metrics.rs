@@ -75,6 +75,8 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
+    metric("sop_commands_limit", "gauge", &["machine"], "Commands that a machine may have taken and not answered."),
+    metric("sop_commands_overload_total", "counter", &["machine"], "Commands that were refused for that limit."),
     metric(
         "sop_snapshot_version",
         "gauge",
@@ -207,6 +209,8 @@ pub fn text(desk: &Desk) -> String {
     page.put("sop_denials_total", denials.map(|(layer, count)| ([layer.as_str()], float(count))));
     let machines = parts.machines();
     page.put("sop_commands_outstanding", machines.map(|(name, load)| ([name], float(load.outstanding as u64))));
+    page.put("sop_commands_limit", machines.map(|(name, load)| ([name], float(load.limit as u64))));
+    page.put("sop_commands_overload_total", machines.map(|(name, load)| ([name], float(load.overloads))));
     page.put("sop_snapshot_version", machines.map(|(name, load)| ([name], float(load.snapshots.version.0))));
     page.put("sop_snapshot_failures_total", machines.map(|(name, load)| ([name], float(load.snapshots.failed))));
     let free = parts.journal.free_bytes();

@@ -209,6 +209,12 @@ fn node(of: &Node, root: &Node) -> Value {
         "epoch": of.epoch,
         "restarts": of.restarts,
         "last_exit": of.last_exit.as_ref().map(Exit::to_string),
+        "mailbox": of.mailbox.map(|load| json!({
+            "limit": load.limit,
+            "waiting": load.waiting,
+            "oldest_ms": load.oldest.map(|oldest| u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX)),
+            "refused": of.refused,
+        })),
         "restarts_with_me": root.restarts_with(&of.path),
         "children": of.children.iter().map(|child| node(child, root)).collect::<Vec<_>>(),
     })

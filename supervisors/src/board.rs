@@ -265,6 +265,10 @@ impl Slot {
         let spec = self.spec();
         let above = self.above.upgrade().and_then(|above| above.supervisor());
         let ends_supervisor = above.is_some_and(|above| above.ends_with(&spec));
+        let (mailbox, refused) = match &spec.part {
+            Part::Worker(worker) => worker.outlet().mailbox(),
+            Part::Supervisor(_) => (None, 0),
+        };
         let live = self.live();
         Node {
             path: self.path.to_string(),
@@ -276,6 +280,8 @@ impl Slot {
             restarts: live.restarts,
             last_exit: live.last_exit.as_deref().cloned(),
             ends_supervisor,
+            mailbox,
+            refused,
             children,
         }
     }

@@ -73,6 +73,7 @@ struct Inner<M: Message> {
     name: Arc<str>,
     standing: Watched<Standing<M>>,
     lost: AtomicU64,
+    refused: AtomicU64,
 }
 
 struct Standing<M: Message> {
@@ -249,7 +250,9 @@ impl<M: Message> ChildRef<M> {
             is_over: false,
         };
         let standing = Watched::new(standing);
-        Self { inner: Arc::new(Inner { name: name.into(), standing, lost: AtomicU64::new(0) }) }
+        Self {
+            inner: Arc::new(Inner { name: name.into(), standing, lost: AtomicU64::new(0), refused: AtomicU64::new(0) }),
+        }
     }
 
     /// Sends to the current incarnation, now or not at all, whatever the child's policies.
@@ -257,7 +260,7 @@ impl<M: Message> ChildRef<M> {
     /// # Errors
     /// [`SendError::Down`] if none is up, [`SendError::Full`] if its mailbox is. The message comes back.
     pub fn cast(&self, msg: M) -> Result<(), SendError<M>> {
-        self.inner.standing.read().send(msg).map(drop)
+        self.attempt(msg).map(drop).inspect_err(|error| self.note(error))
     }
 
     /// Sends as [`Child::bounded_actor`](crate::Child::bounded_actor) and [`Child::while_down`](crate::Child::while_down) have it,
@@ -271,7 +274,7 @@ impl<M: Message> ChildRef<M> {
             Ok(epoch) => return Ok(epoch),
             Err(refused) => refused,
         };
-        self.insist(refused, None).await
+        self.insist(refused, None).await.inspect_err(|error| self.note(error))
     }
 
     /// Sends the message that `make` makes around a reply, as [`ChildRef::send`] does, and awaits the answer; all of it
@@ -329,7 +332,7 @@ impl<M: Message> ChildRef<M> {
         let (reply, answer) = oneshot::channel();
         let epoch = match self.attempt(make(R::from_sender(reply))) {
             Ok(epoch) => epoch,
-            Err(refused) => Box::pin(self.insist(refused, deadline)).await?,
+            Err(refused) => Box::pin(self.insist(refused, deadline)).await.inspect_err(|error| self.note(error))?,
         };
         let answered = match deadline {
             Some(deadline) => timeout_at(deadline, answer).await.map_err(|_| CallError::Timeout)?,
@@ -383,12 +386,18 @@ impl<M: Message> ChildRef<M> {
     /// How the bounded mailbox of the current incarnation stands; `None` if it has none, or none is up. Of unbounded
     /// mailboxes nothing is known, and nothing is spent on it: a large bound is how to look into one.
     pub fn load(&self) -> Option<Load> {
-        self.inner.standing.read().line.as_ref().and_then(Line::load)
+        self.inner.mailbox().0
     }
 
     /// How many messages lay in a bounded mailbox of this child, of whatever incarnation, when that ended.
     pub fn lost(&self) -> u64 {
         self.inner.lost.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were not sent because a bounded mailbox of this child had no room for them, or because as many
+    /// were held as may be. One that waited for room, and found it, is not among them.
+    pub fn refused(&self) -> u64 {
+        self.inner.mailbox().1
     }
 
     /// How many messages are held for the next incarnation.
@@ -416,6 +425,13 @@ impl<M: Message> ChildRef<M> {
 
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// A message goes back to its sender.
+    fn note(&self, error: &SendError<M>) {
+        if matches!(error, SendError::Full(_)) {
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn attempt(&self, msg: M) -> Result<u64, SendError<M>> {
@@ -597,6 +613,9 @@ pub(crate) trait Outlet: Send + Sync {
 
     /// No other incarnation will come: whoever waits for one gets its message back.
     fn give_up(&self);
+
+    /// How its bounded mailbox stands, and how many messages found no room. Asked by who looks, and not per message.
+    fn mailbox(&self) -> (Option<Load>, u64);
 }
 
 impl<M: Message> Inner<M> {
@@ -606,6 +625,10 @@ impl<M: Message> Inner<M> {
 }
 
 impl<M: Message> Outlet for Inner<M> {
+    fn mailbox(&self) -> (Option<Load>, u64) {
+        (self.standing.read().line.as_ref().and_then(Line::load), self.refused.load(Ordering::Relaxed))
+    }
+
     fn launch(&self, epoch: u64, incarnate: Weak<Incarnate>) {
         self.standing.update(|standing| {
             standing.current = incarnate;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::reference::Load;
 use crate::spec::{Restart, SpecError, Strategy};
 
 /// How an incarnation ended.
@@ -252,6 +253,10 @@ pub struct Node {
     pub last_exit: Option<Exit>,
     /// Already its first end spends a budget, so that its supervisor ends with it.
     pub ends_supervisor: bool,
+    /// How its mailbox stands, if that is bounded and it is up: see [`ChildRef::load`](crate::ChildRef::load).
+    pub mailbox: Option<Load>,
+    /// Messages that found no room, in all its incarnations: see [`ChildRef::refused`](crate::ChildRef::refused).
+    pub refused: u64,
     /// In start order.
     pub children: Vec<Node>,
 }

@@ -86,6 +86,8 @@ pub(crate) struct Ports<M: Machine> {
     pub durable: AtomicU64,
     pub keeping: Keeping,
     outstanding: AtomicUsize,
+    /// Commands that were one too many.
+    overloads: AtomicU64,
     /// Contents that made the machine panic, in this process.
     pub poison: Mutex<BTreeSet<Digest>>,
 }
@@ -109,6 +111,12 @@ pub trait Hosted: Send + Sync {
     /// As [`Handle::outstanding`].
     fn outstanding(&self) -> usize;
 
+    /// As [`Handle::limit`].
+    fn limit(&self) -> usize;
+
+    /// As [`Handle::overloads`].
+    fn overloads(&self) -> u64;
+
     /// As [`Handle::poisoned`].
     fn poisoned(&self) -> usize;
 
@@ -126,6 +134,14 @@ impl<M: Machine> Hosted for Handle<M> {
 
     fn outstanding(&self) -> usize {
         self.outstanding()
+    }
+
+    fn limit(&self) -> usize {
+        self.limit()
+    }
+
+    fn overloads(&self) -> u64 {
+        self.overloads()
     }
 
     fn poisoned(&self) -> usize {
@@ -151,6 +167,7 @@ impl<M: Machine> Handle<M> {
             durable: AtomicU64::new(0),
             keeping: Keeping::new(limits.snapshot_every),
             outstanding: AtomicUsize::new(0),
+            overloads: AtomicU64::new(0),
             poison: Mutex::default(),
         };
         Self { reference: ChildRef::new(M::NAME), ports: Arc::new(ports) }
@@ -175,6 +192,16 @@ impl<M: Machine> Handle<M> {
     /// Commands that are outstanding now.
     pub fn outstanding(&self) -> usize {
         self.ports.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Commands that may be outstanding at once.
+    pub fn limit(&self) -> usize {
+        self.ports.limits.permits
+    }
+
+    /// Commands that were refused because as many were outstanding as may be, in this process.
+    pub fn overloads(&self) -> u64 {
+        self.ports.overloads.load(Ordering::Relaxed)
     }
 
     /// How its snapshots stand.
@@ -274,7 +301,11 @@ impl<M: Machine> Handle<M> {
         let limit = self.ports.limits.permits;
         let before = self.ports.outstanding.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(self.ports.clone());
-        if before < limit { Ok(permit) } else { Err(Error::Overloaded { name: M::NAME, limit }) }
+        if before < limit {
+            return Ok(permit);
+        }
+        self.ports.overloads.fetch_add(1, Ordering::Relaxed);
+        Err(Error::Overloaded { name: M::NAME, limit })
     }
 
     /// The answer that lies beside the record at `version`, and whose command it was.

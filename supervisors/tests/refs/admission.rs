@@ -25,11 +25,16 @@ async fn no_more_lie_in_the_mailbox_than_it_has_room_for() {
     assert_eq!(child.call(|reply| Say::Ask(3, reply), ms(1)).await, Err(CallError::Full));
     let load = child.load().unwrap();
     assert_eq!((load.waiting, load.oldest), (2, Some(ms(500))));
+    // Who looks at the tree sees the same.
+    let node = tree.snapshot().find("root/child").unwrap().clone();
+    assert_eq!((node.mailbox, node.refused), (Some(load), 3));
 
     script.go.add_permits(1);
     settle().await;
     assert_eq!(script.logged(), [(1, 1), (1, 2)]);
     assert_eq!(child.load().unwrap().waiting, 0);
+    let node = tree.snapshot().find("root/child").unwrap().clone();
+    assert_eq!((node.mailbox.map(|load| load.waiting), node.refused), (Some(0), 3));
     child.cast(Say::Note(4)).unwrap();
     assert!(tree.shutdown(LONG).await.is_graceful());
 }
@@ -57,6 +62,7 @@ async fn who_waits_for_room_gets_it_in_turn_or_the_message_back() {
     assert_eq!(before.elapsed(), ms(100));
     assert_eq!(child.call(|reply| Say::Ask(2, reply), ms(30)).await, Err(CallError::Full));
     assert_eq!(before.elapsed(), ms(130), "the deadline of a call is for all of it");
+    assert_eq!(child.refused(), 3);
 
     let waiting = (3..8).map(|number| child.send(Say::Note(number)));
     let all = futures_in_order(waiting.collect());
@@ -68,6 +74,7 @@ async fn who_waits_for_room_gets_it_in_turn_or_the_message_back() {
     assert!(sent.iter().all(|sent| matches!(sent, Ok(1))), "{sent:?}");
     settle().await;
     assert_eq!(script.logged(), [(1, 0), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7)]);
+    assert_eq!(child.refused(), 3, "who found room in time was not refused");
 }
 
 /// Polls all of them, in this order, to their ends.

@@ -78,6 +78,8 @@ async fn at_the_limit_of_permits_the_next_command_is_overload() {
     }
     world.setup.time.looked_at(looks + 2).await;
     assert_eq!(world.ask(add(3, 1)).await, "host.overloaded");
+    let ledger = &world.ledger;
+    assert_eq!((ledger.outstanding(), ledger.limit(), ledger.overloads()), (2, 2, 1));
     world.setup.disk.set(Mode::Pass);
     while let Some(answer) = asked.join_next().await {
         answer.unwrap().unwrap();
