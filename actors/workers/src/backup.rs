@@ -23,10 +23,9 @@ use journal::{Journal, Unwritable, codec};
 use kernel::{Decision, Digest, Machine as _, Position, Principal, Refuse as _, Sequence};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
-use tokio::task::AbortHandle;
 use vault::{Directory, Making, Older, Source, Target, Upto, VaultError};
 
-use crate::wake::{Wake, Waker};
+use crate::wake::{Timer, Wake, Waker};
 
 /// Waits before asking again who is down.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -466,14 +465,6 @@ struct Working {
     timer: Option<Timer>,
 }
 
-struct Timer(AbortHandle);
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Drop for Working {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -509,7 +500,7 @@ impl Actor for Archiving {
             }
             Err(fault @ Ended::Work(_)) => return Err(fault.into()),
         };
-        working.timer = wait.map(|wait| Timer(myself.send_after(wait, || Wake).abort_handle()));
+        working.timer = wait.map(|wait| Timer::after(wait, &myself));
         Ok(())
     }
 }

@@ -16,9 +16,8 @@ use journal::Journal;
 use kernel::{Millis, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
-use tokio::task::AbortHandle;
 
-use crate::wake::{Wake, Waker};
+use crate::wake::{Timer, Wake, Waker};
 
 /// Waits before asking again who is down, or for what is not signed yet.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -74,14 +73,6 @@ struct Working {
     timer: Option<Timer>,
 }
 
-struct Timer(AbortHandle);
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Drop for Working {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -126,7 +117,7 @@ impl Actor for Pruning {
     async fn handle(&self, myself: ActorRef<Wake>, _: Wake, working: &mut Working) -> Result<(), ActorProcessingErr> {
         working.waker.heard();
         let wait = working.look().await;
-        working.timer = wait.map(|wait| Timer(myself.send_after(wait, || Wake).abort_handle()));
+        working.timer = wait.map(|wait| Timer::after(wait, &myself));
         Ok(())
     }
 }

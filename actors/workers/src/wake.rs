@@ -3,13 +3,30 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use host::OwnedTask;
 use journal::Journal;
 use ractor::{ActorRef, Message};
+use tokio::task::AbortHandle;
 
 /// "There may be more."
 pub(crate) struct Wake;
+
+/// Wakes an actor later, unless it goes before that.
+pub(crate) struct Timer(AbortHandle);
+
+impl Timer {
+    pub fn after(wait: Duration, actor: &ActorRef<Wake>) -> Self {
+        Self(actor.send_after(wait, || Wake).abort_handle())
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Keeps an actor awake; part of its state.
 pub(crate) struct Waker {
