@@ -145,7 +145,7 @@ impl Slot {
                 template.place.is_at(&slot);
             }
             for child in &supervisor.children {
-                let child = slot.slot_for(child.clone(), true);
+                let child = slot.slot_for(child.clone(), slot.path_of(child), true);
                 lock(&slot.below().children).shown.insert(child.place, child);
             }
         }
@@ -201,14 +201,13 @@ impl Slot {
     }
 
     /// A slot below this one, after all that were there before. It is not shown yet.
-    pub(crate) fn slot_for(self: &Arc<Self>, child: Arc<Child>, listed: bool) -> Arc<Self> {
-        let path = self.path_of(&child);
+    pub(crate) fn slot_for(self: &Arc<Self>, child: Arc<Child>, path: Arc<str>, listed: bool) -> Arc<Self> {
         let place = {
             let mut children = lock(&self.below().children);
             children.next += 1;
             children.next
         };
-        Self::new(child, path.into(), Arc::downgrade(self), place, listed)
+        Self::new(child, path, Arc::downgrade(self), place, listed)
     }
 
     /// The name of one more member of this pool.
@@ -218,8 +217,8 @@ impl Slot {
         children.members.to_string().into()
     }
 
-    pub(crate) fn path_of(&self, child: &Child) -> String {
-        format!("{}/{}", self.path, child.name)
+    pub(crate) fn path_of(&self, child: &Child) -> Arc<str> {
+        [&*self.path, "/", &*child.name].concat().into()
     }
 
     pub(crate) fn supervisor(&self) -> Option<Arc<Supervisor>> {
@@ -368,10 +367,13 @@ impl Slot {
     }
 }
 
+#[expect(clippy::disallowed_types, reason = "looked into whenever a child is added or named, and never iterated")]
+type ByPath = std::collections::HashMap<Arc<str>, Arc<Slot>>;
+
 /// The whole tree as seen from outside.
 pub(crate) struct Board {
     pub(crate) root: Arc<Slot>,
-    by_path: Mutex<BTreeMap<Arc<str>, Arc<Slot>>>,
+    by_path: Mutex<ByPath>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) seed: u64,
     pub(crate) origin: Instant,
@@ -386,7 +388,11 @@ impl Board {
     }
 
     pub(crate) fn find(&self, path: &str) -> Result<Arc<Slot>, NotFound> {
-        lock(&self.by_path).get(path).cloned().ok_or_else(|| NotFound { path: path.to_owned() })
+        self.get(path).ok_or_else(|| NotFound { path: path.to_owned() })
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<Arc<Slot>> {
+        lock(&self.by_path).get(path).cloned()
     }
 
     /// Shows a new slot as the last below `above`.
@@ -398,7 +404,7 @@ impl Board {
     /// Shows those below `above` again that rested until its next incarnation, except where another has the name now.
     pub(crate) fn wake(&self, above: &Slot) {
         let resting = std::mem::take(&mut lock(&above.below().children).resting);
-        for slot in resting.into_values().filter(|slot| self.find(&slot.path).is_err()) {
+        for slot in resting.into_values().filter(|slot| self.get(&slot.path).is_none()) {
             self.put_up(&slot, above);
         }
     }

@@ -5,6 +5,7 @@
 //! one: they take what those of its children take together.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -506,9 +507,9 @@ impl Supervisor {
     /// The first mistake found, from the root down.
     pub(crate) fn check(&self, path: &str) -> Result<(), SpecError> {
         let mut names = BTreeSet::new();
-        check_name(&self.name, path)?;
+        check_name(&self.name, &path)?;
         if let Some(template) = &self.pool {
-            self.check_child(&template.member, &format!("{path}/{}", template.member.name))?;
+            self.check_child(&template.member, &format_args!("{path}/{}", template.member.name))?;
         }
         for child in &self.children {
             let path = format!("{path}/{}", child.name);
@@ -521,9 +522,9 @@ impl Supervisor {
     }
 
     /// Everything about `child` as one of ours, except that its name is free.
-    pub(crate) fn check_child(&self, child: &Child, path: &str) -> Result<(), SpecError> {
+    pub(crate) fn check_child(&self, child: &Child, path: &dyn Display) -> Result<(), SpecError> {
         check_name(&child.name, path)?;
-        let path = || path.to_owned();
+        let path = || path.to_string();
         let budgets = [Some(self.intensity), child.settings.budget];
         if budgets.into_iter().flatten().any(|budget| budget.restarts > 0 && budget.within.is_zero()) {
             return Err(SpecError::EmptyWindow { path: path() });
@@ -556,9 +557,9 @@ impl Supervisor {
     }
 }
 
-fn check_name(name: &str, path: &str) -> Result<(), SpecError> {
+fn check_name(name: &str, path: &dyn Display) -> Result<(), SpecError> {
     if name.is_empty() || name.contains('/') {
-        return Err(SpecError::Name { path: path.to_owned() });
+        return Err(SpecError::Name { path: path.to_string() });
     }
     Ok(())
 }

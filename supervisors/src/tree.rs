@@ -183,7 +183,7 @@ impl Tree {
         if spec.pool.is_some() {
             return Err(AddError::IsAPool { path: path() });
         }
-        spec.check_child(&child, &slot.path_of(&child))?;
+        spec.check_child(&child, &format_args!("{}/{}", slot.path, child.name))?;
         shell::add(&slot, child).await.map(drop)
     }
 

@@ -352,13 +352,14 @@ impl Desk {
             let _ = reply.send(Err(AddError::Full { path: self.slot.path.to_string(), max }));
             return Ok(());
         }
-        if let Ok(present) = self.board.find(&path) {
+        if let Some(present) = self.board.get(&path) {
+            let path = path.to_string();
             let down = matches!(present.live().state, NodeState::Stopped | NodeState::Quarantined { .. });
             let present = if down { AddError::AlreadyPresent { path } } else { AddError::AlreadyStarted { path } };
             let _ = reply.send(Err(present));
             return Ok(());
         }
-        let slot = self.slot.slot_for(Arc::new(child), false);
+        let slot = self.slot.slot_for(Arc::new(child), path, false);
         slot.expect();
         let epoch = {
             let mut live = slot.live();
@@ -444,7 +445,7 @@ impl Desk {
         }
         self.slot.replace(&new.iter().map(|child| child.name.clone()).collect());
         for child in new {
-            let slot = self.slot.slot_for(child.clone(), true);
+            let slot = self.slot.slot_for(child.clone(), self.slot.path_of(child), true);
             self.board.put_up(&slot, &self.slot);
             self.board.journal.write(self.board.now(), slot.path.clone(), slot.live().epoch, What::Added);
             let number = self.children.push(Kid::new(slot.clone()));
