@@ -32,6 +32,7 @@ mod state;
 mod subject;
 mod subscription;
 mod system;
+mod table;
 mod todo;
 mod token;
 

@@ -1,14 +1,16 @@
-//! `sop policy`: propose, validate, activate, roll back, list, show.
+//! `sop policy`: propose, validate, test, activate, roll back, list, show.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use policy::Policies;
 use serde_json::{Value, json};
 
 use super::call::{Globals, Mutation};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, plain_lines, problem_line, table};
+use super::table::{self, Table};
 
 #[derive(Subcommand, Debug)]
 pub enum Policy {
@@ -23,6 +25,17 @@ pub enum Policy {
     Validate {
         /// File with the policies; - reads standard input
         file: PathBuf,
+    },
+    /// Try a table of expected decisions (exit code 2: some are otherwise)
+    Test {
+        /// File with the cases, in TOML; - reads standard input
+        file: PathBuf,
+        /// Epoch to try; else the active one
+        #[arg(long, conflicts_with = "policy")]
+        epoch: Option<u64>,
+        /// Try the policies in this file instead; no daemon is asked
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
     /// Make a proposed epoch the one that decides
     Activate {
@@ -52,8 +65,11 @@ pub enum Policy {
 }
 
 pub async fn run(globals: &Globals, command: Policy) -> Run {
-    let remote = globals.remote()?;
     let format = globals.output;
+    if let Policy::Test { file, epoch, policy } = command {
+        return test(globals, &file, epoch, policy.as_deref()).await;
+    }
+    let remote = globals.remote()?;
     match command {
         Policy::Propose { file, mutation } => {
             let text = read(&file)?;
@@ -91,6 +107,7 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
             let active = remote.change("policy.rollback", &arguments, mutation.id()).await?;
             answer(format, &active, now_active)?;
         }
+        Policy::Test { .. } => unreachable!("it needs no daemon, and was seen to above"),
         Policy::List => answer(format, &remote.read("policy.list", &json!({})).await?, listed)?,
         Policy::Show { epoch } => {
             let arguments = epoch.map_or_else(|| json!({}), |epoch| json!({ "epoch": epoch }));
@@ -98,6 +115,24 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
         }
     }
     Ok(Exit::Ok)
+}
+
+async fn test(globals: &Globals, file: &Path, epoch: Option<u64>, policy: Option<&Path>) -> Run {
+    let table = Table::parse(file, &read(file)?)?;
+    let (by, text) = if let Some(policy) = policy {
+        (policy.display().to_string(), read(policy)?)
+    } else {
+        let arguments = epoch.map_or_else(|| json!({}), |epoch| json!({ "epoch": epoch }));
+        let shown = globals.remote()?.read("policy.show", &arguments).await?;
+        (format!("epoch {}", cell(&shown["epoch"])), shown["text"].as_str().unwrap_or_default().to_owned())
+    };
+    let policies = Policies::compile(&text).map_err(|problems| {
+        let file = policy.map_or_else(|| PathBuf::from(&by), Path::to_owned);
+        invalid(&file, &json!(problems))
+    })?;
+    let judged = table.judged(&by, &policies);
+    answer(globals.output, &judged, table::report)?;
+    Ok(if judged["failed"] == 0 { Exit::Ok } else { Exit::Findings })
 }
 
 /// The text of a file, or of standard input for `-`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use governance::Governance;
 use kernel::{Decision, Denial, Digest, Layer, Principal, Timestamp, TokenId};
-use policy::{Policies, Question, Standing, Value};
+use policy::{Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
 use crate::{AUDIENCE, Sealed};
@@ -256,30 +256,28 @@ fn permitted(
     let epoch = sight.governance.active_epoch();
     let needed = if action == sight.action { String::new() } else { format!(", which {} needs", sight.action) };
     let what = format!("{principal} may not {action} on {resource}{needed}");
-    let denied = |code, why: &str, rule: String, remedy: &str| {
-        Denial::new(Layer::Policy, code, format!("{what}: {why}"), remedy).rule(rule)
-    };
-    if let Some(error) = judgement.errors.first() {
-        let remedy = "an operator mends the policy and activates a new epoch";
-        return Err(denied("policy.error", error, format!("epoch {epoch}"), remedy));
-    }
-    let rule = match judgement.determining.as_slice() {
-        [] => format!("epoch {epoch}: default deny"),
-        forbids => format!("epoch {epoch}: {}", listed(forbids)),
-    };
-    if let Some(missing) = policies.missing(&question) {
-        let (code, remedy) = if missing.approvals == 0 {
-            ("policy.proof_needed", "have it proven, then ask again for exactly this")
-        } else {
-            ("policy.approval_needed", "have it approved, then ask again for exactly this")
+    let why = policies.why_not(&question, &judgement).unwrap_or(WhyNot::NotPermitted);
+    let denied = |because: &str, remedy: &str| {
+        let rule = match judgement.determining.as_slice() {
+            _ if matches!(why, WhyNot::Error(_)) => format!("epoch {epoch}"),
+            [] => format!("epoch {epoch}: default deny"),
+            forbids => format!("epoch {epoch}: {}", listed(forbids)),
         };
-        return Err(denied(code, &format!("it needs {missing}"), rule, remedy).missing(missing));
-    }
-    if judgement.determining.is_empty() {
-        let remedy = "an operator proposes and activates a policy that permits it; see `sop policy show`";
-        return Err(denied("policy.not_permitted", "no policy permits it", rule, remedy));
-    }
-    Err(denied("policy.forbidden", "a policy forbids it", rule, "see the rule with `sop policy show`"))
+        Denial::new(Layer::Policy, why.code(), format!("{what}: {because}"), remedy).rule(rule)
+    };
+    Err(match &why {
+        WhyNot::Error(error) => denied(error, "an operator mends the policy and activates a new epoch"),
+        WhyNot::Missing(missing) => {
+            let first = if missing.approvals == 0 { "have it proven" } else { "have it approved" };
+            let remedy = format!("{first}, then ask again for exactly this");
+            denied(&format!("it needs {missing}"), &remedy).missing(missing.clone())
+        }
+        WhyNot::NotPermitted => {
+            let remedy = "an operator proposes and activates a policy that permits it; see `sop policy show`";
+            denied("no policy permits it", remedy)
+        }
+        WhyNot::Forbidden => denied("a policy forbids it", "see the rule with `sop policy show`"),
+    })
 }
 
 /// The first few of what may be hundreds.

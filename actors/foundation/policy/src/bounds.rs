@@ -11,15 +11,21 @@ const NESTING_MAX: usize = 32;
 /// Most operators, brackets and `if`s in one policy. Names, literals and commas are free: a list may be long.
 const OPERATORS_MAX: usize = 128;
 
+/// # Errors
+/// If a proposal could not hold the text.
+pub(crate) fn length(text: &str) -> Result<(), Problem> {
+    if text.len() <= Policies::TEXT_MAX {
+        return Ok(());
+    }
+    let message = format!("the text has {} bytes, over the limit of {}", text.len(), Policies::TEXT_MAX);
+    Err(Problem::of_text("policy.too_long", message))
+}
+
 /// The most operators that one policy of the text has, which no expression in it is deeper than.
 ///
 /// # Errors
 /// The first bound that the text exceeds.
 pub(crate) fn depth(text: &str) -> Result<usize, Problem> {
-    if text.len() > Policies::TEXT_MAX {
-        let message = format!("the text has {} bytes, over the limit of {}", text.len(), Policies::TEXT_MAX);
-        return Err(Problem::of_text("policy.too_long", message));
-    }
     let too_complex = |at: usize, message: String| Err(Problem::at(text, Some(at), "policy.too_complex", message));
     let (mut nesting, mut operators, mut most) = (0_usize, 0_usize, 0_usize);
     for (at, token) in tokens(text) {

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::{ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationMode, Validator};
+use cedar_policy::{ParseErrors, Policy, PolicyId, PolicySet, ValidationMode, Validator};
 
 use crate::near::Obligations;
-use crate::{ACTIONS, Policies, Problem, bounds, model, shortened};
+use crate::slice::Slice;
+use crate::{Policies, Problem, bounds, model, shortened};
 
 /// Longest `@id`, in bytes: ids stand in the record of every decision.
 const ID_MAX: usize = 64;
 
 /// In bytes, taken from the system only as far as it is used. On a short stack Cedar's parser would abort the process,
 /// and its validator would pass what it could not check.
-const COMPILE_STACK: usize = 32 * 1024 * 1024;
+pub(crate) const COMPILE_STACK: usize = 32 * 1024 * 1024;
 
 impl Policies {
     /// Compiles a text: parses it, names its policies, and validates them strictly against the schema. A policy's id is
@@ -22,6 +23,13 @@ impl Policies {
     /// All problems that were found, in the order of the text. Problems of syntax hide those of names, and these hide
     /// those of meaning.
     pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
+        bounds::length(text).map_err(|problem| vec![problem])?;
+        Self::compile_long(text)
+    }
+
+    /// The same for a text that no proposal could hold.
+    #[doc(hidden)]
+    pub fn compile_long(text: &str) -> Result<Self, Vec<Problem>> {
         let depth = bounds::depth(text).map_err(|problem| vec![problem])?;
         // Inside the bounds a fraction of this is used; the caller's own stack may be any size.
         stacker::grow(COMPILE_STACK, || Self::compile_bounded(text, depth))
@@ -34,8 +42,8 @@ impl Policies {
         let set = PolicySet::from_policies(named(text, &parsed)?).expect("the ids were just found to be different");
         validated(text, &set)?;
         let texts = set.policies().map(|policy| (name(policy.id()).to_owned(), source(policy)));
-        let slices = sliced(&set);
-        let obligations = obliged(&set, &slices);
+        let slices = Slice::all(&set);
+        let obligations = obliged(&slices, &set);
         Ok(Self { texts: texts.collect(), obligations, slices, depth })
     }
 }
@@ -84,30 +92,20 @@ fn validated(text: &str, set: &PolicySet) -> Result<(), Vec<Problem>> {
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
-/// The schema has no groups of actions (a test says so), so a scope that names actions matches these and no other.
-fn sliced(set: &PolicySet) -> BTreeMap<&'static str, PolicySet> {
-    let slice = |action: &crate::Action| {
-        let named = |uid: &cedar_policy::EntityUid| uid.id().unescaped() == action.name;
-        let matching = set.policies().filter(|policy| match policy.action_constraint() {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(uid) => named(&uid),
-            ActionConstraint::In(uids) => uids.iter().any(named),
-        });
-        PolicySet::from_policies(matching.cloned()).expect("the ids in a part of a set are different")
-    };
-    ACTIONS.iter().map(|action| (action.name, slice(action))).collect()
-}
-
-fn obliged(set: &PolicySet, slices: &BTreeMap<&'static str, PolicySet>) -> BTreeMap<&'static str, Obligations> {
-    let all: Vec<_> = set.policies().filter_map(|policy| Some((policy.id(), Obligations::of(policy)?))).collect();
-    let of_slice = |slice: &PolicySet| {
-        let asked = all.iter().filter(|(id, _)| slice.policy(id).is_some());
-        asked.fold(None, |sum: Option<Obligations>, (_, one)| {
+fn obliged(slices: &BTreeMap<&'static str, Slice>, set: &PolicySet) -> BTreeMap<&'static str, Obligations> {
+    let all: BTreeMap<_, _> =
+        set.policies().filter_map(|policy| Some((policy.id(), Obligations::of(policy)?))).collect();
+    let of_slice = |slice: &Slice| {
+        let asked = slice.policies().filter_map(|policy| all.get(policy.id()));
+        asked.fold(None, |sum: Option<Obligations>, one| {
             let mut sum = sum.unwrap_or_default();
             sum.extend(one);
             Some(sum)
         })
     };
+    if all.is_empty() {
+        return BTreeMap::new();
+    }
     slices.iter().filter_map(|(&action, slice)| Some((action, of_slice(slice)?))).collect()
 }
 

@@ -220,7 +220,7 @@ impl Policies {
         }
         let mut clues = Clues::default();
         self.deep(|| slice.policies().for_each(|policy| clues.of_policy(policy)));
-        let affordable = TRIED_MAX.min(EVALUATED_MAX / slice.num_of_policies().max(1));
+        let affordable = TRIED_MAX.min(EVALUATED_MAX / slice.policies().count().max(1));
         let changes = clues.changes(question);
         let mut near = NearMisses { found: Vec::new(), complete: changes.len() <= affordable };
         for change in changes.into_iter().take(affordable) {
@@ -431,7 +431,7 @@ impl Terms {
 }
 
 /// What an expression is made of.
-fn parts(expression: &Expr) -> Vec<&Expr> {
+pub(crate) fn parts(expression: &Expr) -> Vec<&Expr> {
     match expression {
         Expr::UnaryOp { expr, .. }
         | Expr::GetAttr { expr, .. }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::Schema;
 use kernel::{Kin, Principal};
-use policy::{ACTIONS, Change, Judgement, Policies, Problem, Question, SCHEMA, Standing, Value};
+use policy::{ACTIONS, Change, Inquiry, Judgement, May, Open, Policies, Problem, Question, SCHEMA, Standing, Value};
 
 const STARTER: &str = include_str!("../../../../config/policies/starter.cedar");
 
@@ -344,6 +344,75 @@ fn a_near_miss_says_what_would_help() {
         assert_eq!(words, near, "{principal} {action} {context:?}");
         let lacks = policies.missing(&question).map(|missing| missing.to_string()).unwrap_or_default();
         assert_eq!(lacks, missing, "{principal} {action}");
+    }
+}
+
+/// Yes, no, or on what it depends, where only a part of a question is known.
+#[test]
+fn what_is_open_is_answered_with_conditions() {
+    let text = "@id(\"all\") permit (principal is Operator, action, resource);
+        @id(\"two\") forbid (principal, action == Action::\"retention.prune\", resource) unless { context.approvals >= 2 };
+        @id(\"own\") permit (principal, action == Action::\"todo.claim\", resource)
+        when { context.holder == principal.handle && principal is Agent };
+        @id(\"one\") permit (principal in Role::\"reader\", action == Action::\"gap.show\", resource == Gap::\"gap-1\");
+        @id(\"calm\") forbid (principal, action == Action::\"lease.request\", resource)
+        when { 100 < context.amount * 2 || context.pool == \"gpu\" && context.via_token };";
+    let policies = Policies::compile(text).unwrap();
+    let open = |policy: &str, conditions: &[&str]| Open {
+        policy: policy.to_owned(),
+        conditions: conditions.iter().map(|&condition| condition.to_owned()).collect(),
+    };
+    let when = |permits: Vec<Open>, forbids: Vec<Open>| May::If { permits, forbids };
+    let yes = |by: &str| May::Yes { by: vec![by.to_owned()] };
+    let no = |by: &[&str]| May::No { by: by.iter().map(|&id| id.to_owned()).collect() };
+    for (principal, action, resource, any_standing, expected) in [
+        ("operator/root", "gap.list", None, true, yes("all")),
+        ("agent/a", "gap.list", None, true, no(&[])),
+        ("operator/root", "retention.prune", Some("*"), false, no(&["two"])),
+        (
+            "operator/root",
+            "retention.prune",
+            None,
+            true,
+            when(vec![open("all", &[])], vec![open("two", &["!(context.approvals >= 2)"])]),
+        ),
+        (
+            "agent/a",
+            "todo.claim",
+            Some("todo-1"),
+            false,
+            when(vec![open("own", &["context.holder == principal.handle"])], vec![]),
+        ),
+        ("protocol/a", "todo.claim", Some("todo-1"), false, no(&[])),
+        ("agent/a", "gap.show", Some("gap-1"), false, yes("one")),
+        ("agent/a", "gap.show", Some("gap-2"), false, no(&[])),
+        ("agent/a", "gap.show", None, false, when(vec![open("one", &["resource == Gap::\"gap-1\""])], vec![])),
+        (
+            "operator/root",
+            "lease.request",
+            Some("*"),
+            false,
+            when(vec![open("all", &[])], vec![open("calm", &["100 < (context.amount * 2)"])]),
+        ),
+    ] {
+        let principal: Principal = principal.parse().unwrap();
+        let standing = Standing { roles: ["reader".to_owned()].into(), ..Standing::default() };
+        let context = &BTreeMap::new();
+        let inquiry = Inquiry { principal: &principal, action, resource, context, standing: &standing, any_standing };
+        assert_eq!(policies.may(&inquiry), Ok(expected), "{principal} {action} {resource:?}");
+    }
+    let (principal, standing) = ("agent/a".parse().unwrap(), Standing::default());
+    let context = &BTreeMap::from([("root".to_owned(), Value::Long(1))]);
+    for action in ["gap.scan", "gap.list", "gap.scam"] {
+        let inquiry = Inquiry {
+            principal: &principal,
+            action,
+            resource: None,
+            context,
+            standing: &standing,
+            any_standing: false,
+        };
+        assert!(policies.may(&inquiry).is_err(), "{action}");
     }
 }
 

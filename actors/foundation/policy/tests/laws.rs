@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression, Schema,
 };
 use kernel::{Missing, Principal};
-use policy::{ACTIONS, Action, Change, Judgement, NearMiss, Policies, Question, Standing, Value};
+use policy::{ACTIONS, Action, Change, Inquiry, Judgement, May, NearMiss, Policies, Question, SCHEMA, Standing, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -45,6 +45,20 @@ proptest! {
         }
     }
 
+    /// Ours knows without Cedar which contexts the schema has, and agrees with it.
+    #[test]
+    fn a_context_is_checked_as_cedar_checks_it(question in asked(), name in select(&["root", "uses", "owner", "extra"][..]), value in value()) {
+        let mut question = question;
+        match value {
+            Some(value) => drop(question.context.insert(name.to_owned(), value)),
+            None => drop(question.context.remove(name)),
+        }
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).unwrap();
+        let (request, _) = question.in_cedar(Some(&schema));
+        let judgement = question.put_to(&Policies::compile("").unwrap());
+        prop_assert_eq!(judgement.errors, request.err().into_iter().collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_near_miss_is_true(rules in vec(rule(), 1..6), question in asked()) {
         let text = text_of(&rules);
@@ -62,6 +76,33 @@ proptest! {
         let flipped = Change::ViaToken(!question.standing.via_token);
         let helps = denied && policies.judge(&flipped.applied_to(&question.question()).question()).allowed;
         prop_assert_eq!(helps, policies.near_misses(&question.question()).found.iter().any(|near| near.change == flipped));
+    }
+
+    /// What is said with something left open holds, whatever it turns out to be; and with nothing open, no "if" is left.
+    #[test]
+    fn what_may_be_is_what_is(rules in vec(rule(), 0..8), question in asked(), dropped in vec(any::<bool>(), 8), open in any::<(bool, bool)>()) {
+        let text = text_of(&rules);
+        let policies = Policies::compile(&text).unwrap();
+        let allowed = question.put_to(&policies).allowed;
+        let kept = question.context.iter().zip(&dropped).filter(|(_, dropped)| !**dropped).map(|(pair, _)| pair);
+        let context: BTreeMap<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let inquiry = Inquiry {
+            principal: &question.principal,
+            action: question.action.name,
+            resource: (!open.0).then_some(question.resource),
+            context: &context,
+            standing: &question.standing,
+            any_standing: open.1,
+        };
+        match policies.may(&inquiry).unwrap() {
+            May::Yes { .. } => prop_assert!(allowed, "{:?} of {:?} by {}", inquiry, question, text),
+            May::No { .. } => prop_assert!(!allowed, "{:?} of {:?} by {}", inquiry, question, text),
+            May::If { permits, .. } => prop_assert!(!permits.is_empty()),
+        }
+        let all = Inquiry { resource: Some(question.resource), context: &question.context, any_standing: false, ..inquiry };
+        let may = policies.may(&all).unwrap();
+        prop_assert_eq!(matches!(may, May::Yes { .. }), allowed, "{:?} of {}: {:?}", question, text, may);
+        prop_assert!(!matches!(may, May::If { .. }), "{:?} of {}: {:?}", question, text, may);
     }
 
     #[test]
@@ -134,6 +175,19 @@ impl Asked {
 
     /// Plain Cedar over all policies, and our one rule on top: an error denies.
     fn put_to_cedar(&self, policies: &PolicySet) -> Judgement {
+        let (request, entities) = self.in_cedar(None);
+        let response = Authorizer::new().is_authorized(&request.unwrap(), policies, &entities);
+        let mut determining: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
+        let mut errors: Vec<_> = response.diagnostics().errors().map(ToString::to_string).collect();
+        determining.sort();
+        errors.sort();
+        match (response.decision(), errors.is_empty()) {
+            (Decision::Allow, false) => Judgement { allowed: false, determining: vec![], errors },
+            (decision, _) => Judgement { allowed: decision == Decision::Allow, determining, errors },
+        }
+    }
+
+    fn in_cedar(&self, schema: Option<&Schema>) -> (Result<Request, String>, Entities) {
         let kin = match self.principal.kin.as_str() {
             "operator" => "Operator",
             "agent" => "Agent",
@@ -165,18 +219,14 @@ impl Asked {
         ];
         let context = Context::from_pairs(context.chain(standing.map(|(name, value)| (name.to_owned(), value))));
         let (action, resource) = (uid("Action", self.action.name), uid(self.action.resource, self.resource));
-        let request = Request::new(principal, action, resource, context.unwrap(), None).unwrap();
-        let response =
-            Authorizer::new().is_authorized(&request, policies, &Entities::from_entities([entity], None).unwrap());
-        let mut determining: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
-        let mut errors: Vec<_> = response.diagnostics().errors().map(ToString::to_string).collect();
-        determining.sort();
-        errors.sort();
-        match (response.decision(), errors.is_empty()) {
-            (Decision::Allow, false) => Judgement { allowed: false, determining: vec![], errors },
-            (decision, _) => Judgement { allowed: decision == Decision::Allow, determining, errors },
-        }
+        let request = Request::new(principal, action, resource, context.unwrap(), schema);
+        let entities = Entities::from_entities([entity], None).unwrap();
+        (request.map_err(|error| error.to_string()), entities)
     }
+}
+
+fn value() -> impl Strategy<Value = Option<Value>> {
+    prop_oneof![Just(None), Just(Some(Value::from("a"))), Just(Some(Value::from(1))), Just(Some(Value::from(true)))]
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -240,7 +290,14 @@ fn duty() -> impl Strategy<Value = String> {
 /// One policy that compiles. Every clause is drawn for itself, and what could never apply is drawn again.
 fn rule() -> impl Strategy<Value = String> {
     let principal = select(
-        &["principal", "principal is Agent", "principal == Operator::\"root\"", "principal in Role::\"reader\""][..],
+        &[
+            "principal",
+            "principal is Agent",
+            "principal == Operator::\"root\"",
+            "principal in Role::\"reader\"",
+            "principal is Agent in Role::\"reader\"",
+            "principal in Agent::\"alpha\"",
+        ][..],
     );
     let action = prop_oneof![
         2 => Just("action".to_owned()),
