@@ -126,6 +126,7 @@ async fn ours(callers: usize) -> Side {
             principal: "agent/alpha".parse().expect("a principal"),
             decision: decision.clone(),
             cause: None,
+            asked: None,
         };
         let notes = notes.clone();
         async move {

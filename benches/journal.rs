@@ -149,6 +149,7 @@ async fn ours(callers: usize) -> Side {
             command_id: CommandId(1),
             command_digest: Digest::default(),
             cause: None,
+            asked: None,
             answer: Answer::None,
             bodies: vec![Body { kind: NOTED, bytes: vec![b'n'; FACT_BYTES] }],
             then: Box::new(move |answer| {

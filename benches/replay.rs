@@ -118,6 +118,7 @@ fn make(path: &Path, events: u64) {
             command_id: CommandId::new(time(number), entropy),
             command_digest: Digest(*blake3::hash(&entropy).as_bytes()),
             cause: None,
+            asked: None,
             previous: head.link,
             answer: Answer::Reply(number.to_string().into_bytes()),
             body: codec::write(&Event::Noted(note)).expect("a small body").bytes,

@@ -19,7 +19,7 @@ use door::{Decisions, decisions};
 use evidence::LogError;
 use evidence::checkpoint::Checkpoint;
 use host::Order;
-use kernel::{Decision, Denial, Digest, Layer, Millis, Position, Principal, Sequence, Timestamp};
+use kernel::{Asked, Decision, Denial, Digest, Layer, Millis, Position, Principal, Sequence, Standing, Timestamp};
 
 use crate::boot::Parts;
 
@@ -100,13 +100,14 @@ pub async fn attest(parts: &Parts) -> Result<Attestation, AttestError> {
     let (note, file) = signed.await?;
     let digest = Digest(*blake3::hash(note.as_bytes()).as_bytes());
     let resource = format!("attestation blake3:{digest}");
-    let asked = decisions::Asked { action: "audit.attest".to_owned(), resource, context: Vec::new() };
+    let asked = Asked::new("audit.attest", &resource, &BTreeMap::new(), &Standing::default());
     let order = Order::<<Decisions as kernel::Machine>::Command> {
-        command: decisions::Command::Answer { asked },
+        command: decisions::Command::Answer { asked: asked.clone() },
         command_id: parts.clock.command_id(),
         principal: Principal::internal("attestor"),
         decision: Decision::default(),
         cause: None,
+        asked: Some(Box::new(asked)),
     };
     let record = parts.door.decisions().execute(order).await?.last;
     Ok(Attestation { note, digest, record, file })

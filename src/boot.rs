@@ -692,6 +692,7 @@ impl Parts {
             principal: Principal::internal("bootstrap"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         let failed = |denial: Denial| BootError::Bootstrap {
             why: format!("{} ({})", denial.reason, denial.code),

@@ -7,6 +7,7 @@
 
 pub mod attest;
 pub mod boot;
+pub mod decided;
 #[cfg(feature = "http")]
 pub mod desk;
 pub mod requests;

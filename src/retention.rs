@@ -264,6 +264,7 @@ fn order(parts: &Parts, command: Command) -> Order<Command> {
         principal: Principal::internal("pruner"),
         decision: Decision::default(),
         cause: None,
+        asked: None,
     }
 }
 
@@ -388,6 +389,7 @@ async fn comes_between(parts: &Parts, stop: &Stop, pruning: &Pruning) -> Result<
         principal: Principal::internal("pruner"),
         decision: Decision::default(),
         cause: None,
+        asked: None,
     };
     Ok(parts.backups.execute(archive).await?.outcome.err().map(|refusal| refusal.to_string()))
 }

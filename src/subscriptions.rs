@@ -31,6 +31,7 @@ use todos::Todos;
 use tokens::Tokens;
 
 use crate::boot::Parts;
+use crate::decided;
 
 /// Longest wait for a record.
 pub const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -201,7 +202,10 @@ pub fn lag(parts: &Parts) -> (usize, u64) {
 /// What a read or an acknowledgement records of itself.
 fn is_of_reading(record: &Record) -> bool {
     let kind = (record.kind_id, record.schema);
-    let read = || matches!(codec::fact(record), Ok(Some(door::Event::Answered(answered))) if answered.action == "subscription.read");
+    let read = || {
+        matches!(codec::fact(record), Ok(Some(door::Event::Answered(_))))
+            && decided::asked(record).is_some_and(|asked| asked.action() == "subscription.read")
+    };
     match record.stream.as_str() {
         Subscriptions::NAME => kind == (ACKNOWLEDGED.id, ACKNOWLEDGED.version),
         Decisions::NAME => read(),

@@ -349,6 +349,7 @@ fn one(record: &Value) -> String {
                 cell(&decision["token"])
             ),
         ),
+        ("asked", asked(&record["asked"])),
         ("cause", cell(&record["cause"])),
         ("refused", cell(&record["refused"])),
         ("previous", cell(&record["previous"])),
@@ -360,6 +361,37 @@ fn one(record: &Value) -> String {
         }
     }
     parts.join("\n")
+}
+
+/// What was asked, and in which standing.
+fn asked(asked: &Value) -> String {
+    if asked.is_null() {
+        return cell(asked);
+    }
+    let mut words = vec![format!("{} on {}", cell(&asked["action"]), cell(&asked["resource"]))];
+    if asked["context"] != json!({}) {
+        words.push(cell(&asked["context"]));
+    }
+    words.extend(standing(&asked["standing"]));
+    words.join(", ")
+}
+
+/// A standing in words, as far as there is something to say.
+fn standing(standing: &Value) -> Vec<String> {
+    let mut words = Vec::new();
+    if standing["via_token"] == true {
+        words.push("by a token".to_owned());
+    }
+    for (one, many, key) in [("role", "roles", "roles"), ("proof", "proofs", "proofs")] {
+        let names: Vec<_> = standing[key].as_array().into_iter().flatten().map(cell).collect();
+        if !names.is_empty() {
+            words.push(format!("{} {}", if names.len() == 1 { one } else { many }, names.join(" ")));
+        }
+    }
+    if let Some(approvals) = standing["approvals"].as_u64().filter(|approvals| 0 < *approvals) {
+        words.push(count(approvals, "approval"));
+    }
+    words
 }
 
 fn indented(text: &str) -> String {
@@ -447,6 +479,16 @@ mod tests {
              *\nlayer         policy\ncode          policy.not_permitted\nreason        no\nremedy        ask\npolicy epoch  \
              1\n\nNo records."
         );
+    }
+
+    #[test]
+    fn a_request_is_said_in_words() {
+        let standing = json!({ "via_token": true, "roles": ["auditor"], "approvals": 2, "proofs": ["a", "b"] });
+        let full = json!({ "action": "token.issue", "resource": "*", "context": { "uses": 1 }, "standing": standing });
+        assert_eq!(asked(&full), "token.issue on *, uses=1, by a token, role auditor, proofs a b, 2 approvals");
+        let none = json!({ "via_token": false, "roles": [], "approvals": 0, "proofs": [] });
+        let plain = json!({ "action": "todo.list", "resource": "*", "context": {}, "standing": none });
+        assert_eq!(asked(&plain), "todo.list on *");
     }
 
     #[test]

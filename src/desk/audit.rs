@@ -15,7 +15,9 @@ use health::Health;
 use identity::Identity;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
-use kernel::{CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp};
+use kernel::{
+    Asked, Attribute, CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp,
+};
 use nexus::Nexus;
 use retention::Retention;
 use serde::Deserialize;
@@ -25,7 +27,7 @@ use todos::Todos;
 use tokens::Tokens;
 use workers::witness::Trouble;
 
-use crate::attest;
+use crate::{attest, decided};
 
 use super::{Desk, Given, Request, flag, malformed, number, optional_number, personal, time, unknown};
 use crate::subscriptions::kinds;
@@ -626,16 +628,24 @@ fn explained(desk: &Desk, records: &[Record]) -> Value {
     if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
         answer.extend(more);
     }
-    if let Ok(door::Event::Denied(denied)) = codec::read::<door::Event>((record.kind_id, record.schema), &record.body)
-        && record.stream == Decisions::NAME
-    {
-        answer["action"] = denied.action.into();
-        answer["resource"] = denied.resource.into();
-        answer["policy_epoch"] = denied.policy_epoch.into();
-        answer["context"] =
-            denied.context.into_iter().map(|attribute| (attribute.name, Value::from(attribute.value))).collect();
+    if let Some(asked) = decided::asked(record) {
+        answer["action"] = asked.action().into();
+        answer["resource"] = asked.resource().into();
+        answer["context"] = context(&asked);
+        // Of older records it is not known.
+        answer["standing"] = record.asked.as_ref().map_or(Value::Null, |asked| json!(asked.standing()));
     }
     answer
+}
+
+/// The attributes of a request, as they were given.
+fn context(asked: &Asked) -> Value {
+    let value = |value: &Attribute| match value {
+        Attribute::Text(text) => Value::from(text.as_str()),
+        Attribute::Long(number) => Value::from(*number),
+        Attribute::Bool(truth) => Value::from(*truth),
+    };
+    asked.context().iter().map(|(name, found)| (name.clone(), value(found))).collect()
 }
 
 /// The denial that a record holds: the door's own, or the refusal of a machine.
@@ -692,6 +702,11 @@ fn line(record: &Record) -> Value {
 
 /// A few words on what a record is about.
 fn about(record: &Record) -> Value {
+    if record.stream == Decisions::NAME
+        && let Some(asked) = decided::asked(record)
+    {
+        return json!({ "action": asked.action(), "resource": asked.resource() });
+    }
     let body = body(record);
     // A digest says nothing to the eye; `audit show` has it.
     let digest = |value: &Value| value.as_str().is_some_and(|text| text.len() == 64);
@@ -742,6 +757,7 @@ pub fn full(record: &Record) -> Value {
         "command_digest": record.command_digest,
         "cause": record.cause,
         "previous": record.previous,
+        "asked": record.asked.as_deref().map(asked_in_full),
         "digest": link(&bytes),
         "answer": answer,
         "body": body(record),
@@ -751,6 +767,15 @@ pub fn full(record: &Record) -> Value {
         value.remove("about");
     }
     value
+}
+
+fn asked_in_full(asked: &Asked) -> Value {
+    json!({
+        "action": asked.action(),
+        "resource": asked.resource(),
+        "context": context(asked),
+        "standing": asked.standing(),
+    })
 }
 
 fn kind(record: &Record) -> Option<&'static Kind> {

@@ -188,6 +188,7 @@ async fn a_stream_of_all_versions_replays_and_goes_on() {
         principal: "operator/bob".parse().unwrap(),
         decision: Decision::default(),
         cause: None,
+        asked: None,
     };
     let root = Supervisor::new("root", Strategy::OneForOne).child(handle.child());
     let tree = Tree::start(root, 1).await.unwrap();
@@ -226,6 +227,7 @@ fn older_releases(journal: &Journal, bodies: Vec<Body>) {
         command_id: CommandId::derived(Digest([9; 32])),
         command_digest: Digest([9; 32]),
         cause: None,
+        asked: None,
         answer: Answer::None,
         bodies,
         then: Box::new(move |stored| tell.send(stored).unwrap()),

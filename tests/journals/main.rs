@@ -454,21 +454,25 @@ fn decisions_read_as_they_were_written() {
     let attribute = |name: &str, kind, value: &str| AttributeV1 { name: name.into(), kind, value: value.into() };
     let context =
         vec![attribute("kind", 0, "operation"), attribute("uses", 1, "1"), attribute("via_token", 2, "false")];
-    check(&[
-        Event::Denied(DeniedV1 {
-            action: "token.issue".into(),
-            resource: "*".into(),
-            context: context.clone(),
-            policy_epoch: 1,
-            layer: "policy".into(),
-            code: "policy.not_permitted".into(),
-            reason: "no policy permits it".into(),
-            rule: Some("epoch 1: default deny".into()),
-            remedy: "ask an operator".into(),
-            retry_after_ms: None,
-        }),
-        Event::Answered(AnsweredV1 { action: "todo.list".into(), resource: "*".into(), context }),
-    ]);
+    let denied = DeniedV1 {
+        action: "token.issue".into(),
+        resource: "*".into(),
+        context: context.clone(),
+        policy_epoch: 1,
+        layer: "policy".into(),
+        code: "policy.not_permitted".into(),
+        reason: "no policy permits it".into(),
+        rule: Some("epoch 1: default deny".into()),
+        remedy: "ask an operator".into(),
+        retry_after_ms: None,
+    };
+    let answered = AnsweredV1 { action: "todo.list".into(), resource: "*".into(), context };
+    let newest = DeniedV2 { retry_after_ms: Some(70_000), before: None, ..denied.clone().into() };
+    check_all(
+        WRITTEN,
+        &[(1, Event::Denied(denied.into())), (1, Event::Answered(answered.into()))],
+        &[Event::Denied(newest), Event::Answered(AnsweredV2 { before: None })],
+    );
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Days {
             principal: principal.parse().unwrap(),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         machine.execute(order).await.unwrap().outcome.unwrap()
     }

@@ -34,6 +34,7 @@ fn spoil(journal: &std::path::Path) {
         command_id: CommandId(1),
         command_digest: Digest::default(),
         cause: None,
+        asked: None,
         answer: Answer::Reply(b"null".to_vec()),
         bodies: vec![Body { kind: FROM_THE_FUTURE, bytes: vec![1, 2, 3] }],
         then: Box::new(move |stored| tell.send(stored).unwrap()),

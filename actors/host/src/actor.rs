@@ -411,6 +411,7 @@ impl<M: Machine> Running<M> {
             command_id: order.command_id,
             command_digest: digest,
             cause: order.cause,
+            asked: order.asked,
             answer,
             bodies,
             then,
@@ -448,6 +449,7 @@ impl<M: Machine> Running<M> {
             principal: Principal::internal("clock"),
             decision: kernel::Decision::default(),
             cause: None,
+            asked: None,
         };
         let Decided { events, bodies, answer, .. } = self.decide(&order, digest, now)?;
         self.append(order, digest, now, events, bodies, answer, |_| {});

@@ -89,6 +89,7 @@ mod tests {
                 command_id: CommandId(number.into()),
                 command_digest: Digest::default(),
                 cause: None,
+                asked: None,
                 previous: head.link,
                 answer: Answer::None,
                 body: vec![],

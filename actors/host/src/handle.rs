@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::store::StoreError;
 use journal::{Durable, Journal, codec, envelope};
-use kernel::{CommandId, Decision, Digest, Machine, Position, Principal, Sequence};
+use kernel::{Asked, CommandId, Decision, Digest, Machine, Position, Principal, Sequence};
 use supervisors::{Child, ChildRef};
 use tokio::sync::oneshot;
 
@@ -42,6 +42,8 @@ pub struct Order<C> {
     pub decision: Decision,
     /// The record whose route or worker asks.
     pub cause: Option<Sequence>,
+    /// What was asked at the door; nothing by the authority's own parts.
+    pub asked: Option<Box<Asked>>,
 }
 
 /// The first outcome of a command, durable.

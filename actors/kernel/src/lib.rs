@@ -3,7 +3,7 @@
 //! A concern of the authority is a [`Machine`]: a deterministic, event-sourced state machine without clock, randomness or
 //! I/O. This crate says what a machine is, what it is told ([`Context`]), what it answers ([`Outcome`], a [`Refuse`]d
 //! command), how its facts are written down for ever ([`Recorded`]), and which words all concerns share: ids, times,
-//! positions, principals, decisions, denials and texts about people.
+//! positions, principals, requests, decisions, denials and texts about people.
 //!
 //! # Invariants
 //! 1. `#![no_std]`: what is written against this crate alone cannot read a clock or a file.
@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod asked;
 mod authority;
 mod ids;
 #[cfg(feature = "json")]
@@ -22,6 +23,7 @@ mod personal;
 mod record;
 mod time;
 
+pub use asked::{Asked, Attribute, Standing, cut};
 pub use authority::{Decision, Denial, Kin, Layer, Missing, Principal, TokenUse};
 pub use ids::{CommandId, Digest, Epoch, Malformed, Position, Sequence, TokenId};
 pub use machine::{Context, Machine, Outcome, Refuse};

@@ -169,7 +169,7 @@ impl<P: Protocol> Line<P> {
             By::Tickets { seat, principal } => {
                 let purpose = Purpose::Call { protocol: self.to.name().to_owned(), operation: operation.to_owned() };
                 // Boxed, or every call would move all that drawing a ticket takes.
-                let decision = Box::pin(seat.may(&purpose)).await?;
+                let decision = Box::pin(seat.may(&purpose)).await?.decision;
                 Ok(Caller { principal: principal.clone(), decision })
             }
         }

@@ -202,9 +202,12 @@ impl Seat {
         let messages: Vec<_> = posted.iter().map(|draft| draft.clone().from(self.me.clone())).collect();
         // Judged by what it is: a protocol takes its own letters, and posts by its tickets.
         let mut decision = Decision { policies: vec!["capability:destination".to_owned()], ..Decision::default() };
+        let mut asked = None;
         for message in &messages {
             match self.may(&sending(message)).await {
-                Ok(allowed) => decision = (*allowed).clone(),
+                Ok(leave) => {
+                    (decision, asked) = ((*leave.decision).clone(), Some(Box::new((*leave.asked).clone())));
+                }
                 Err(denial) => return Err(Unsettled::of(denial)),
             }
         }
@@ -212,7 +215,7 @@ impl Seat {
             return Err(Unsettled::Later);
         }
         let command = Command::Acknowledge { message, follow_ups: messages };
-        let order = Order { command, command_id: id, principal: self.me.clone(), decision, cause: None };
+        let order = Order { command, command_id: id, principal: self.me.clone(), decision, cause: None, asked };
         self.report(order).await
     }
 
@@ -220,7 +223,15 @@ impl Seat {
         tracing::warn!(code = "protocols.letter_failed", protocol = self.me.name(), %message, why, "a letter failed");
         let principal = Principal::internal("protocols");
         let command = Command::Fail { message, why };
-        self.report(Order { command, command_id: id, principal, decision: Decision::default(), cause: None }).await
+        self.report(Order {
+            command,
+            command_id: id,
+            principal,
+            decision: Decision::default(),
+            cause: None,
+            asked: None,
+        })
+        .await
     }
 
     async fn report(&self, order: Order<Command>) -> Result<(), Unsettled> {
@@ -242,13 +253,14 @@ impl Seat {
     pub async fn send(&self, posted: Vec<Draft>) -> Result<(), Denial> {
         for draft in posted {
             let message = draft.from(self.me.clone());
-            let decision = (*self.may(&sending(&message)).await?).clone();
+            let leave = self.may(&sending(&message)).await?;
             let order = Order {
                 command: Command::Send(message),
                 command_id: self.shared.clock.command_id(),
                 principal: self.me.clone(),
-                decision,
+                decision: (*leave.decision).clone(),
                 cause: None,
+                asked: Some(Box::new((*leave.asked).clone())),
             };
             let answer = self.shared.nexus.execute(order).await.map_err(|error| error.denial())?;
             answer.outcome.map_err(|refusal| refusal.denial())?;

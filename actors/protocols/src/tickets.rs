@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use door::{AUDIENCE, Ask, Secret, SecretKind, Source, Warrant};
 use host::{Clock, Order};
-use kernel::{Decision, Denial, Layer, Millis, Principal, Refuse as _, TokenId};
+use kernel::{Asked, Decision, Denial, Layer, Millis, Principal, Refuse as _, TokenId};
 use tokens::{Grant, Issue, Reason, Reply, Tokens};
 use tokio::sync::Mutex;
 
@@ -41,16 +41,28 @@ struct Ticket {
     admission: u64,
 }
 
+/// A decision to let a protocol do something, and what it was asked.
+pub(crate) struct Leave {
+    pub decision: Arc<Decision>,
+    pub asked: Arc<Asked>,
+}
+
+impl Leave {
+    fn of(warrant: &Warrant) -> Result<Self, Denial> {
+        Ok(Self { decision: warrant.check()?, asked: warrant.asked().clone() })
+    }
+}
+
 impl Seat {
-    /// Whether this protocol may do so now, by a ticket that it has or can draw.
-    pub async fn may(&self, purpose: &Purpose) -> Result<Arc<Decision>, Denial> {
+    /// Whether this protocol may do so now, by a ticket that it has or can draw; and what was asked for that.
+    pub async fn may(&self, purpose: &Purpose) -> Result<Leave, Denial> {
         let admission = self.bell.admission().ok_or_else(|| withdrawn(self.me.name()))?;
         let mut kept = self.tickets.0.lock().await;
         if let Some(ticket) = kept.get(purpose).filter(|ticket| ticket.admission == admission) {
             let now = self.shared.clock.now();
             let soon = ticket.warrant.expires_at().is_some_and(|end| end <= now + RENEW_BEFORE);
             if !soon {
-                return ticket.warrant.check();
+                return Leave::of(&ticket.warrant);
             }
             // One that was revoked is not replaced: that is for whoever admits.
             match ticket.warrant.check() {
@@ -59,12 +71,12 @@ impl Seat {
             }
         }
         let ticket = Ticket { warrant: self.draw(purpose).await?, admission };
-        let decision = ticket.warrant.check()?;
+        let leave = Leave::of(&ticket.warrant)?;
         if KEPT_MAX <= kept.len() {
             kept.clear();
         }
         kept.insert(purpose.clone(), ticket);
-        Ok(decision)
+        Ok(leave)
     }
 
     async fn draw(&self, purpose: &Purpose) -> Result<Warrant, Denial> {
@@ -113,6 +125,7 @@ impl Seat {
             principal: Principal::internal("protocols"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         let answer = self.shared.door.tokens().execute(order).await.map_err(|error| error.denial())?;
         answer.outcome.map_err(|refusal| Denial { layer: Layer::Token, ..refusal.denial() })

@@ -240,6 +240,7 @@ impl Archivist {
             principal: Principal::internal("archivist"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         match self.backups.execute(order).await?.outcome {
             Ok(Reply::Ended { state: State::Broken | State::Failed, backup }) => {

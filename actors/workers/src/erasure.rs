@@ -54,6 +54,7 @@ impl Eraser {
             principal: Principal::internal("eraser"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         match self.subjects.execute(order).await?.outcome {
             Ok(_) => tracing::info!(code = "erasure.done", %subject, %erasure, "a key is destroyed"),

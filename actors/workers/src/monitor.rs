@@ -173,7 +173,7 @@ impl Monitor {
 
     async fn ask_as(&self, command_id: CommandId, command: Command) -> Result<(), Error> {
         let principal = Principal::internal("monitor");
-        let order = Order { command, command_id, principal, decision: Decision::default(), cause: None };
+        let order = Order { command, command_id, principal, decision: Decision::default(), cause: None, asked: None };
         if let Err(refusal) = self.health.execute(order).await?.outcome {
             tracing::warn!(code = refusal.code(), "health refused: {refusal}");
         }

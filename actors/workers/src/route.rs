@@ -63,6 +63,7 @@ impl<S: Machine, T: Machine> Route<S, T> {
             principal: self.principal(),
             decision: Decision::default(),
             cause: Some(cause),
+            asked: None,
         };
         if let Err(refusal) = self.target.execute(order).await?.outcome {
             tracing::info!(code = refusal.code(), route = self.name, at = %cause, "refused: {refusal}");

@@ -98,6 +98,7 @@ impl Scanner {
             principal: Principal::internal("scanner"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         Ok(self.gaps.execute(order).await?.outcome)
     }

@@ -113,6 +113,7 @@ impl Watch {
             principal: Principal::internal("watch"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         if let Err(refusal) = self.gaps.execute(order).await?.outcome {
             tracing::warn!(code = kernel::Refuse::code(&refusal), "the detector refused: {refusal}");

@@ -53,6 +53,7 @@ fn append(journal: &Journal, epoch: Epoch, expected: u64) {
         command_id: CommandId(u128::from(expected)),
         command_digest: Digest::default(),
         cause: None,
+        asked: None,
         answer: Answer::None,
         bodies: vec![Body { kind: NOTED, bytes: expected.to_le_bytes().to_vec() }],
         then: Box::new(move |answer| tell.send(answer).unwrap()),

@@ -93,6 +93,7 @@ impl World {
             principal: Principal::internal("test"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         self.gaps.execute(order).await.unwrap().outcome.unwrap();
     }

@@ -14,7 +14,7 @@ use journal::envelope;
 use kernel::Sequence;
 use verifier::log::Wanted;
 use verifier::note::{Key, Trust};
-use verifier::record::Record;
+use verifier::record::{self, Record};
 
 use crate::records::chain;
 use crate::signed;
@@ -192,12 +192,33 @@ pub fn record(bytes: &[u8]) {
             assert_eq!((theirs.stream, theirs.principal), (ours.stream.as_str(), ours.principal.as_str()));
             assert_eq!((theirs.previous, theirs.body), (ours.previous.0, ours.body.as_slice()));
             assert_eq!(theirs.policies, ours.decision.policies);
+            same_request(theirs.asked.as_ref(), ours.asked.as_deref());
             assert!(!theirs.json(bytes).contains('\n'), "it is one line");
         }
         (Err(_), Err(_)) => {}
         (Ok(_), Err(error)) => panic!("the authority would not have written it: {error}"),
         (Err(error), Ok(_)) => panic!("the authority can have written it: {error}"),
     }
+}
+
+fn same_request(theirs: Option<&record::Asked<'_>>, ours: Option<&kernel::Asked>) {
+    assert_eq!(theirs.is_some(), ours.is_some());
+    let (Some(theirs), Some(ours)) = (theirs, ours) else { return };
+    assert_eq!((theirs.action, theirs.resource), (ours.action(), ours.resource()));
+    let standing = ours.standing();
+    assert_eq!((theirs.via_token, theirs.approvals), (standing.via_token, standing.approvals));
+    assert!(theirs.roles.iter().eq(&standing.roles) && theirs.proofs.iter().eq(&standing.proofs));
+    let same = |((name, theirs), (named, ours)): (&(&str, record::Attribute<'_>), (&String, &kernel::Attribute))| {
+        name == named
+            && match (theirs, ours) {
+                (record::Attribute::Text(theirs), kernel::Attribute::Text(ours)) => theirs == ours,
+                (record::Attribute::Long(theirs), kernel::Attribute::Long(ours)) => theirs == ours,
+                (record::Attribute::Bool(theirs), kernel::Attribute::Bool(ours)) => theirs == ours,
+                _ => false,
+            }
+    };
+    assert_eq!(theirs.context.len(), ours.context().len());
+    assert!(theirs.context.iter().zip(ours.context()).all(same));
 }
 
 #[test]

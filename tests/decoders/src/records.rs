@@ -1,8 +1,13 @@
 //! Records: the envelope, and the body of every kind.
 
+use std::collections::BTreeMap;
+
 use journal::codec;
 use journal::envelope::{Answer, Record, link};
-use kernel::{CommandId, Decision, Digest, Epoch, Machine, Position, Recorded, Sequence, Timestamp, TokenId, TokenUse};
+use kernel::{
+    Asked, CommandId, Decision, Digest, Epoch, Machine, Position, Recorded, Sequence, Standing, Timestamp, TokenId,
+    TokenUse,
+};
 
 const WRITTEN: &str = include_str!("../../journals/v0.1.txt");
 
@@ -44,6 +49,7 @@ pub fn chain() -> Vec<Vec<u8>> {
             command_digest: Digest([3; 32]),
             cause: whole.then_some(Sequence(16)),
             previous,
+            asked: (sequence % 5 < 3).then(|| Box::new(asked(whole))),
             answer: match sequence % 3 {
                 0 => Answer::None,
                 1 => Answer::Reply(b"{\"ok\":1}".to_vec()),
@@ -57,6 +63,18 @@ pub fn chain() -> Vec<Vec<u8>> {
         records.push(bytes);
     }
     records
+}
+
+/// A request that has some of everything, or nothing.
+fn asked(whole: bool) -> Asked {
+    if !whole {
+        return Asked::new("todo.list", "*", &BTreeMap::new(), &Standing::default());
+    }
+    let context = [("kind", "té\"st".into()), ("truth", true.into()), ("uses", (-2).into())];
+    let context = context.map(|(name, value)| (name.to_owned(), value)).into();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let (roles, proofs) = (names(&["auditor", "keeper"]), names(&["manifest"]));
+    Asked::new("token.issue", "token-7", &context, &Standing { via_token: true, roles, approvals: 2, proofs })
 }
 
 pub fn envelopes() -> Vec<Vec<u8>> {

@@ -3,13 +3,10 @@
 //!
 //! # Invariants
 //! 1. One record a decision; nothing is ever decided from this state.
-//! 2. A record fits: what is asked is bounded by [`Asked::check`], before anything else is done with it, and every text is
-//!    cut to its limit when it is written.
+//! 2. A record fits: an [`Asked`] does by itself, and every text of a denial is cut to its limit when it is written.
+//! 3. What was asked stands in the envelope, as that of any command, and not in the body as well.
 
-use std::collections::BTreeMap;
-
-use kernel::{Context, Denial, Layer, Machine, Outcome, Position, Refuse};
-use policy::Value;
+use kernel::{Asked, Context, Denial, Machine, Outcome, Position, Refuse};
 use serde::{Deserialize, Serialize};
 
 /// Counts of what was decided; the decisions themselves are in the records.
@@ -19,62 +16,36 @@ pub struct Decisions {
     pub answered: u64,
 }
 
-/// Most attributes of a request; the schema has no action with so many.
-pub const ATTRIBUTES_MAX: usize = 8;
-/// Longest name of an attribute, action, layer or code, in bytes.
-pub const NAME_MAX: usize = 64;
-/// Longest resource, and longest value of an attribute, in bytes: a path fits.
-pub const TEXT_MAX: usize = 4_096;
-
-/// What was asked, as it was asked: enough to judge it again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    pub action: String,
-    pub resource: String,
-    pub context: Vec<(String, Value)>,
-}
-
-impl Asked {
-    /// Whether a request fits into a record.
-    ///
-    /// # Errors
-    /// The denial `request.too_long`.
-    pub fn check(action: &str, resource: &str, context: &BTreeMap<String, Value>) -> Result<(), Denial> {
-        let long = |what: &str, length: usize, max: usize, of: &str| {
-            let reason = format!("{what} of {length} {of} is over the limit");
-            let denial =
-                Denial::new(Layer::Request, "request.too_long", reason, "ask with less, or with shorter texts");
-            denial.rule(format!("at most {max} {of}"))
-        };
-        let bounded = |what: &str, text: &str, max: usize| {
-            if max < text.len() { Err(long(what, text.len(), max, "bytes")) } else { Ok(()) }
-        };
-        bounded("an action", action, NAME_MAX)?;
-        bounded("a resource", resource, TEXT_MAX)?;
-        if ATTRIBUTES_MAX < context.len() {
-            return Err(long("a context", context.len(), ATTRIBUTES_MAX, "attributes"));
-        }
-        context.iter().try_for_each(|(name, value)| {
-            bounded("the name of an attribute", name, NAME_MAX)?;
-            match value {
-                Value::Text(text) => bounded("an attribute", text, TEXT_MAX),
-                Value::Long(_) | Value::Bool(_) => Ok(()),
-            }
-        })
-    }
-}
-
-/// Only the door asks.
+/// Only the door asks. What was asked is part of it, so that a repeat is one of the same request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Command {
-    Deny { asked: Asked, denial: Denial, policy_epoch: u64 },
+    Deny { asked: Asked, denial: Denial },
     Answer { asked: Asked },
+}
+
+impl Command {
+    pub fn asked(&self) -> &Asked {
+        match self {
+            Self::Deny { asked, .. } | Self::Answer { asked } => asked,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Denied(records::DeniedV1),
-    Answered(records::AnsweredV1),
+    Denied(records::DeniedV2),
+    Answered(records::AnsweredV2),
+}
+
+impl Event {
+    /// What was asked, if this is from before it stood in the envelope. The standing was not kept then.
+    pub fn asked_before(&self) -> Option<Asked> {
+        match self {
+            Self::Denied(records::DeniedV2 { before, .. }) | Self::Answered(records::AnsweredV2 { before }) => {
+                before.as_ref().and_then(records::BeforeV1::asked)
+            }
+        }
+    }
 }
 
 /// There is nothing to refuse.
@@ -107,10 +78,8 @@ impl Machine for Decisions {
 
     fn decide(&self, command: &Command, _: &Context) -> Result<Outcome<Self>, Never> {
         let event = match command {
-            Command::Deny { asked, denial, policy_epoch } => {
-                Event::Denied(records::denied(asked, denial, *policy_epoch))
-            }
-            Command::Answer { asked } => Event::Answered(records::answered(asked)),
+            Command::Deny { denial, .. } => Event::Denied(records::denied(denial)),
+            Command::Answer { .. } => Event::Answered(records::AnsweredV2 { before: None }),
         };
         Ok(Outcome::new(vec![event], ()))
     }
@@ -125,14 +94,17 @@ impl Machine for Decisions {
 
 /// Frozen bodies, kinds 500 to 599.
 pub mod records {
-    use kernel::{Denial, Kind, Layer, Millis, Reader, Recorded, Writer};
-    use policy::Value;
+    use std::collections::BTreeMap;
+
+    use kernel::{Asked, Attribute, Denial, Kind, Layer, Millis, Reader, Recorded, Standing, Writer, cut};
     use serde::{Deserialize, Serialize};
 
-    use super::{ATTRIBUTES_MAX, Asked, Event, NAME_MAX, TEXT_MAX};
+    use super::Event;
 
-    const DENIED: Kind = Kind { id: 500, version: 1, name: "request.denied" };
-    const ANSWERED: Kind = Kind { id: 501, version: 1, name: "request.answered" };
+    const DENIED_V1: Kind = Kind { id: 500, version: 1, name: "request.denied" };
+    const DENIED_V2: Kind = Kind { id: 500, version: 2, name: "request.denied" };
+    const ANSWERED_V1: Kind = Kind { id: 501, version: 1, name: "request.answered" };
+    const ANSWERED_V2: Kind = Kind { id: 501, version: 2, name: "request.answered" };
 
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct AttributeV1 {
@@ -164,76 +136,86 @@ pub mod records {
         pub context: Vec<AttributeV1>,
     }
 
+    /// What the first versions had of a request; the standing was not kept. Since then it stands in the envelope, and this
+    /// is in old records only.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct BeforeV1 {
+        pub action: String,
+        pub resource: String,
+        pub context: Vec<AttributeV1>,
+        /// Of a denial.
+        pub policy_epoch: Option<u64>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct DeniedV2 {
+        /// The layer's name.
+        pub layer: String,
+        pub code: String,
+        pub reason: String,
+        pub rule: Option<String>,
+        pub remedy: String,
+        pub retry_after_ms: Option<u64>,
+        pub before: Option<BeforeV1>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct AnsweredV2 {
+        pub before: Option<BeforeV1>,
+    }
+
+    impl From<DeniedV1> for DeniedV2 {
+        fn from(old: DeniedV1) -> Self {
+            let DeniedV1 { action, resource, context, policy_epoch, layer, code, reason, rule, remedy, retry_after_ms } =
+                old;
+            let before = Some(BeforeV1 { action, resource, context, policy_epoch: Some(policy_epoch) });
+            Self { layer, code, reason, rule, remedy, retry_after_ms, before }
+        }
+    }
+
+    impl From<AnsweredV1> for AnsweredV2 {
+        fn from(AnsweredV1 { action, resource, context }: AnsweredV1) -> Self {
+            Self { before: Some(BeforeV1 { action, resource, context, policy_epoch: None }) }
+        }
+    }
+
     impl Recorded for Event {
-        const KINDS: &'static [Kind] = &[DENIED, ANSWERED];
+        const KINDS: &'static [Kind] = &[DENIED_V1, DENIED_V2, ANSWERED_V1, ANSWERED_V2];
 
         fn write<W: Writer>(&self, writer: W) -> W::Done {
             match self {
-                Self::Denied(body) => writer.put(DENIED, body),
-                Self::Answered(body) => writer.put(ANSWERED, body),
+                Self::Denied(body) => writer.put(DENIED_V2, body),
+                Self::Answered(body) => writer.put(ANSWERED_V2, body),
             }
         }
 
         fn read<R: Reader>(kind: (u32, u16), reader: R) -> Result<Self, R::Error> {
             match kind {
-                (500, 1) => reader.get().map(Self::Denied),
-                (501, 1) => reader.get().map(Self::Answered),
+                (500, 1) => reader.get::<DeniedV1>().map(DeniedV2::from).map(Self::Denied),
+                (500, 2) => reader.get().map(Self::Denied),
+                (501, 1) => reader.get::<AnsweredV1>().map(AnsweredV2::from).map(Self::Answered),
+                (501, 2) => reader.get().map(Self::Answered),
                 _ => Err(reader.unknown()),
             }
         }
     }
 
-    pub(super) fn denied(asked: &Asked, denial: &Denial, policy_epoch: u64) -> DeniedV1 {
+    pub(super) fn denied(denial: &Denial) -> DeniedV2 {
         // What is missing is said in the reason, and follows from the question.
         let Denial { layer, code, reason, rule, remedy, retry_after, missing: _ } = denial.clone();
-        DeniedV1 {
-            action: cut(&asked.action, NAME_MAX),
-            resource: cut(&asked.resource, TEXT_MAX),
-            context: attributes(asked),
-            policy_epoch,
+        DeniedV2 {
             layer: layer.as_str().to_owned(),
-            code: cut(&code, NAME_MAX),
+            code: cut(&code, Asked::NAME_MAX),
             // The reason quotes the request.
-            reason: cut(&reason, 2 * TEXT_MAX),
-            rule: rule.map(|rule| cut(&rule, TEXT_MAX)),
-            remedy: cut(&remedy, TEXT_MAX),
+            reason: cut(&reason, 2 * Asked::TEXT_MAX),
+            rule: rule.map(|rule| cut(&rule, Asked::TEXT_MAX)),
+            remedy: cut(&remedy, Asked::TEXT_MAX),
             retry_after_ms: retry_after.map(|wait| wait.0),
+            before: None,
         }
     }
 
-    pub(super) fn answered(asked: &Asked) -> AnsweredV1 {
-        AnsweredV1 {
-            action: cut(&asked.action, NAME_MAX),
-            resource: cut(&asked.resource, TEXT_MAX),
-            context: attributes(asked),
-        }
-    }
-
-    fn attributes(asked: &Asked) -> Vec<AttributeV1> {
-        let attribute = |(name, value): &(String, Value)| {
-            let (kind, value) = match value {
-                Value::Text(text) => (0, cut(text, TEXT_MAX)),
-                Value::Long(number) => (1, number.to_string()),
-                Value::Bool(truth) => (2, truth.to_string()),
-            };
-            AttributeV1 { name: cut(name, NAME_MAX), kind, value }
-        };
-        asked.context.iter().take(ATTRIBUTES_MAX).map(attribute).collect()
-    }
-
-    /// The beginning of a text that is too long, marked as such.
-    fn cut(text: &str, max: usize) -> String {
-        if text.len() <= max {
-            return text.to_owned();
-        }
-        let mut end = max - '…'.len_utf8();
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        format!("{}…", &text[..end])
-    }
-
-    impl DeniedV1 {
+    impl DeniedV2 {
         /// The denial as it was given.
         pub fn denial(&self) -> Denial {
             let layer = Layer::ALL.into_iter().find(|layer| layer.as_str() == self.layer).unwrap_or(Layer::Request);
@@ -247,6 +229,23 @@ pub mod records {
                 // Follows from the question and the epoch, which are there.
                 missing: None,
             }
+        }
+    }
+
+    impl BeforeV1 {
+        /// As it is kept now, in a standing that nobody noted; nothing, if that release cannot have written it.
+        pub(super) fn asked(&self) -> Option<Asked> {
+            let attribute = |one: &AttributeV1| {
+                let value = match one.kind {
+                    0 => Attribute::Text(one.value.clone()),
+                    1 => Attribute::Long(one.value.parse().ok()?),
+                    2 => Attribute::Bool(one.value.parse().ok()?),
+                    _ => return None,
+                };
+                Some((one.name.clone(), value))
+            };
+            let context = self.context.iter().map(attribute).collect::<Option<BTreeMap<_, _>>>()?;
+            Asked::whole(self.action.clone(), self.resource.clone(), context, Standing::default())
         }
     }
 }

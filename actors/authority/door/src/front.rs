@@ -8,12 +8,13 @@ use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Order};
 use identity::Identity;
 use kernel::{
-    CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Principal, Refuse, Sequence, Timestamp,
+    Asked, CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Principal, Refuse, Sequence,
+    Timestamp,
 };
-use policy::{Policies, Value};
+use policy::{Policies, Standing, Value};
 use tokens::{Consume, Settlement, Tokens};
 
-use crate::decisions::{self, Asked, Decisions};
+use crate::decisions::{self, Decisions};
 use crate::judge::{audience, ended, sealed_by, under};
 use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Source, Verdict, judge};
 
@@ -38,6 +39,7 @@ pub struct Pass {
     pub principal: Principal,
     pub decision: Decision,
     command_id: CommandId,
+    pub(crate) asked: Box<Asked>,
 }
 
 /// A command's reply, and where its records lie.
@@ -180,7 +182,6 @@ impl Door {
         command: M::Command,
     ) -> Result<Done<M>, Denied> {
         let content = Handle::<M>::digest(&command).map_err(|error| error.denial())?;
-        fits(ask)?;
         is_up(machine)?;
         // What was done by a token stays answered after the token has ended: its end may be what the first answer was lost to.
         if let Some(subject) = self.subject_of_ended_token(ask)
@@ -200,9 +201,9 @@ impl Door {
         self.ready()?;
         match self.judge(ask) {
             Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. } => Ok(bearer.principal().clone()),
-            Verdict::Deny { by: None, denial, policy_epoch, generation } => {
+            Verdict::Deny { by: None, standing, denial, policy_epoch, generation } => {
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };
-                Err(self.deny(ask, None, denial, decision).await)
+                Err(self.deny(ask, None, &standing, denial, decision).await)
             }
         }
     }
@@ -225,10 +226,20 @@ impl Door {
             principal: pass.principal.clone(),
             decision: pass.decision.clone(),
             cause: None,
+            asked: Some(pass.asked.clone()),
         };
         let answer = machine.execute(order).await;
         self.settle(&pass, settlement(&answer)).await;
-        answer.map_err(|error| error.denial().into()).and_then(|answer| told(answer, pass.command_id))
+        match answer {
+            Ok(answer) => told(answer, pass.command_id),
+            // Nothing will ever be done under that id, and what has it already is another's record.
+            Err(error @ (Error::IdTaken | Error::Stale { .. } | Error::Untimely { .. })) => {
+                let Pass { principal, decision, asked, .. } = pass;
+                let id = self.clock.command_id();
+                Err(self.put_denial_on_record(id, &principal, *asked, error.denial(), decision).await)
+            }
+            Err(error) => Err(error.denial().into()),
+        }
     }
 
     /// Lets in a request that has no machine's effect, and records it before anything is shown or done.
@@ -236,9 +247,8 @@ impl Door {
     /// # Errors
     /// [`Denied`]. While nothing can be written, reads by operators go on unrecorded.
     pub async fn witness(&self, ask: &Ask) -> Result<Pass, Denied> {
-        fits(ask)?;
         let pass = self.admit(ask, Digest::default()).await?;
-        let command = decisions::Command::Answer { asked: asked(ask) };
+        let command = decisions::Command::Answer { asked: (*pass.asked).clone() };
         let recorded = self.record(ask.command_id, &pass.principal, &pass.decision, command).await;
         // What is not known to be recorded may be by now; a repeat finds out, under the same use.
         self.settle(&pass, recorded.is_ok().then_some(Settlement::Succeeded)).await;
@@ -263,17 +273,18 @@ impl Door {
         ask: &Ask,
         reason: impl FnOnce(Principal) -> F,
     ) -> Result<Stopped, Denied> {
-        fits(ask)?;
         // Not behind the usual gate: a stop must work while machines are down. But where nobody is known yet, because
         // nothing was read yet, an operator is no stranger.
         if self.governance_view.read(|governance| governance.operators().next().is_none()) {
             self.ready()?;
         }
-        let (principal, decision) = match self.judge(ask) {
-            Verdict::Allow { bearer, decision } => (bearer.principal().clone(), decision),
-            Verdict::Deny { by, denial, policy_epoch, generation } => {
+        let (principal, decision, asked) = match self.judge(ask) {
+            Verdict::Allow { bearer, standing, decision } => {
+                (bearer.principal().clone(), decision, Some(Box::new(asked(ask, &standing))))
+            }
+            Verdict::Deny { by, standing, denial, policy_epoch, generation } => {
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };
-                return Err(self.deny(ask, by, denial, decision).await);
+                return Err(self.deny(ask, by, &standing, denial, decision).await);
             }
         };
         let (mark, kept) = self.seal.shut(&Sealed { by: principal.to_string(), reason: Personal::default() });
@@ -284,7 +295,7 @@ impl Door {
         let kept = kept.and_then(|()| self.seal.because(mark, reason.clone()));
         let kept = kept.map_err(|error| format!("the seal file could not be written: {error}"));
         let command = governance::Command::Stop { reason, on_behalf_of: String::new() };
-        let order = Order { command, command_id: ask.command_id, principal, decision, cause: None };
+        let order = Order { command, command_id: ask.command_id, principal, decision, cause: None, asked };
         let recorded = self.put_on_record_in_time(order).await;
         if let Ok(digest) = recorded {
             self.seal.recorded(mark, digest);
@@ -299,7 +310,6 @@ impl Door {
     pub async fn resume(&self, ask: &Ask, digest: Digest) -> Result<(), Denied> {
         let command = governance::Command::Resume { digest };
         let content = Handle::<Governance>::digest(&command).map_err(|error| error.denial())?;
-        fits(ask)?;
         let pass = self.admit(ask, content).await?;
         // A stop that was not recorded has no digest, and without one every digest would do.
         self.record_stop().await.map_err(|why| {
@@ -334,6 +344,7 @@ impl Door {
             principal: Principal::internal("door"),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         };
         let digest = self.put_on_record_in_time(order).await?;
         self.seal.recorded(mark, digest);
@@ -433,11 +444,11 @@ impl Door {
     /// Judges, and spends the token that the request rests on.
     async fn admit(&self, ask: &Ask, content: Digest) -> Result<Pass, Denied> {
         self.ready()?;
-        let (bearer, mut decision) = match self.judge(ask) {
-            Verdict::Allow { bearer, decision } => (bearer, decision),
-            Verdict::Deny { by, denial, policy_epoch, generation } => {
+        let (bearer, standing, mut decision) = match self.judge(ask) {
+            Verdict::Allow { bearer, standing, decision } => (bearer, standing, decision),
+            Verdict::Deny { by, standing, denial, policy_epoch, generation } => {
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };
-                return Err(self.deny(ask, by, denial, decision).await);
+                return Err(self.deny(ask, by, &standing, denial, decision).await);
             }
         };
         let principal = bearer.principal().clone();
@@ -471,11 +482,11 @@ impl Door {
             };
             if let Some(denial) = denial {
                 let denial = if denial.rule.is_some() { denial } else { denial.rule(format!("token {token}")) };
-                let decision = Decision { policies: Vec::new(), ..decision };
-                return Err(self.deny(ask, Some(bearer), denial, decision).await);
+                return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
             }
         }
-        Ok(Pass { principal, decision, command_id: ask.command_id })
+        let asked = Box::new(asked(ask, &standing));
+        Ok(Pass { principal, decision, command_id: ask.command_id, asked })
     }
 
     /// A use is not spent on what the machine could not take up: a command id without a time, or one far ahead of ours.
@@ -530,7 +541,14 @@ impl Door {
     }
 
     /// Records the denial of somebody known; counts that of a stranger.
-    pub(crate) async fn deny(&self, ask: &Ask, by: Option<Bearer>, denial: Denial, decision: Decision) -> Denied {
+    pub(crate) async fn deny(
+        &self,
+        ask: &Ask,
+        by: Option<Bearer>,
+        standing: &Standing,
+        denial: Denial,
+        decision: Decision,
+    ) -> Denied {
         let Some(bearer) = by else {
             let key = (ask.source, denial.code.clone());
             let counted = self.strangers.len() < SOURCES_MAX || self.strangers.contains_key(&key);
@@ -543,10 +561,21 @@ impl Door {
             }
             return denial.into();
         };
-        let policy_epoch = decision.policy_epoch;
-        let command = decisions::Command::Deny { asked: asked(ask), denial: denial.clone(), policy_epoch };
-        let recorded = self.record(ask.command_id, bearer.principal(), &decision, command).await;
-        let decision = match recorded {
+        self.put_denial_on_record(ask.command_id, bearer.principal(), asked(ask, standing), denial, decision).await
+    }
+
+    async fn put_denial_on_record(
+        &self,
+        id: CommandId,
+        principal: &Principal,
+        asked: Asked,
+        denial: Denial,
+        decision: Decision,
+    ) -> Denied {
+        // What permitted it determined nothing.
+        let decision = Decision { policies: Vec::new(), ..decision };
+        let command = decisions::Command::Deny { asked, denial: denial.clone() };
+        let decision = match self.record(id, principal, &decision, command).await {
             Ok(id) => Some(id),
             Err(error) => {
                 tracing::warn!(code = error.code(), denied = denial.code, "a denial went unrecorded");
@@ -564,8 +593,9 @@ impl Door {
         decision: &Decision,
         command: decisions::Command,
     ) -> Result<CommandId, Error> {
-        let (principal, decision) = (principal.clone(), decision.clone());
-        let order = Order { command, command_id: id, principal, decision, cause: None };
+        let (principal, decision, asked) =
+            (principal.clone(), decision.clone(), Some(Box::new(command.asked().clone())));
+        let order = Order { command, command_id: id, principal, decision, cause: None, asked };
         self.execute_somehow(&self.decisions, order).await.map(|(id, _)| id)
     }
 }
@@ -580,6 +610,7 @@ fn own(step: &[&str], request: CommandId, command: tokens::Command) -> Order<tok
         principal: Principal::internal("door"),
         decision: Decision::default(),
         cause: None,
+        asked: None,
     }
 }
 
@@ -638,13 +669,8 @@ fn is_up<M: Machine>(machine: &Handle<M>) -> Result<(), Denial> {
     Err(denial.rule(M::NAME).retry_after(Millis(500)))
 }
 
-fn fits(ask: &Ask) -> Result<(), Denial> {
-    Asked::check(ask.action, &ask.resource, &ask.context)
-}
-
-fn asked(ask: &Ask) -> Asked {
-    let context = ask.context.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    Asked { action: ask.action.to_owned(), resource: ask.resource.clone(), context }
+fn asked(ask: &Ask, standing: &Standing) -> Asked {
+    Asked::new(ask.action, &ask.resource, &ask.context, standing)
 }
 
 /// What a token pays for: this request, under this command id. The same work asked for again is another request.

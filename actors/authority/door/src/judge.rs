@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use governance::Governance;
-use kernel::{Decision, Denial, Digest, Layer, Principal, Timestamp, TokenId};
+use kernel::{Asked, Decision, Denial, Digest, Layer, Principal, Timestamp, TokenId};
 use policy::{Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
@@ -63,15 +63,12 @@ impl Bearer {
 pub enum Verdict {
     Allow {
         bearer: Bearer,
+        /// What the policies were shown of it.
+        standing: Standing,
         decision: Decision,
     },
     /// `by` is `None` for a stranger.
-    Deny {
-        by: Option<Bearer>,
-        denial: Denial,
-        policy_epoch: u64,
-        generation: u64,
-    },
+    Deny { by: Option<Bearer>, standing: Standing, denial: Denial, policy_epoch: u64, generation: u64 },
 }
 
 /// Walks the layers in order; the first no is the answer.
@@ -79,19 +76,29 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
     let (policy_epoch, generation) = (sight.governance.active_epoch(), sight.generation);
     let bearer = match authenticate(sight) {
         Ok(bearer) => bearer,
-        Err(denial) => return Verdict::Deny { by: None, denial, policy_epoch, generation },
+        Err(denial) => {
+            let standing = Standing::default();
+            return Verdict::Deny { by: None, standing, denial, policy_epoch, generation };
+        }
     };
-    let judged = lives(sight, &bearer)
+    let standing = standing(&bearer);
+    let judged = Asked::check(sight.action, sight.resource, sight.context)
+        .and_then(|()| lives(sight, &bearer))
         .and_then(|()| known(sight))
         .and_then(|()| unsealed(sight))
         .and_then(|()| admit(sight, &bearer))
-        .and_then(|()| by_policy(sight, &bearer));
+        .and_then(|()| by_policy(sight, &bearer, &standing));
     match judged {
         Ok(policies) => {
-            Verdict::Allow { bearer, decision: Decision { policy_epoch, policies, generation, token: None } }
+            Verdict::Allow { bearer, standing, decision: Decision { policy_epoch, policies, generation, token: None } }
         }
-        Err(denial) => Verdict::Deny { by: Some(bearer), denial, policy_epoch, generation },
+        Err(denial) => Verdict::Deny { by: Some(bearer), standing, denial, policy_epoch, generation },
     }
+}
+
+/// What the authority knows of a request by itself: the policies are shown it, and it stands in the record.
+fn standing(bearer: &Bearer) -> Standing {
+    Standing { via_token: matches!(bearer, Bearer::Token { .. }), ..Standing::default() }
 }
 
 /// A denial here is that of a stranger.
@@ -224,14 +231,14 @@ const SHOWS_RECORDS: &str = "subscription.read";
 const AUDIT: [&str; 2] = ["audit.list", "audit.show"];
 
 /// The ids of the policies that permit.
-fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> {
+fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<Vec<String>, Denial> {
     if BY_CAPABILITY.contains(&sight.action) {
         return Ok(vec!["capability:operator".to_owned()]);
     }
-    let mut determining = permitted(sight, bearer, (sight.action, sight.resource), sight.context)?;
+    let mut determining = permitted(sight, bearer, standing, (sight.action, sight.resource), sight.context)?;
     if sight.action == SHOWS_RECORDS {
         for action in AUDIT {
-            determining.extend(permitted(sight, bearer, (action, "*"), &BTreeMap::new())?);
+            determining.extend(permitted(sight, bearer, standing, (action, "*"), &BTreeMap::new())?);
         }
         determining.sort();
         determining.dedup();
@@ -242,13 +249,13 @@ fn by_policy(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> 
 fn permitted(
     sight: &Sight<'_>,
     bearer: &Bearer,
+    standing: &Standing,
     (action, resource): (&str, &str),
     context: &BTreeMap<String, Value>,
 ) -> Result<Vec<String>, Denial> {
     let principal = bearer.principal();
     let policies = sight.policies.map_err(Clone::clone)?;
-    let standing = Standing { via_token: matches!(bearer, Bearer::Token { .. }), ..Standing::default() };
-    let question = Question { principal, action, resource, context, standing: &standing };
+    let question = Question { principal, action, resource, context, standing };
     let judgement = policies.judge(&question);
     if judgement.allowed {
         return Ok(judgement.determining);

@@ -10,7 +10,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kernel::{Decision, Denial, Layer, Position, Principal, Timestamp, TokenId, TokenUse};
+use kernel::{Asked, Decision, Denial, Layer, Position, Principal, Timestamp, TokenId, TokenUse};
 use tokens::{State, Token, Tokens};
 
 use crate::judge::{EXPIRED, alive, gone, under};
@@ -20,6 +20,8 @@ use crate::{Ask, Denied, Door, Pass, Secret, Verdict};
 pub struct Warrant {
     door: Arc<Door>,
     ask: Ask,
+    /// As it stands in the record of its opening, and of whatever rests on it.
+    asked: Arc<Asked>,
     principal: Principal,
     /// The use that it was opened by; none by an operator's own credential.
     token: Option<TokenUse>,
@@ -64,16 +66,16 @@ impl Door {
         let shown = |secret: &Secret| self.tokens_view().read(|tokens| tokens.by_secret(secret.digest(), self.now()));
         let token = ask.credential.as_ref().and_then(shown);
         if let Some(token) = token.filter(|token| token.state == State::Active && token.left < 2)
-            && let Verdict::Allow { bearer, decision } = self.judge(ask)
+            && let Verdict::Allow { bearer, standing, decision } = self.judge(ask)
         {
-            return Err(self.deny(ask, Some(bearer), used_up(token.id), decision).await);
+            return Err(self.deny(ask, Some(bearer), &standing, used_up(token.id), decision).await);
         }
-        let Pass { principal, decision, .. } = self.witness(ask).await?;
+        let Pass { principal, decision, asked, .. } = self.witness(ask).await?;
         let token = decision.token;
         let shown = |spent: TokenUse| self.tokens_view().read(|tokens| tokens.show(spent.token, self.now()));
         let until = token.and_then(shown).map(|token| token.expires_at);
         let seen = RwLock::new(Seen { at: None, judged: Ok(Arc::new(decision)), token: Ok(()) });
-        Ok(Warrant { door: self.clone(), ask: ask.clone(), principal, token, until, seen })
+        Ok(Warrant { door: self.clone(), ask: ask.clone(), asked: Arc::from(asked), principal, token, until, seen })
     }
 }
 
@@ -110,6 +112,11 @@ impl Warrant {
     /// What was asked when it was opened.
     pub fn ask(&self) -> &Ask {
         &self.ask
+    }
+
+    /// What was asked, for the records of what is done under it.
+    pub fn asked(&self) -> &Arc<Asked> {
+        &self.asked
     }
 
     /// Who may.

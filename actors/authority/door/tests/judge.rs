@@ -459,7 +459,7 @@ fn denials() {
         ),
     ] {
         let verdict = world.judge(&asked, Ok(policies));
-        let Verdict::Deny { by, denial, policy_epoch, generation } = verdict else { panic!("{row}: allowed") };
+        let Verdict::Deny { by, denial, policy_epoch, generation, .. } = verdict else { panic!("{row}: allowed") };
         assert_eq!((denial.layer, denial.code.as_str()), (layer, code), "{row}");
         let missing = denial.missing.as_ref().map(ToString::to_string);
         assert_eq!(missing.is_some(), code.ends_with("_needed"), "{row}");
@@ -500,7 +500,7 @@ fn allows() {
         ("nothing overflows", asked(by(ISSUE), "token.issue", "*"), "agent/alpha", all),
     ] {
         match world.judge(&asked, Ok(&open)) {
-            Verdict::Allow { bearer, decision } => {
+            Verdict::Allow { bearer, decision, .. } => {
                 assert_eq!(bearer.principal().to_string(), principal, "{row}");
                 let by_token = matches!(bearer, Bearer::Token { .. });
                 assert_eq!(by_token, principal == "agent/alpha", "{row}");

@@ -16,6 +16,7 @@
 //! # Invariants
 //! 1. It is there whole and proven, or not at all: it is made under another name, checked, synced and renamed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -25,7 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::bundle::{Entry, blob_name};
 use journal::envelope::{Answer, Record, link};
-use kernel::Sequence;
+use kernel::{Asked, Attribute, Sequence, Standing};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Proof, ProofError};
@@ -92,10 +93,46 @@ struct Line<'a> {
     command_digest: String,
     cause: Option<u64>,
     previous: String,
+    /// Only where there is one, so that older lines are as they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<AskedLine<'a>>,
     reply: Option<&'a str>,
     refusal: Option<&'a str>,
     body: String,
     digest: String,
+}
+
+#[derive(Serialize)]
+struct AskedLine<'a> {
+    action: &'a str,
+    resource: &'a str,
+    context: BTreeMap<&'a str, Shown<'a>>,
+    via_token: bool,
+    roles: &'a BTreeSet<String>,
+    approvals: u32,
+    proofs: &'a BTreeSet<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Text(&'a str),
+    Long(i64),
+    Bool(bool),
+}
+
+impl<'a> AskedLine<'a> {
+    fn of(asked: &'a Asked) -> Self {
+        let value = |value: &'a Attribute| match value {
+            Attribute::Text(text) => Shown::Text(text),
+            Attribute::Long(number) => Shown::Long(*number),
+            Attribute::Bool(truth) => Shown::Bool(*truth),
+        };
+        let context = asked.context().iter().map(|(name, found)| (name.as_str(), value(found))).collect();
+        let Standing { via_token, roles, approvals, proofs } = asked.standing();
+        let (via_token, approvals) = (*via_token, *approvals);
+        Self { action: asked.action(), resource: asked.resource(), context, via_token, roles, approvals, proofs }
+    }
 }
 
 /// The line that stands for a record: a function of its bytes alone.
@@ -126,6 +163,7 @@ fn line(record: &Record, bytes: &[u8]) -> String {
         command_digest: record.command_digest.to_string(),
         cause: record.cause.map(|cause| cause.0),
         previous: record.previous.to_string(),
+        asked: record.asked.as_deref().map(AskedLine::of),
         reply,
         refusal,
         body: STANDARD.encode(&record.body),

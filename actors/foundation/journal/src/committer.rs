@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
-use kernel::{CommandId, Decision, Digest, Epoch, Position, Principal, Sequence, Timestamp};
+use kernel::{Asked, CommandId, Decision, Digest, Epoch, Position, Principal, Sequence, Timestamp};
 
 use crate::codec::Body;
 use crate::envelope::{Answer, Record, link};
@@ -34,6 +34,8 @@ pub struct Append {
     pub command_id: CommandId,
     pub command_digest: Digest,
     pub cause: Option<Sequence>,
+    /// What was asked at the door, for the first record.
+    pub asked: Option<Box<Asked>>,
     pub answer: Answer,
     /// The facts; none makes one record that holds only the answer.
     pub bodies: Vec<Body>,
@@ -181,6 +183,7 @@ impl Committer {
         record.command_id = append.command_id;
         record.command_digest = append.command_digest;
         record.cause = append.cause;
+        record.asked = append.asked;
         record.answer = append.answer;
         record.count = count;
         let first = Sequence(self.head.sequence.0 + 1);
@@ -193,7 +196,7 @@ impl Committer {
                 record.index = index;
                 record.body = body.bytes;
                 record = self.push(record, group);
-                record.answer = Answer::None;
+                (record.asked, record.answer) = (None, Answer::None);
             }
         }
         self.scratch = record;
@@ -250,6 +253,7 @@ pub(crate) fn nothing() -> Record {
         command_digest: Digest::default(),
         cause: None,
         previous: Digest::default(),
+        asked: None,
         answer: Answer::None,
         body: Vec::new(),
     }

@@ -3,25 +3,38 @@
 //! All integers are little endian; `text` is a `u16` length and UTF-8, `bytes` a `u32` length and the bytes.
 //!
 //! ```text
-//! magic u8 = 0x53   layout u8 = 1   codec u8 = 1 (bincode 2 standard)   answer u8 = 0 none, 1 reply, 2 refusal
+//! magic u8 = 0x53   layout u8 = 1|2 codec u8 = 1 (bincode 2 standard)   answer u8 = 0 none, 1 reply, 2 refusal
 //! kind u32          schema u16      index u16      count u16
 //! sequence u64      version u64     epoch u64      time u64 (ms since the Unix epoch)
 //! stream text       principal text
 //! policy epoch u64  generation u64  token u8 (0|1) [token id u128, use u32]   policies u16, then text each
 //! command id u128   command digest [u8; 32]        cause u8 (0|1) [sequence u64]
 //! previous [u8; 32]
+//! in layout 2, what was asked:
+//!   action text     resource text
+//!   attributes u8, of each: name text, sort u8, and 0 text | 1 number i64 | 2 truth u8 (0|1); by name, ascending
+//!   via token u8 (0|1)   approvals u32   roles u8, then text each, ascending   proofs u8, then text each, ascending
 //! answer bytes      body bytes
 //! ```
 //!
 //! # Invariants
-//! 1. Decoding consumes every byte and refuses every value that encoding cannot have written, so one record has one form.
+//! 1. Decoding consumes every byte and refuses every value that encoding cannot have written, so one record has one form:
+//!    layout 2 where there is a request, within the bounds of [`Asked`], and layout 1 where there is none.
 //! 2. `previous` is the blake3 of the whole record before it; of the first record, 32 zero bytes.
 //! 3. `index`-of-`count` says where a command's records begin and end; a command without facts has one record, 0 of 0.
+//! 4. What was asked stands in the first record of a command that came through the door, and in no other.
 
-use kernel::{CommandId, Decision, Digest, Epoch, Position, Sequence, Timestamp, TokenId, TokenUse};
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernel::{
+    Asked, Attribute, CommandId, Decision, Digest, Epoch, Position, Sequence, Standing, Timestamp, TokenId, TokenUse,
+};
 
 const MAGIC: u8 = 0x53;
+/// Without a request.
 const LAYOUT: u8 = 1;
+/// With one.
+const LAYOUT_ASKED: u8 = 2;
 const CODEC_BINCODE_2: u8 = 1;
 
 /// Largest answer kept beside a command's first record.
@@ -56,6 +69,9 @@ pub struct Record {
     /// The record whose route or worker asked for this one.
     pub cause: Option<Sequence>,
     pub previous: Digest,
+    /// What was asked, and by whom in which standing; nothing in records of the authority's own commands, of all but the
+    /// first of a command, and in those from before it was kept.
+    pub asked: Option<Box<Asked>>,
     pub answer: Answer,
     pub body: Vec<u8>,
 }
@@ -106,7 +122,8 @@ impl Record {
             Answer::Reply(json) => (1, json),
             Answer::Refusal(json) => (2, json),
         };
-        out.extend_from_slice(&[MAGIC, LAYOUT, CODEC_BINCODE_2, tag]);
+        let layout = if self.asked.is_some() { LAYOUT_ASKED } else { LAYOUT };
+        out.extend_from_slice(&[MAGIC, layout, CODEC_BINCODE_2, tag]);
         out.extend_from_slice(&self.kind_id.to_le_bytes());
         out.extend_from_slice(&self.schema.to_le_bytes());
         out.extend_from_slice(&self.index.to_le_bytes());
@@ -141,6 +158,9 @@ impl Record {
             }
         }
         out.extend_from_slice(&self.previous.0);
+        if let Some(asked) = &self.asked {
+            request(out, asked);
+        }
         bytes(out, answer);
         bytes(out, &self.body);
     }
@@ -149,11 +169,9 @@ impl Record {
     /// [`NoRecord`] for anything but the exact bytes of one record.
     pub fn decode(record: &[u8]) -> Result<Self, NoRecord> {
         let mut cursor = Cursor { record, at: 0 };
-        for (byte, what) in [(MAGIC, "magic"), (LAYOUT, "layout"), (CODEC_BINCODE_2, "codec")] {
-            if cursor.u8()? != byte {
-                return Err(NoRecord { what, at: cursor.at - 1 });
-            }
-        }
+        cursor.one_of(&[MAGIC], "magic")?;
+        let layout = cursor.one_of(&[LAYOUT, LAYOUT_ASKED], "layout")?;
+        cursor.one_of(&[CODEC_BINCODE_2], "codec")?;
         let tag = cursor.u8()?;
         let (kind_id, schema, index, count) = (cursor.u32()?, cursor.u16()?, cursor.u16()?, cursor.u16()?);
         let (sequence, version) = (Sequence(cursor.u64()?), Position(cursor.u64()?));
@@ -170,6 +188,7 @@ impl Record {
         let command_digest = Digest(cursor.array()?);
         let cause = if cursor.flag()? { Some(Sequence(cursor.u64()?)) } else { None };
         let previous = Digest(cursor.array()?);
+        let asked = if layout == LAYOUT_ASKED { Some(Box::new(cursor.asked()?)) } else { None };
         let answer = cursor.bytes(ANSWER_BYTES_MAX)?;
         let body = cursor.bytes(crate::codec::BODY_BYTES_MAX)?.to_vec();
         let answer = match tag {
@@ -198,9 +217,41 @@ impl Record {
             command_digest,
             cause,
             previous,
+            asked,
             answer,
             body,
         })
+    }
+}
+
+/// An [`Asked`] is within its bounds, so its lengths are within those of their fields.
+fn request(out: &mut Vec<u8>, asked: &Asked) {
+    let few = |count: usize| u8::try_from(count).expect("a request is bounded");
+    text(out, asked.action());
+    text(out, asked.resource());
+    out.push(few(asked.context().len()));
+    for (name, value) in asked.context() {
+        text(out, name);
+        match value {
+            Attribute::Text(value) => {
+                out.push(0);
+                text(out, value);
+            }
+            Attribute::Long(number) => {
+                out.push(1);
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            Attribute::Bool(truth) => out.extend_from_slice(&[2, u8::from(*truth)]),
+        }
+    }
+    let Standing { via_token, roles, approvals, proofs } = asked.standing();
+    out.push(u8::from(*via_token));
+    out.extend_from_slice(&approvals.to_le_bytes());
+    for names in [roles, proofs] {
+        out.push(few(names.len()));
+        for name in names {
+            text(out, name);
+        }
     }
 }
 
@@ -239,6 +290,11 @@ impl<'a> Cursor<'a> {
         Ok(self.take(N)?.try_into().expect("take gives the length it was asked for"))
     }
 
+    fn one_of(&mut self, known: &[u8], what: &'static str) -> Result<u8, NoRecord> {
+        let byte = self.u8()?;
+        if known.contains(&byte) { Ok(byte) } else { Err(NoRecord { what, at: self.at - 1 }) }
+    }
+
     fn u8(&mut self) -> Result<u8, NoRecord> {
         Ok(self.array::<1>()?[0])
     }
@@ -272,6 +328,43 @@ impl<'a> Cursor<'a> {
         let at = self.at;
         let text = std::str::from_utf8(self.take(length)?).map_err(|_| NoRecord { what: "text", at })?;
         Ok(text.to_owned())
+    }
+
+    fn asked(&mut self) -> Result<Asked, NoRecord> {
+        let at = self.at;
+        let (action, resource) = (self.text()?, self.text()?);
+        let mut context = BTreeMap::new();
+        for _ in 0..self.u8()? {
+            let at = self.at;
+            let name = self.text()?;
+            let value = match self.u8()? {
+                0 => Attribute::Text(self.text()?),
+                1 => Attribute::Long(i64::from_le_bytes(self.array()?)),
+                2 => Attribute::Bool(self.flag()?),
+                _ => return Err(NoRecord { what: "sort of an attribute", at: self.at - 1 }),
+            };
+            if context.last_key_value().is_some_and(|(last, _)| name <= *last) {
+                return Err(NoRecord { what: "order of attributes", at });
+            }
+            context.insert(name, value);
+        }
+        let (via_token, approvals) = (self.flag()?, self.u32()?);
+        let (roles, proofs) = (self.names()?, self.names()?);
+        let standing = Standing { via_token, roles, approvals, proofs };
+        Asked::whole(action, resource, context, standing).ok_or(NoRecord { what: "a request over its bounds", at })
+    }
+
+    fn names(&mut self) -> Result<BTreeSet<String>, NoRecord> {
+        let mut names = BTreeSet::new();
+        for _ in 0..self.u8()? {
+            let at = self.at;
+            let name = self.text()?;
+            if names.last().is_some_and(|last| name <= *last) {
+                return Err(NoRecord { what: "order of names", at });
+            }
+            names.insert(name);
+        }
+        Ok(names)
     }
 
     fn bytes(&mut self, limit: usize) -> Result<&'a [u8], NoRecord> {
@@ -309,9 +402,20 @@ mod tests {
             command_digest: Digest([3; 32]),
             cause: Some(Sequence(16)),
             previous: Digest([8; 32]),
+            asked: None,
             answer: Answer::Reply(b"{\"ok\":1}".to_vec()),
             body: vec![1, 2, 3],
         }
+    }
+
+    /// With a request that has some of everything.
+    fn asked() -> Record {
+        let context = [("kind", "test".into()), ("truth", true.into()), ("uses", (-2).into())];
+        let context = context.map(|(name, value)| (name.to_owned(), value)).into();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let (roles, proofs) = (names(&["auditor", "keeper"]), names(&["manifest"]));
+        let standing = Standing { via_token: true, roles, approvals: 2, proofs };
+        Record { asked: Some(Box::new(Asked::new("token.issue", "tøken-7", &context, &standing))), ..record() }
     }
 
     fn encoded(record: &Record) -> Vec<u8> {
@@ -326,6 +430,13 @@ mod tests {
             record(),
             Record { cause: None, decision: Decision::default(), answer: Answer::None, body: vec![], ..record() },
             Record { answer: Answer::Refusal(b"1".to_vec()), index: 0, count: 0, ..record() },
+            asked(),
+            Record {
+                asked: Some(Box::new(Asked::new("", "", &BTreeMap::new(), &Standing::default()))),
+                answer: Answer::None,
+                body: vec![],
+                ..record()
+            },
         ] {
             assert_eq!(previous(&encoded(&record)), Ok(record.previous));
             assert_eq!(Record::decode(&encoded(&record)), Ok(record));
@@ -334,30 +445,79 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_refused_or_read_as_another_record_with_the_flipped_bytes() {
-        let bytes = encoded(&record());
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(other) = Record::decode(&flipped) {
-                assert_eq!(previous(&flipped), Ok(other.previous), "bit {bit}");
-                assert_eq!(encoded(&other), flipped, "bit {bit}: one record has one form");
-                assert_ne!(link(&flipped), link(&bytes), "bit {bit}: the chain sees it");
+        for bytes in [record(), asked()].map(|record| encoded(&record)) {
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                if let Ok(other) = Record::decode(&flipped) {
+                    assert_eq!(previous(&flipped), Ok(other.previous), "bit {bit}");
+                    assert_eq!(encoded(&other), flipped, "bit {bit}: one record has one form");
+                    assert_ne!(link(&flipped), link(&bytes), "bit {bit}: the chain sees it");
+                }
             }
         }
     }
 
     #[test]
     fn every_cut_is_refused() {
-        let bytes = encoded(&record());
-        for length in 0..bytes.len() {
-            assert!(Record::decode(&bytes[..length]).is_err(), "{length}");
-            // It is followed by the answer and the body, with a length each.
-            let after = 4 + b"{\"ok\":1}".len() + 4 + 3;
-            assert_eq!(previous(&bytes[..length]).is_ok(), bytes.len() - after <= length, "{length}");
+        // The link is followed by the request, if there is one, and by the answer and the body, with a length each.
+        let after = 4 + b"{\"ok\":1}".len() + 4 + 3;
+        let request = encoded(&asked()).len() - encoded(&record()).len();
+        for (bytes, after) in [(encoded(&record()), after), (encoded(&asked()), request + after)] {
+            for length in 0..bytes.len() {
+                assert!(Record::decode(&bytes[..length]).is_err(), "{length}");
+                assert_eq!(previous(&bytes[..length]).is_ok(), bytes.len() - after <= length, "{length}");
+            }
+            let mut longer = bytes;
+            longer.push(0);
+            assert!(Record::decode(&longer).is_err());
         }
-        let mut longer = bytes;
-        longer.push(0);
-        assert!(Record::decode(&longer).is_err());
+    }
+
+    /// A request as encoding cannot have written it: out of order, told twice, or over its bounds.
+    #[test]
+    fn a_request_has_one_form() {
+        let plain = |context: &[(&str, i64)], roles: &[&str], resource: &str| {
+            let mut bytes = Vec::new();
+            text(&mut bytes, "todo.show");
+            text(&mut bytes, resource);
+            bytes.push(u8::try_from(context.len()).unwrap());
+            for (name, number) in context {
+                text(&mut bytes, name);
+                bytes.push(1);
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            bytes.extend_from_slice(&[0, 0, 0, 0, 0]);
+            bytes.push(u8::try_from(roles.len()).unwrap());
+            for role in roles {
+                text(&mut bytes, role);
+            }
+            bytes.push(0);
+            let whole = encoded(&record());
+            // Before the answer.
+            let at = whole.len() - (4 + b"{\"ok\":1}".len() + 4 + 3);
+            let mut all = [&whole[..at], &bytes, &whole[at..]].concat();
+            all[1] = LAYOUT_ASKED;
+            Record::decode(&all).map(|record| assert_eq!(encoded(&record), all)).map_err(|error| error.what)
+        };
+        let long = "r".repeat(Asked::TEXT_MAX + 1);
+        let many: Vec<String> = (10..=10 + Asked::STANDING_MAX).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let nine = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|name| (name, 1));
+        let over = Err("a request over its bounds");
+        for (row, found, expected) in [
+            ("one of each", plain(&[("a", 1)], &["r"], "todo-7"), Ok(())),
+            ("attributes out of order", plain(&[("b", 1), ("a", 2)], &[], "*"), Err("order of attributes")),
+            ("an attribute twice", plain(&[("a", 1), ("a", 1)], &[], "*"), Err("order of attributes")),
+            ("roles out of order", plain(&[], &["s", "r"], "*"), Err("order of names")),
+            ("a role twice", plain(&[], &["r", "r"], "*"), Err("order of names")),
+            ("too many roles", plain(&[], &many, "*"), over),
+            ("too many attributes", plain(&nine, &[], "*"), over),
+            ("a long resource", plain(&[], &[], &long), over),
+            ("a long name", plain(&[(&long[..=Asked::NAME_MAX], 1)], &[], "*"), over),
+        ] {
+            assert_eq!(found, expected, "{row}");
+        }
     }
 
     /// Written by the first release, never edited: what yesterday's bytes mean.
@@ -366,5 +526,12 @@ mod tests {
         let digest = blake3::hash(&encoded(&record()));
         assert_eq!(encoded(&record()).len(), 238);
         assert_eq!(digest.to_hex().as_str(), "dd6a7cfb3a4d88487fd47f5afde6a6a79dfcbb07643f38c26017314d6ee16bf1");
+    }
+    /// As the first one, of the release that began to keep what was asked.
+    #[test]
+    fn the_layout_with_a_request_is_what_it_was() {
+        let digest = blake3::hash(&encoded(&asked()));
+        assert_eq!(encoded(&asked()).len(), 333);
+        assert_eq!(digest.to_hex().as_str(), "4c83871f57fec591ac10a8e15e08152ebd03a85e46f8f28223ba1c9d1c30e410");
     }
 }

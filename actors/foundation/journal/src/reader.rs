@@ -31,7 +31,7 @@ impl Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub records: usize,
-    /// Of bodies and answers; the first record is given whatever it has.
+    /// Of bodies, answers and requests; the first record is given whatever it has.
     pub bytes: usize,
 }
 
@@ -121,6 +121,9 @@ impl<W: FnMut(&Record) -> bool> Reader<W> {
 }
 
 fn size(record: &Record) -> usize {
-    let (Answer::Reply(answer) | Answer::Refusal(answer)) = &record.answer else { return record.body.len() };
-    record.body.len() + answer.len()
+    let answer = match &record.answer {
+        Answer::Reply(answer) | Answer::Refusal(answer) => answer.len(),
+        Answer::None => 0,
+    };
+    record.body.len() + answer + record.asked.as_ref().map_or(0, |asked| asked.size())
 }

@@ -40,6 +40,7 @@ fn append(journal: &Journal, epoch: Epoch, expected: u64, answer: usize, body: u
         command_id: CommandId(u128::from(expected)),
         command_digest: Digest::default(),
         cause: None,
+        asked: None,
         answer: Answer::Reply(vec![b'1'; answer]),
         bodies: vec![Body { kind: NOTED, bytes: vec![7; body] }],
         then: Box::new(move |answer| tell.send(answer).unwrap()),

@@ -82,6 +82,7 @@ fn work(journal: &Journal, appends: u64) {
                 command_id: CommandId(u128::from(more)),
                 command_digest: Digest::default(),
                 cause: None,
+                asked: None,
                 answer: Answer::Reply(b"{}".to_vec()),
                 bodies: vec![Body { kind: NOTED, bytes: body }; 2],
                 then: Box::new(move |answer| tell.send(answer).unwrap()),

@@ -43,6 +43,7 @@ fn append(
         command_id: CommandId(u128::from(expected)),
         command_digest: Digest::default(),
         cause: None,
+        asked: None,
         answer: Answer::Reply(b"{}".to_vec()),
         bodies: bodies.iter().map(|bytes| Body { kind: NOTED, bytes: bytes.to_vec() }).collect(),
         then: Box::new(move |answer| tell.send(answer).unwrap()),

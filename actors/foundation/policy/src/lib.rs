@@ -20,7 +20,7 @@ mod partial;
 mod problem;
 mod slice;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use cedar_policy::{
@@ -32,6 +32,9 @@ use kernel::{Kin, Missing, Principal};
 use slice::Slice;
 
 pub use actions::{ACTIONS, Action, action};
+/// A value in the context of a question.
+pub use kernel::Attribute as Value;
+pub use kernel::Standing;
 pub use near::{Case, Change, NearMiss, NearMisses};
 pub use partial::{Inquiry, May, Open};
 pub use problem::Problem;
@@ -41,33 +44,6 @@ pub const SCHEMA: &str = include_str!("schema.cedarschema");
 
 /// Stack that an evaluation takes for each step down, in bytes: measured, and rounded up.
 const STACK_PER_STEP: usize = if cfg!(debug_assertions) { 64 * 1024 } else { 16 * 1024 };
-
-/// A value in the context of a question.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Value {
-    Text(String),
-    Long(i64),
-    Bool(bool),
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Long(number)
-    }
-}
-
-impl From<bool> for Value {
-    fn from(truth: bool) -> Self {
-        Self::Bool(truth)
-    }
-}
 
 /// May this principal do this to that, in these circumstances?
 #[derive(Clone, Debug)]
@@ -80,19 +56,6 @@ pub struct Question<'a> {
     /// The attributes that the schema has for the action, but for those of the standing.
     pub context: &'a BTreeMap<String, Value>,
     pub standing: &'a Standing,
-}
-
-/// What the authority itself knows of a request, and nobody says of himself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct Standing {
-    /// Whether it rests on a token.
-    pub via_token: bool,
-    /// What its principal is bound to.
-    pub roles: BTreeSet<String>,
-    /// How many have approved exactly this.
-    pub approvals: u32,
-    /// The obligations that it is proven to meet.
-    pub proofs: BTreeSet<String>,
 }
 
 /// The answer to a [`Question`].

@@ -57,6 +57,7 @@ fn write_at_once(world: &mut World, records: u64) {
         command_id: CommandId(u128::from(world.written)),
         command_digest: Digest::default(),
         cause: None,
+        asked: None,
         answer: Answer::Reply(vec![b'1'; 2]),
         bodies: (0..records).map(|_| Body { kind: NOTED, bytes: vec![7; 3] }).collect(),
         then: Box::new(move |answer| tell.send(answer).unwrap()),

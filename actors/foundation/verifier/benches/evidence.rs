@@ -129,6 +129,7 @@ fn filled(home: &Path, records: u64) -> Evidence {
             command_id: CommandId(expected.into()),
             command_digest: Digest::default(),
             cause: None,
+            asked: None,
             answer: Answer::None,
             bodies: vec![Body { kind: Kind { id: 900, version: 1, name: "noted" }, bytes: vec![7; FACT_BYTES] }],
             then: Box::new(move |answer| {

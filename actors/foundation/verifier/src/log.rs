@@ -485,7 +485,10 @@ impl Looking<'_> {
         }
         if !self.named.is_empty() && self.found.is_none() {
             let names = |record: &Record<'_>| {
-                record.stream == "decisions" && record.body.windows(self.named.len()).any(|part| part == self.named)
+                // In its body, until what was asked stood in the envelope.
+                let asked = record.asked.as_ref().is_some_and(|asked| asked.resource.as_bytes() == self.named);
+                let named = asked || record.body.windows(self.named.len()).any(|part| part == self.named);
+                record.stream == "decisions" && named
             };
             self.found = Record::read(bytes).is_ok_and(|record| names(&record)).then_some(at);
         }

@@ -3,10 +3,14 @@
 //! Integers are little endian; a text is a u16 and so many bytes of UTF-8, a part a u32 and so many bytes:
 //!
 //! ```text
-//! 0x53  layout 1  codec 1  answer 0|1|2   kind u32   schema u16   index u16   count u16
+//! 0x53  layout 1|2  codec 1  answer 0|1|2   kind u32   schema u16   index u16   count u16
 //! sequence u64   version u64   epoch u64   time u64   stream text   principal text
 //! policy epoch u64   generation u64   0 | 1, token u128, use u32   policies u16, a text each
-//! command u128   its digest [32]   0 | 1, cause u64   previous [32]   answer part   body part
+//! command u128   its digest [32]   0 | 1, cause u64   previous [32]
+//! in layout 2, what was asked at the door:
+//!   action text   resource text   attributes u8: name text, 0 and a text | 1 and an i64 | 2 and 0 | 1; by name, ascending
+//!   by a token 0 | 1   approvals u32   roles u8, a text each, ascending   proofs u8, a text each, ascending
+//! answer part   body part
 //! ```
 //!
 //! `previous` is the BLAKE3 of the whole record before, or zeros. A record over 65,535 bytes is a blob, and its entry is a
@@ -21,6 +25,13 @@ use crate::{blake3, hex};
 
 /// An answer, and a body, are shorter than this.
 const PART_MAX: u32 = 64 * 1024;
+
+/// Names of what was asked are no longer than this, its other texts no longer than that.
+const NAME_MAX: usize = 64;
+const TEXT_MAX: usize = 4_096;
+/// So many attributes at most, roles, and proofs.
+const ATTRIBUTES_MAX: usize = 8;
+const STANDING_MAX: usize = 64;
 
 /// The BLAKE3 of the record that an entry stands for, if it is a marker.
 pub fn marker(entry: &[u8]) -> Option<[u8; 32]> {
@@ -49,9 +60,29 @@ pub struct Record<'a> {
     pub command_digest: [u8; 32],
     pub cause: Option<u64>,
     pub previous: [u8; 32],
+    pub asked: Option<Asked<'a>>,
     /// Whether it is a refusal, and its text.
     pub answer: Option<(bool, &'a [u8])>,
     pub body: &'a [u8],
+}
+
+/// What was asked, and what the authority knew of whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    pub action: &'a str,
+    pub resource: &'a str,
+    pub context: Vec<(&'a str, Attribute<'a>)>,
+    pub via_token: bool,
+    pub approvals: u32,
+    pub roles: Vec<&'a str>,
+    pub proofs: Vec<&'a str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribute<'a> {
+    Text(&'a str),
+    Long(i64),
+    Bool(bool),
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -96,6 +127,38 @@ impl<'a> Bytes<'a> {
         std::str::from_utf8(self.take(length.into())?).ok()
     }
 
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn text_within(&mut self, max: usize) -> Option<&'a str> {
+        self.text().filter(|text| text.len() <= max)
+    }
+
+    fn asked(&mut self) -> Option<Asked<'a>> {
+        let (action, resource) = (self.text_within(NAME_MAX)?, self.text_within(TEXT_MAX)?);
+        let attribute = |bytes: &mut Self| {
+            let name = bytes.text_within(NAME_MAX)?;
+            let value = match bytes.u8()? {
+                0 => Attribute::Text(bytes.text_within(TEXT_MAX)?),
+                1 => Attribute::Long(i64::from_le_bytes(bytes.array()?)),
+                2 => Attribute::Bool(bytes.is_there()?),
+                _ => return None,
+            };
+            Some((name, value))
+        };
+        let context: Vec<_> = (0..self.u8()?).map(|_| attribute(self)).collect::<Option<_>>()?;
+        let is_good = context.len() <= ATTRIBUTES_MAX && context.is_sorted_by(|(one, _), (next, _)| one < next);
+        let (via_token, approvals) = (self.is_there()?, self.u32()?);
+        let (roles, proofs) = (self.names()?, self.names()?);
+        is_good.then_some(Asked { action, resource, context, via_token, approvals, roles, proofs })
+    }
+
+    fn names(&mut self) -> Option<Vec<&'a str>> {
+        let names: Vec<_> = (0..self.u8()?).map(|_| self.text_within(NAME_MAX)).collect::<Option<_>>()?;
+        (names.len() <= STANDING_MAX && names.is_sorted_by(|one, next| one < next)).then_some(names)
+    }
+
     fn part(&mut self) -> Option<&'a [u8]> {
         let length = self.u32().filter(|length| *length < PART_MAX)?;
         self.take(usize::try_from(length).ok()?)
@@ -125,7 +188,7 @@ impl<'a> Record<'a> {
     }
 
     fn parse(bytes: &mut Bytes<'a>) -> Option<Self> {
-        let [0x53, 1, 1, answered] = bytes.array()? else { return None };
+        let [0x53, layout @ 1..=2, 1, answered] = bytes.array()? else { return None };
         let (kind, schema, index, count) = (bytes.u32()?, bytes.u16()?, bytes.u16()?, bytes.u16()?);
         let (sequence, version, epoch, time) = (bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?);
         let (stream, principal) = (bytes.text()?, bytes.text()?);
@@ -135,6 +198,7 @@ impl<'a> Record<'a> {
         let (command, command_digest) = (bytes.u128()?, bytes.array()?);
         let cause = if bytes.is_there()? { Some(bytes.u64()?) } else { None };
         let previous = bytes.array()?;
+        let asked = if layout == 2 { Some(bytes.asked()?) } else { None };
         let answer = match (answered, bytes.part()?) {
             (0, []) => None,
             (1, reply) => Some((false, reply)),
@@ -161,6 +225,7 @@ impl<'a> Record<'a> {
             command_digest,
             cause,
             previous,
+            asked,
             answer,
             body,
         })
@@ -188,7 +253,7 @@ impl<'a> Record<'a> {
         field("count", self.count.to_string());
         field("principal", quoted(self.principal));
         field("policy_epoch", self.policy_epoch.to_string());
-        field("policies", format!("[{}]", self.policies.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(",")));
+        field("policies", list(&self.policies));
         field("generation", self.generation.to_string());
         field("token", self.token.map_or("null".to_owned(), |(token, _)| quoted(&uuid(token))));
         field("token_use", self.token.map_or("null".to_owned(), |(_, number)| number.to_string()));
@@ -196,6 +261,9 @@ impl<'a> Record<'a> {
         field("command_digest", quoted(&hex(&self.command_digest)));
         field("cause", self.cause.map_or("null".to_owned(), |cause| cause.to_string()));
         field("previous", quoted(&hex(&self.previous)));
+        if let Some(asked) = &self.asked {
+            field("asked", asked.json());
+        }
         field("reply", said(false));
         field("refusal", said(true));
         field("body", quoted(&Base64::encode_string(self.body)));
@@ -203,6 +271,32 @@ impl<'a> Record<'a> {
         line.push('}');
         line
     }
+}
+
+impl Asked<'_> {
+    fn json(&self) -> String {
+        let Self { action, resource, context, via_token, approvals, roles, proofs } = self;
+        let attribute = |(name, value): &(&str, Attribute<'_>)| {
+            let value = match value {
+                Attribute::Text(text) => quoted(text),
+                Attribute::Long(number) => number.to_string(),
+                Attribute::Bool(truth) => truth.to_string(),
+            };
+            format!("{}:{value}", quoted(name))
+        };
+        format!(
+            "{{\"action\":{},\"resource\":{},\"context\":{{{}}},\"via_token\":{via_token},\"roles\":{},\"approvals\":{approvals},\"proofs\":{}}}",
+            quoted(action),
+            quoted(resource),
+            context.iter().map(attribute).collect::<Vec<_>>().join(","),
+            list(roles),
+            list(proofs),
+        )
+    }
+}
+
+fn list(texts: &[&str]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(","))
 }
 
 fn uuid(id: u128) -> String {

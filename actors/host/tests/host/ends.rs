@@ -80,6 +80,7 @@ fn lie(world: &World) {
         command_id: CommandId(1),
         command_digest: Digest::default(),
         cause: None,
+        asked: None,
         answer: journal::envelope::Answer::None,
         bodies: vec![codec::write(&Event::Taken(TakenV1 { amount: 1_000 })).unwrap()],
         then: Box::new(move |answer| tell.send(answer).unwrap()),

@@ -255,7 +255,7 @@ pub fn id_at(at: Timestamp, number: u64) -> CommandId {
 }
 
 pub fn order_as(principal: Principal, command_id: CommandId, command: Command) -> Order<Command> {
-    Order { command, command_id, principal, decision: Decision::default(), cause: None }
+    Order { command, command_id, principal, decision: Decision::default(), cause: None, asked: None }
 }
 
 /// The operator asks, at noon.

@@ -131,7 +131,7 @@ impl World {
     pub async fn own<M: Machine>(&self, machine: &Handle<M>, command: M::Command) -> M::Reply {
         let principal = "operator/root".parse::<Principal>().unwrap();
         let (command_id, decision) = (self.clock.command_id(), Decision::default());
-        done(machine.execute(Order { command, command_id, principal, decision, cause: None }).await)
+        done(machine.execute(Order { command, command_id, principal, decision, cause: None, asked: None }).await)
     }
 
     /// A token for `agent/alpha`.

@@ -1,26 +1,21 @@
 //! Requests and denials to decide about, and how a fact is written and read.
 
-use std::collections::BTreeMap;
-
-use door::decisions::{Asked, Command, Decisions, Event};
+use door::decisions::{Command, Decisions, Event};
 use journal::codec;
-use kernel::{CommandId, Context, Decision, Denial, Layer, Machine, Millis, Outcome, Position, Timestamp};
-use policy::Value;
+use kernel::{
+    Asked, Attribute, CommandId, Context, Decision, Denial, Layer, Machine, Millis, Outcome, Position, Standing,
+    Timestamp,
+};
 
 pub const NOON: Timestamp = Timestamp(1_800_000_000_000);
 
-pub fn asked(resource: &str, context: &[(&str, Value)]) -> Asked {
+pub fn asked(resource: &str, context: &[(&str, Attribute)]) -> Asked {
     let context = context.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    Asked { action: "token.issue".into(), resource: resource.into(), context }
+    Asked::new("token.issue", resource, &context, &Standing::default())
 }
 
 pub fn denial() -> Denial {
     Denial::new(Layer::Policy, "policy.forbidden", "no", "ask an operator").rule("epoch 2: none").retry_after(Millis(5))
-}
-
-pub fn check(asked: &Asked) -> Result<(), Denial> {
-    let context: BTreeMap<_, _> = asked.context.iter().cloned().collect();
-    Asked::check(&asked.action, &asked.resource, &context)
 }
 
 pub fn decided(decisions: &Decisions, command: &Command) -> Vec<Event> {

@@ -18,10 +18,9 @@ async fn the_denial_of_somebody_known_is_one_record() {
         assert_eq!((records[0].principal.as_str(), records[0].command_id), ("operator/root", request.command_id));
         assert_eq!(records[0].decision.generation, world.generation(), "what was in force can be told from it");
         let Event::Denied(kept) = &world.decisions()[0] else { panic!("it was denied") };
-        assert_eq!((kept.action.as_str(), kept.resource.as_str()), ("todo.claim", "todo-7"));
-        let context: Vec<_> = kept.context.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
-        assert_eq!(context, [("holder", "agent/alpha")]);
-        assert_eq!((kept.policy_epoch, kept.denial()), (0, denied.denial));
+        let asked = records[0].asked.as_ref().unwrap();
+        assert_eq!((asked.action(), asked.resource(), asked.context()), ("todo.claim", "todo-7", &request.context));
+        assert_eq!((records[0].decision.policy_epoch, kept.denial()), (0, denied.denial));
     }
     // The same request is another decision under another policy.
     world.activate("permit (principal, action == Action::\"policy.propose\", resource); permit (principal, action == Action::\"policy.activate\", resource);").await;
@@ -95,13 +94,16 @@ async fn long_texts_are_refused_before_anything_else() {
         ("value", with(ask(2, "gap.scan", "*"), "root", long.as_str())),
         ("name", with(ask(3, "gap.scan", "*"), &long, 1)),
         ("many", (0..100).fold(ask(4, "gap.scan", "*"), |ask, number| with(ask, &number.to_string(), 1))),
-        ("by a stranger", by("a guess", ask(5, "todo.show", &long))),
     ] {
         let denied = world.door.witness(&request).await.unwrap_err();
         assert_eq!((denied.denial.layer, denied.denial.code.as_str()), (Layer::Request, "request.too_long"), "{row}");
         assert!(denied.denial.rule.is_some() && !denied.denial.remedy.is_empty(), "{row}");
         assert_eq!(word(world.put(&request, 1).await), "request.too_long", "{row}");
+        let asked = world.records("decisions").pop().unwrap().asked.unwrap();
+        assert_eq!(asked.action(), request.action, "{row}: it is on record, as far as it fits");
     }
+    // A stranger is counted for being one.
+    assert_eq!(word(world.door.witness(&by("a guess", ask(5, "todo.show", &long))).await), "door.unknown_credential");
     // A stop is not kept from stopping, nor its denial from being recorded.
     world.issue(1, "todo.list", 1).await;
     assert_eq!(
@@ -113,8 +115,8 @@ async fn long_texts_are_refused_before_anything_else() {
     let longest = "r".repeat(4_096);
     let request = with(ask(7, "gap.scan", &longest), "root", longest.as_str());
     assert_eq!(word(world.put(&request, 1).await), "policy.forbidden");
-    let Some(Event::Denied(kept)) = world.decisions().pop() else { panic!("it is on record") };
-    assert_eq!((kept.resource.as_str(), kept.context[0].value.as_str()), (longest.as_str(), longest.as_str()));
+    let asked = world.records("decisions").pop().unwrap().asked.unwrap();
+    assert_eq!((asked.resource(), asked.context()), (longest.as_str(), &request.context));
 }
 
 /// A thousand policies that forbid are one denial that fits into its record.

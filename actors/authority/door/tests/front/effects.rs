@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use kernel::{Decision, TokenUse};
+use journal::envelope::{Answer, Record};
+use kernel::{Decision, Standing, TokenUse};
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::shelf::{Command, FULL};
 use crate::world::{HASTY, Mode, NOON, Setup, World, ask, bearing, id_at, said, told, word};
 
 #[tokio::test]
@@ -24,8 +26,49 @@ async fn an_allow_lives_in_the_envelope_of_its_effect() {
         assert_eq!((record.sequence, record.sequence), (done.first, done.last), "{row}");
         assert_eq!((record.principal.as_str(), record.command_id), (principal, ask.command_id), "{row}");
         assert_eq!(record.decision, Decision { token: spent, ..decision.clone() }, "{row}");
+        let asked = record.asked.as_ref().unwrap();
+        assert_eq!(
+            (asked.action(), asked.resource(), asked.context()),
+            (ask.action, ask.resource.as_str(), &ask.context)
+        );
+        assert_eq!(*asked.standing(), Standing { via_token: spent.is_some(), ..Standing::default() }, "{row}");
     }
     assert_eq!(world.decisions(), [], "there is no second record");
+    // What the door did for it is its own, and nobody asked for that.
+    let of_the_door = |record: &Record| record.principal.starts_with("internal/");
+    let tokens = world.records("tokens");
+    assert!(tokens.iter().filter(|record| of_the_door(record)).all(|record| record.asked.is_none()));
+    assert_eq!(tokens.iter().filter(|record| of_the_door(record)).count(), 2, "it consumed, and settled");
+}
+
+/// Of the facts of one command the first one says what was asked for; a refusal is a record as well.
+#[tokio::test]
+async fn the_request_stands_in_the_first_record_and_in_that_of_a_refusal() {
+    let world = World::open().await;
+    let each = Command::PutEach { things: 3 };
+    world.door.perform(&ask(1, "todo.release", "todo-7"), &world.shelf, each).await.unwrap();
+    let [first, rest @ ..] = &world.records("shelf")[..] else { panic!("three facts") };
+    assert_eq!((first.index, rest.len()), (0, 2));
+    assert!(first.asked.is_some() && rest.iter().all(|record| record.asked.is_none()));
+
+    assert_eq!(word(world.put(&ask(2, "todo.submit", "todo-8"), FULL + 1).await), "shelf.full");
+    let refused = world.records("shelf").pop().unwrap();
+    assert!(matches!(refused.answer, Answer::Refusal(_)));
+    assert_eq!(refused.asked.unwrap().resource(), "todo-8");
+}
+
+/// Nothing will be done under that id, so the record of the denial has one of its own.
+#[tokio::test]
+async fn an_id_that_is_taken_is_a_denial_on_record() {
+    let world = World::open().await;
+    world.put(&ask(1, "todo.release", "todo-7"), 1).await.unwrap();
+    let denied = world.put(&ask(1, "todo.release", "todo-7"), 2).await.unwrap_err();
+    assert_eq!(denied.denial.code, "host.id_taken");
+    let [record] = &world.records("decisions")[..] else { panic!("one record") };
+    assert_eq!(denied.decision, Some(record.command_id));
+    assert_ne!(record.command_id, ask(1, "todo.release", "todo-7").command_id);
+    assert_eq!(record.asked.as_ref().unwrap().resource(), "todo-7");
+    assert_eq!(record.decision.policies, [""; 0], "what permitted it determined nothing");
 }
 
 #[tokio::test]
@@ -38,8 +81,9 @@ async fn an_answered_question_is_one_record() {
         let records = world.records("decisions");
         assert_eq!(records.len(), 1);
         assert_eq!((records[0].command_id, records[0].decision.policy_epoch), (question.command_id, 1));
-        let door::Event::Answered(answered) = &world.decisions()[0] else { panic!("it was allowed") };
-        assert_eq!((answered.action.as_str(), answered.resource.as_str()), ("todo.list", "*"));
+        assert!(matches!(world.decisions()[0], door::Event::Answered(_)), "it was allowed");
+        let asked = records[0].asked.as_ref().unwrap();
+        assert_eq!((asked.action(), asked.resource()), ("todo.list", "*"));
     }
 }
 

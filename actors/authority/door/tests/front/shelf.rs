@@ -8,6 +8,10 @@ pub enum Command {
     Put {
         things: u64,
     },
+    /// One after the other: so many facts.
+    PutEach {
+        things: u64,
+    },
     /// Makes `decide` panic.
     Break,
 }
@@ -68,7 +72,10 @@ impl Machine for Shelf {
             Command::Put { things } if self.0 + things <= FULL => {
                 Ok(Outcome::new(vec![Put(PutV1 { things: *things })], self.0 + things))
             }
-            Command::Put { .. } => Err(Full),
+            Command::PutEach { things } if self.0 + things <= FULL => {
+                Ok(Outcome::new((0..*things).map(|_| Put(PutV1 { things: 1 })).collect(), self.0 + things))
+            }
+            Command::Put { .. } | Command::PutEach { .. } => Err(Full),
             Command::Break => panic!("broken"),
         }
     }

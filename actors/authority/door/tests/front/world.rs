@@ -334,6 +334,7 @@ impl World {
             principal: "operator/root".parse::<Principal>().unwrap(),
             decision: Decision::default(),
             cause: None,
+            asked: None,
         }
     }
 

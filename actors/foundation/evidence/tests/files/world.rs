@@ -113,6 +113,7 @@ impl World {
                 command_id: CommandId(u128::from(expected)),
                 command_digest: Digest::default(),
                 cause: None,
+                asked: None,
                 // Both together make a record that fits no entry.
                 answer: Answer::Reply(vec![b'1'; bytes]),
                 bodies: vec![Body { kind: NOTED, bytes: vec![content; bytes] }],
@@ -159,6 +160,7 @@ impl World {
                 command_id: CommandId(9_000 + u128::from(expected)),
                 command_digest: Digest::default(),
                 cause: None,
+                asked: None,
                 answer: Answer::Reply(b"1".to_vec()),
                 bodies: vec![codec::write(fact).unwrap()],
                 then: Box::new(move |answer| tell.send(answer).unwrap()),
