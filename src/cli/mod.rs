@@ -24,6 +24,7 @@ mod logs;
 mod message;
 mod output;
 mod policy;
+mod prove;
 mod restore;
 mod retention;
 mod secret;

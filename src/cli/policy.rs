@@ -37,6 +37,8 @@ pub enum Policy {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
+    /// Prove what a policy text allows for every request there can be (exit code 2: it can be otherwise, 1: not proven)
+    Prove(super::prove::Prove),
     /// Make a proposed epoch the one that decides
     Activate {
         /// Its number, as in `sop policy list`
@@ -95,6 +97,7 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
                 return Ok(Exit::Findings);
             }
         }
+        Policy::Prove(prove) => return super::prove::run(&remote, format, &prove).await,
         Policy::Activate { epoch, expected_active, mutation } => {
             let mut arguments = json!({ "epoch": epoch });
             expect(&mut arguments, expected_active);

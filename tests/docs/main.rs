@@ -46,6 +46,11 @@ fn the_page_on_personal_data_is_true() {
 }
 
 #[test]
+fn the_page_on_proofs_is_true() {
+    run("docs/proofs.md");
+}
+
+#[test]
 fn the_page_on_retention_is_true() {
     run("docs/retention.md");
 }

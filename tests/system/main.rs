@@ -13,6 +13,7 @@ mod leases;
 mod live;
 mod messages;
 mod personal;
+mod proofs;
 mod quarantine;
 mod retention;
 mod samples;

@@ -44,7 +44,8 @@ impl Policies {
         let texts = set.policies().map(|policy| (name(policy.id()).to_owned(), source(policy)));
         let slices = Slice::all(&set);
         let obligations = obliged(&slices, &set);
-        Ok(Self { texts: texts.collect(), obligations, slices, depth })
+        let digest = kernel::Digest(*blake3::hash(text.as_bytes()).as_bytes());
+        Ok(Self { texts: texts.collect(), obligations, slices, depth, digest })
     }
 }
 

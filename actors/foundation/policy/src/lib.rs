@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request,
-    RestrictedExpression, Schema, SchemaFragment,
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
+    RequestEnv, RestrictedExpression, Schema, SchemaFragment,
 };
 use kernel::{Kin, Missing, Principal};
 
@@ -86,6 +86,7 @@ pub struct Policies {
     texts: BTreeMap<String, String>,
     /// No expression is deeper.
     depth: usize,
+    digest: kernel::Digest,
 }
 
 impl Policies {
@@ -97,9 +98,20 @@ impl Policies {
         self.texts.keys().map(String::as_str)
     }
 
+    /// blake3 of the text that was compiled.
+    pub fn digest(&self) -> kernel::Digest {
+        self.digest
+    }
+
     /// The source of one policy.
     pub fn text(&self, id: &str) -> Option<&str> {
         self.texts.get(id).map(String::as_str)
+    }
+
+    /// The policies that could match an action, for whoever reasons about them in Cedar's own types.
+    pub fn slice(&self, action: &str) -> Option<PolicySet> {
+        let policies = self.slices.get(action)?.policies().cloned();
+        Some(PolicySet::from_policies(policies).expect("the ids in a part of a set are different"))
     }
 
     pub fn judge(&self, question: &Question<'_>) -> Judgement {
@@ -376,6 +388,16 @@ fn model() -> &'static Model {
         }
     });
     &MODEL
+}
+
+/// The schema, in Cedar's own type.
+pub fn schema() -> &'static Schema {
+    &model().schema
+}
+
+/// Every action with every sort of principal that may ask for it, and the resource that it is about.
+pub fn corners() -> impl Iterator<Item = RequestEnv> {
+    model().schema.request_envs()
 }
 
 fn uid(entity_type: &EntityTypeName, id: &str) -> EntityUid {
