@@ -43,26 +43,17 @@ pub async fn run(remote: &Remote, format: Format, prove: &Prove) -> Run {
     let (declared, never) = (optional(&prove.declare)?, optional(&prove.never)?);
     let solver = Cvc5::found(prove.within);
     // Asked first: without one, each question would be asked in vain.
-    let version = solver.version();
-    let findings = match &version {
-        Ok(_) => {
-            let prover = Prover::new(solver);
-            let mut findings = vec![prover.never_errors(&new), prover.grants_nothing_new(&old, &new, &declared)];
-            findings.extend(prover.never(&new, &never));
-            findings
-        }
-        Err(_) => Vec::new(),
-    };
+    let version = solver.version().map_err(|trouble| unproven(&trouble))?;
+    let prover = Prover::new(solver);
+    let mut findings = vec![prover.never_errors(&new), prover.grants_nothing_new(&old, &new, &declared)];
+    findings.extend(prover.never(&new, &never));
     let found = json!({
-        "solver": version.as_ref().ok(),
+        "solver": version,
         "against": against,
         "digests": { "text": new.digest().to_string(), "against": old.digest().to_string() },
         "findings": findings,
     });
     answer(format, &found, shown)?;
-    if let Err(trouble) = version {
-        return Err(unproven(&trouble));
-    }
     let any = |is: fn(&Verdict) -> bool| findings.iter().any(|Finding { verdict, .. }| is(verdict));
     Ok(if any(|verdict| matches!(verdict, Verdict::Violated { .. })) {
         Exit::Findings
@@ -100,9 +91,6 @@ fn unproven(trouble: &Trouble) -> Failure {
 
 fn shown(found: &Value) -> String {
     let findings = found["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if findings.is_empty() {
-        return "NOT PROVEN: no solver was asked.".to_owned();
-    }
     let name = |finding: &Value| match finding["id"].as_str() {
         Some(id) => format!("never {id}"),
         None => cell(&finding["property"]).replace('_', " "),
