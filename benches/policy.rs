@@ -186,6 +186,7 @@ fn question(number: usize, rules: usize) -> Case {
             number("uses", 1),
         ],
         "token.validate" | "token.consume" => vec![text("audience", "sop"), text("operation", "gap.scan")],
+        "policy.can" | "policy.who" | "policy.what" => vec![text("about", "agent/alpha")],
         "gap.scan" => vec![text("root", "/srv/service")],
         "todo.claim" => vec![text("holder", "agent/alpha")],
         "lease.request" => {

@@ -27,6 +27,7 @@ mod policy;
 mod prove;
 mod restore;
 mod retention;
+mod rights;
 mod secret;
 mod seeds;
 mod state;
@@ -102,6 +103,12 @@ enum Command {
     /// Who may do what: policies, in numbered epochs
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Whether somebody may do something (exit code 2: no, or it depends)
+    CanI(rights::Can),
+    /// Who may do something
+    WhoCan(rights::Who),
+    /// What somebody may do
+    WhatCan(rights::What),
     /// Rights that end: for a subject, an operation, a number of uses, a time
     #[command(subcommand)]
     Token(token::Token),
@@ -211,6 +218,9 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Resume(resume) => system::resume(globals, resume).await,
         Command::Logs(logs) => logs::run(globals, logs).await,
         Command::Policy(command) => policy::run(globals, command).await,
+        Command::CanI(asked) => rights::can(globals, asked).await,
+        Command::WhoCan(asked) => rights::who(globals, asked).await,
+        Command::WhatCan(asked) => rights::what(globals, asked).await,
         Command::Token(command) => token::run(globals, command).await,
         Command::Gap(command) => gap::run(globals, command).await,
         Command::Todo(command) => todo::run(globals, command).await,

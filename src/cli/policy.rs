@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::call::{Globals, Mutation};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, plain_lines, problem_line, table};
+use super::rights;
 use super::table::{self, Table};
 
 #[derive(Subcommand, Debug)]
@@ -59,6 +60,10 @@ pub enum Policy {
     },
     /// List the policy epochs
     List,
+    /// List the roles that policies are for, and what each may do
+    Roles,
+    /// Propose the active policies and a role more
+    AddRole(rights::AddRole),
     /// Show the text of an epoch; of the active one, if none is named
     Show {
         /// Its number, as in `sop policy list`
@@ -82,13 +87,7 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
                 }
                 _ => failure,
             })?;
-            answer(format, &proposed, |proposed| {
-                let epoch = cell(&proposed["epoch"]);
-                let digest = cell(&proposed["digest"]);
-                format!(
-                    "Policy epoch {epoch} is proposed (digest {digest}).\nTo make it decide: sop policy activate {epoch}"
-                )
-            })?;
+            answer(format, &proposed, self::proposed)?;
         }
         Policy::Validate { file } => {
             let validated = remote.read("policy.validate", &json!({ "text": read(&file)? })).await?;
@@ -111,6 +110,8 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
             answer(format, &active, now_active)?;
         }
         Policy::Test { .. } => unreachable!("it needs no daemon, and was seen to above"),
+        Policy::Roles => return rights::roles(globals).await,
+        Policy::AddRole(role) => return rights::add_role(globals, role).await,
         Policy::List => answer(format, &remote.read("policy.list", &json!({})).await?, listed)?,
         Policy::Show { epoch } => {
             let arguments = epoch.map_or_else(|| json!({}), |epoch| json!({ "epoch": epoch }));
@@ -136,6 +137,22 @@ async fn test(globals: &Globals, file: &Path, epoch: Option<u64>, policy: Option
     let judged = table.judged(&by, &policies);
     answer(globals.output, &judged, table::report)?;
     Ok(if judged["failed"] == 0 { Exit::Ok } else { Exit::Findings })
+}
+
+/// Also what it would let its author do that the author may not do now: whoever activates it should know.
+pub fn proposed(proposed: &Value) -> String {
+    let (epoch, digest) = (cell(&proposed["epoch"]), cell(&proposed["digest"]));
+    let widens = proposed["widens"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+    let widens = match widens.len() {
+        0 => String::new(),
+        1..=5 => format!("It lets its author do what it may not do now: {}\n", widens.join(", ")),
+        more => {
+            format!("It lets its author do what it may not do now: {} and {} more\n", widens[..5].join(", "), more - 5)
+        }
+    };
+    format!(
+        "Policy epoch {epoch} is proposed (digest {digest}).\n{widens}To make it decide: sop policy activate {epoch}"
+    )
 }
 
 /// The text of a file, or of standard input for `-`.

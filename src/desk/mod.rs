@@ -17,6 +17,7 @@ mod nexus;
 mod personal;
 mod policy;
 mod retention;
+mod rights;
 mod subject;
 mod subscription;
 mod system;
@@ -61,8 +62,9 @@ type Given = Result<Value, Denied>;
 
 impl Api for Desk {
     fn actions(&self) -> Vec<ActionInfo> {
-        // A call stays inside one process: there is no text form of what is called with.
-        let catalogue = ACTIONS.iter().filter(|action| action.name != "protocol.call").map(|action| {
+        // A call stays inside one process: there is no text form of what is called with. And nobody escalates but by proposing.
+        let asked = |action: &&::policy::Action| !["protocol.call", "policy.escalate"].contains(&action.name);
+        let catalogue = ACTIONS.iter().filter(asked).map(|action| {
             let ::policy::Action { name, reads_only, summary, .. } = *action;
             ActionInfo { name, reads_only, summary }
         });
@@ -121,6 +123,9 @@ impl Desk {
     async fn answer(&self, request: Request) -> Given {
         let Some((noun, _)) = request.ask.action.split_once('.') else { unreachable!("actions are noun.verb") };
         match noun {
+            "policy" if ["policy.can", "policy.who", "policy.what", "policy.roles"].contains(&request.ask.action) => {
+                rights::answer(self, request).await
+            }
             "policy" => policy::answer(self, request).await,
             "token" => token::answer(self, request).await,
             "gap" => gap::answer(self, request).await,

@@ -1,11 +1,15 @@
 //! Policies: propose, validate, activate, roll back, list, show.
 
+use door::Denied;
 use governance::{Command, Epoch, PROBLEMS_MAX, Reply};
 use policy::Policies;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, Given, Request, number, optional_number, time, unknown};
+use super::{Desk, Given, Request, number, optional_number, rights, time, unknown};
+
+/// Actions that a denial names of those that an author would win.
+const ESCALATED_SHOWN: usize = 5;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +48,10 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     match request.ask.action {
         "policy.propose" => {
             let Text { text } = request.arguments()?;
-            command(desk, request, "*", Command::Propose { text }).await
+            let widens = escalated(desk, &request, &text).await?;
+            let mut proposed = command(desk, request, "*", Command::Propose { text }).await?;
+            proposed["widens"] = json!(widens);
+            Ok(proposed)
         }
         "policy.activate" => {
             let Activate { epoch, expected_active } = request.arguments()?;
@@ -80,6 +87,28 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         }
         action => unreachable!("{action} is no action on policies"),
     }
+}
+
+/// What the text would let its author do that the author may not do now; to propose that is a right of its own.
+async fn escalated(desk: &Desk, request: &Request, text: &str) -> Result<Vec<&'static str>, Denied> {
+    let mut ask = request.ask.clone();
+    let author = desk.door().identify(&ask).await?;
+    let widens = rights::escalation(desk, &author, text)?;
+    if widens.is_empty() {
+        return Ok(widens);
+    }
+    (ask.action, ask.command_id) = ("policy.escalate", desk.parts.clock.command_id());
+    desk.door().witness(&ask).await.map_err(|mut denied| {
+        let shown = widens.iter().take(ESCALATED_SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = match widens.len().saturating_sub(ESCALATED_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let reason = &denied.denial.reason;
+        denied.denial.reason = format!("{author} would win {shown}{more} by this text; {reason}");
+        denied
+    })?;
+    Ok(widens)
 }
 
 async fn command(desk: &Desk, request: Request, resource: &str, command: Command) -> Given {

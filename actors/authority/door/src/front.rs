@@ -66,7 +66,7 @@ impl From<Denial> for Denied {
     }
 }
 
-type Compiled = Result<Arc<Policies>, Denial>;
+pub type Compiled = Result<Arc<Policies>, Denial>;
 
 /// The door. One for the whole authority.
 pub struct Door {
@@ -423,7 +423,7 @@ impl Door {
     }
 
     /// The compiled policies of the active epoch, and its number.
-    fn policies(&self) -> (u64, Compiled) {
+    pub fn policies(&self) -> (u64, Compiled) {
         let epoch = self.governance_view.read(Governance::active_epoch);
         if let Some((known, compiled)) = &*self.compiled.read().unwrap_or_else(PoisonError::into_inner)
             && *known == epoch

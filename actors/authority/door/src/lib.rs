@@ -30,7 +30,7 @@ mod views;
 mod warrant;
 
 pub use decisions::{Decisions, Event, records};
-pub use front::{Ask, Denied, Done, Door, Pass, Stopped};
+pub use front::{Ask, Compiled, Denied, Done, Door, Pass, Stopped};
 pub use judge::{Bearer, Sight, Verdict, judge};
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};

@@ -172,6 +172,7 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
             let names: &[&str] = match action.name {
                 "token.issue" => &["kind", "subject", "audience", "operation"],
                 "token.validate" | "token.consume" => &["audience", "operation"],
+                "policy.can" | "policy.who" | "policy.what" => &["about"],
                 "gap.scan" => &["root"],
                 "todo.claim" => &["holder"],
                 "lease.request" => &["owner", "pool"],
@@ -198,7 +199,7 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
             };
             let judgement = policies.judge(&question);
             assert_eq!(judgement.errors, Vec::<String>::new(), "{}", action.name);
-            let expected = principal.kin == Kin::Operator && action.resource == "Policy";
+            let expected = principal.kin == Kin::Operator && ["Policy", "Right"].contains(&action.resource);
             assert_eq!(judgement.allowed, expected, "{principal} {}", action.name);
         }
     }

@@ -18,6 +18,7 @@ mod compile;
 mod near;
 mod partial;
 mod problem;
+mod roles;
 mod slice;
 
 use std::collections::{BTreeMap, HashSet};
@@ -38,6 +39,7 @@ pub use kernel::Standing;
 pub use near::{Case, Change, NearMiss, NearMisses};
 pub use partial::{Inquiry, May, Open};
 pub use problem::Problem;
+pub use roles::{RoleRule, role_policy};
 
 /// The schema that every policy is checked against, as its authors read it.
 pub const SCHEMA: &str = include_str!("schema.cedarschema");

@@ -83,6 +83,11 @@ impl Slice {
         nobody.into_iter().chain(self.kins.get(&kin)).chain(own).chain(roles)
     }
 
+    /// Those that are for a role, with its name.
+    pub(crate) fn of_roles(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        self.roles.iter().flat_map(|(role, part)| part.policies().map(|policy| (role.as_str(), policy)))
+    }
+
     /// All of its policies.
     pub(crate) fn policies(&self) -> impl Iterator<Item = &Policy> {
         let named = self.principals.values().flat_map(BTreeMap::values);

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::Schema;
 use kernel::{Kin, Principal};
-use policy::{ACTIONS, Change, Inquiry, Judgement, May, Open, Policies, Problem, Question, SCHEMA, Standing, Value};
+use policy::{
+    ACTIONS, Change, Inquiry, Judgement, May, Open, Policies, Problem, Question, RoleRule, SCHEMA, Standing, Value,
+    role_policy,
+};
 
 const STARTER: &str = include_str!("../../../../config/policies/starter.cedar");
 
@@ -135,6 +138,10 @@ fn what_the_starter_says() {
         (alpha, "resource.show", None, Err("")),
         (root, "resource.define", None, Ok("operators-may-all")),
         (alpha, "policy.list", None, Err("policies-are-for-operators")),
+        (alpha, "policy.escalate", None, Err("policies-are-for-operators")),
+        (alpha, "policy.can", None, Ok("rights-are-ones-own-to-know")),
+        (alpha, "policy.what", Some(("about", "operator/root".into())), Err("")),
+        (alpha, "policy.who", None, Err("")),
         (arp, "system.tree", None, Err("")),
         (arp, "decision.explain", None, Err("")),
         (alpha, "protocol.call", Some(("via_token", true.into())), Ok("calls-by-token")),
@@ -416,6 +423,74 @@ fn what_is_open_is_answered_with_conditions() {
     }
 }
 
+/// A role is what policies say of it, and a policy that makes one can be written from names alone.
+#[test]
+fn roles_are_read_off_the_policies() {
+    let made =
+        role_policy("auditor", &["audit.list".to_owned(), "subject.*".to_owned()], Some("context.via_token")).unwrap();
+    let text = made
+        + "@id(\"not\") forbid (principal is Agent in Role::\"auditor\", action, resource == Gap::\"g\")
+        unless { context.approvals > 1 };";
+    let policies = Policies::compile(&text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+    let rule = |policy: &str, permits, actions: &[&str], resource: Option<&str>, conditions: &[&str]| RoleRule {
+        policy: policy.to_owned(),
+        permits,
+        actions: actions.iter().map(|&action| action.to_owned()).collect(),
+        resource: resource.map(str::to_owned),
+        conditions: conditions.iter().map(|&condition| condition.to_owned()).collect(),
+    };
+    let subjects = ["audit.list", "subject.list", "subject.show", "subject.erase", "subject.hold", "subject.release"];
+    let rules = vec![
+        rule("not", false, &[], Some("resource == Gap::\"g\""), &["principal is Agent", "!(context.approvals > 1)"]),
+        rule("role-auditor", true, &subjects, None, &["context.via_token"]),
+    ];
+    assert_eq!(policies.roles(), BTreeMap::from([("auditor".to_owned(), rules)]));
+    for (name, actions) in
+        [("", "gap.list"), ("a b", "gap.list"), ("a", "gap.close"), ("a", "gap"), ("a", "g*"), ("a", "*")]
+    {
+        assert!(role_policy(name, &[actions.to_owned()], None).is_err(), "{name} {actions}");
+    }
+    assert!(role_policy("a", &[], None).is_err());
+}
+
+/// What a text lets its author do that the author may not do now.
+#[test]
+fn what_an_author_would_win_is_found() {
+    let before = "permit (principal is Operator, action in [Action::\"policy.propose\", Action::\"gap.list\"], resource);
+        permit (principal, action == Action::\"gap.scan\", resource) when { context.root == \"/srv\" && context.via_token };
+        forbid (principal, action == Action::\"gap.scan\", resource) when { context.root like \"/srv/x*\" };";
+    let then = Policies::compile(before).unwrap();
+    let scan = "permit (principal, action == Action::\"gap.scan\", resource)";
+    let kept = "forbid (principal, action == Action::\"gap.scan\", resource) when { context.root like \"/srv/x*\" };";
+    for (after, widened) in [
+        (before.to_owned(), vec![]),
+        (String::new(), vec![]),
+        ("permit (principal is Operator, action == Action::\"gap.list\", resource == Gap::\"g\");".to_owned(), vec![]),
+        ("permit (principal is Agent, action, resource);".to_owned(), vec![]),
+        (
+            format!("{scan} when {{ context.root == \"/srv\" && context.via_token && context.approvals > 1 }}; {kept}"),
+            vec![],
+        ),
+        (format!("{scan} when {{ context.root == \"/srv\" && context.via_token }};"), vec!["gap.scan"]),
+        (format!("{scan} when {{ context.root == \"/srv\" }}; {kept}"), vec!["gap.scan"]),
+        (format!("{scan}; {kept}"), vec!["gap.scan"]),
+        (
+            "permit (principal == Operator::\"root\", action == Action::\"gap.show\", resource);".to_owned(),
+            vec!["gap.show"],
+        ),
+        (
+            "permit (principal in Role::\"reader\", action == Action::\"gap.show\", resource == Gap::\"g\");"
+                .to_owned(),
+            vec!["gap.show"],
+        ),
+        ("permit (principal in Role::\"writer\", action == Action::\"gap.show\", resource);".to_owned(), vec![]),
+    ] {
+        let now = Policies::compile(&after).unwrap_or_else(|problems| panic!("{after}: {problems:?}"));
+        let standing = Standing { roles: ["reader".to_owned()].into(), ..Standing::default() };
+        assert_eq!(then.widened(&now, &"operator/root".parse().unwrap(), &standing), widened, "{after}");
+    }
+}
+
 /// A text may name as much as it likes; what is tried and told stays bounded, and says that there was more.
 #[test]
 fn near_misses_are_bounded() {
@@ -571,6 +646,7 @@ fn context_of(action: &str) -> BTreeMap<String, Value> {
             ("uses", 1.into()),
         ],
         "token.validate" | "token.consume" => vec![("audience", "gaps".into()), ("operation", "gap.scan".into())],
+        "policy.can" | "policy.who" | "policy.what" => vec![("about", "agent/alpha".into())],
         "gap.scan" => vec![("root", "/srv".into())],
         "todo.claim" => vec![("holder", "agent/alpha".into())],
         "lease.request" => {

@@ -105,6 +105,18 @@ proptest! {
         prop_assert!(!matches!(may, May::If { .. }), "{:?} of {}: {:?}", question, text, may);
     }
 
+    /// What is not said to be widened is not.
+    #[test]
+    fn no_right_is_won_unseen(before in vec(rule(), 0..6), after in vec(rule(), 0..6), question in asked()) {
+        let compiled = |rules: &[String]| Policies::compile(&text_of(rules)).unwrap();
+        let (then, now) = (compiled(&before), compiled(&after));
+        let widened = then.widened(&now, &question.principal, &question.standing);
+        let failed = !question.put_to(&then).errors.is_empty();
+        let won = question.put_to(&now).allowed && !question.put_to(&then).allowed && !failed;
+        prop_assert!(!won || widened.contains(&question.action.name), "{:?} by {:?} after {:?}", question, after, before);
+        prop_assert_eq!(then.widened(&then, &question.principal, &question.standing), Vec::<&str>::new());
+    }
+
     #[test]
     fn what_is_missing_is_enough_and_no_more(rules in vec(duty(), 1..6), question in asked()) {
         let text = text_of(&rules);
@@ -238,6 +250,7 @@ fn asked() -> impl Strategy<Value = Asked> {
         let names: &[&str] = match action.name {
             "token.issue" => &["kind", "subject", "audience", "operation"],
             "token.validate" | "token.consume" => &["audience", "operation"],
+            "policy.can" | "policy.who" | "policy.what" => &["about"],
             "gap.scan" => &["root"],
             "todo.claim" => &["holder"],
             "lease.request" => &["owner", "pool"],
