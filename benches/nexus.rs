@@ -88,6 +88,7 @@ async fn ours(callers: usize) -> Run {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the build");
     let system = System::open(dir.path()).await.expect("it opens");
     let next = system.spawn(Spawn::new("next").permits(callers), || Next).await.expect("it starts");
+    system.admit_agent("agent/alpha", &["protocol.call"]).await.expect("it is admitted");
     let secret = system.issue(Token::new("agent/alpha", "next", "next")).await.expect("a token");
     let line = next.line(&secret, "next").await.expect("a line");
     let ask = move || {

@@ -234,7 +234,7 @@ pub const NEEDED: [&str; 5] = [
     "sop/authority/decisions",
 ];
 
-/// A start goes on without an operator whom identity does not know by then; until it does, he is a stranger.
+/// Who has waited so long goes on; until identity knows whom he waited for, that one is denied.
 const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a machine has to do, and cannot.
@@ -338,7 +338,10 @@ impl Parts {
         let seal = Seal::new(&places.seal);
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
         let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
-        let door = Arc::new(door);
+        let door = Arc::new(door.with_limits(door::Limits {
+            requests_per_second: config.door.limits.requests_per_second,
+            burst: config.door.limits.burst,
+        }));
         let bells = Arc::<Bells>::default();
         let view: Arc<dyn View<Nexus>> = bells.clone();
         let nexus = Handle::new(&journal, &clock, limits, Some(view));
@@ -564,19 +567,25 @@ impl Parts {
     async fn acquainted(&self) {
         let operators =
             self.door.governance_view().read(|governance| governance.operators().cloned().collect::<Vec<_>>());
+        for operator in operators {
+            self.acquainted_with(&operator).await;
+        }
+    }
+
+    /// Waits until identity knows somebody whom another machine has let take part: a route tells it.
+    pub async fn acquainted_with(&self, principal: &Principal) {
         let known = async {
             let mut durable = self.journal.durable();
             loop {
                 durable.borrow_and_update();
-                let wanted = operators.clone();
-                let look = move |identity: &Identity| wanted.iter().all(|operator| identity.show(operator).is_some());
-                if self.door.identity().inspect(look).await.unwrap_or(false) || durable.changed().await.is_err() {
+                let known = self.door.identity_view().read(|identity| identity.show(principal).is_some());
+                if known || durable.changed().await.is_err() {
                     return;
                 }
             }
         };
         if tokio::time::timeout(ACQUAINTED_WITHIN, known).await.is_err() {
-            tracing::warn!(code = "boot.identity_behind", "identity does not know every operator yet: see `sop tree`");
+            tracing::warn!(code = "boot.identity_behind", %principal, "identity does not know it yet: see `sop tree`");
         }
     }
 

@@ -21,10 +21,7 @@
 //! What one machine tells another goes over one route, so that it arrives in the order in which it happened: a claim's
 //! token is issued before the end of the claim revokes it.
 //!
-//! Internal principals act with fixed capabilities, unreachable from outside: each route asks what its line says and
-//! nothing else; `internal/clock` asks what a machine calls due; `internal/scanner` reports scans; `internal/archivist` reports backups, and asks for what is due with them; `internal/eraser` reports erasures; `internal/pruner` asks what is due to leave the tile log, and reports that it has left; `internal/attestor` records what was attested; `internal/watch`
-//! observes the tree and the last four above, and what the witnesses answer; `internal/monitor` reports what a node alone knows, and what supervision decided; `internal/door` consumes and settles tokens and records what it decides; `internal/host` opens
-//! streams.
+//! Internal principals act with fixed capabilities, unreachable from outside: [`INTERNAL`] lists them.
 //!
 //! # Invariants
 //! 1. The graph of routes has no cycle (tested below).
@@ -70,6 +67,30 @@ pub const ROUTES: [(&str, &str, &str); 8] = [
     (Tokens::NAME, Nexus::NAME, "tokens-nexus"),
     (Governance::NAME, Identity::NAME, "governance-identity"),
     (Nexus::NAME, Identity::NAME, "nexus-identity"),
+];
+
+/// The authority's own parts, and what each does: fixed, as it is written in their source; no policy judges it.
+pub const INTERNAL: [(&str, &str); 20] = [
+    ("archivist", "reports backups, and asks for what is due with them"),
+    ("attestor", "records what was attested"),
+    ("bootstrap", "names the first operator, once"),
+    ("clock", "asks what a machine calls due"),
+    ("door", "consumes and settles tokens, records what it decides and which credential was used first"),
+    ("eraser", "reports erasures"),
+    ("host", "opens streams"),
+    ("monitor", "reports what a node alone knows, and what supervision decided"),
+    ("protocols", "issues the tickets of protocols that run"),
+    ("pruner", "asks what is due to leave the tile log, and reports that it has left"),
+    ("route.backup-health", "notes backups that were made, verified or found bad"),
+    ("route.gaps-todos", "opens and closes todos"),
+    ("route.governance-identity", "admits the first operator"),
+    ("route.governance-tokens", "revokes every token after an emergency stop"),
+    ("route.nexus-identity", "admits protocols that take part"),
+    ("route.todos-tokens", "issues and revokes the tokens of claims"),
+    ("route.tokens-allocator", "ends the leases of who was revoked"),
+    ("route.tokens-nexus", "withdraws protocols that were revoked"),
+    ("scanner", "reports scans"),
+    ("watch", "observes the tree, backups, policies, credentials and witnesses"),
 ];
 
 /// One supervised child a route.
@@ -278,6 +299,13 @@ mod tests {
             settled.insert(source);
         }
         assert!(left.is_empty(), "these machines hear each other in a circle: {left:?}");
+    }
+
+    #[test]
+    fn every_route_is_listed_among_the_parts() {
+        let listed: BTreeSet<_> = INTERNAL.iter().filter_map(|(name, _)| name.strip_prefix("route.")).collect();
+        assert_eq!(listed, ROUTES.iter().map(|(_, _, name)| *name).collect());
+        assert!(INTERNAL.iter().all(|(name, _)| Principal::new(Kin::Internal, name).is_ok()));
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub async fn create(
 /// # Errors
 /// [`Denied`].
 pub async fn read(parts: &Parts, ask: &Ask, bounds: Bounds, wait: Duration) -> Result<Page, Denied> {
-    let authority = || (parts.door.governance().durable(), parts.door.tokens().durable());
+    let door = &parts.door;
+    let authority = || (door.governance().durable(), door.identity().durable(), door.tokens().durable());
     let pass = parts.door.witness(ask).await?;
     let judged = authority();
     let (name, who) = (ask.resource.clone(), pass.principal);

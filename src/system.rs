@@ -17,7 +17,7 @@ use config::{Config, Problem, Sources};
 use door::{Ask, Denied, Secret, SecretKind, Source};
 use host::Clock;
 use journal::reader::{Bounds, Page};
-use kernel::{Denial, Malformed, Millis, Principal, Sequence, Timestamp, TokenId};
+use kernel::{Denial, Kin, Malformed, Millis, Personal, Principal, Sequence, Timestamp, TokenId};
 use nexus::{Command, MessageId, Nexus, Reply, Standing};
 use policy::Value;
 use protocols::{Draft, Limits, Line, Protocol, Reference};
@@ -204,7 +204,27 @@ impl System {
         let Spawn { name, depends_on, speaks_to, .. } = spawn.clone();
         let ask = self.ask("protocol.admit", &name);
         let command = Command::Admit { protocol: name, depends_on, speaks_to };
-        self.parts.door.perform(&ask, &self.parts.nexus, command).await.map(drop)
+        self.parts.door.perform(&ask, &self.parts.nexus, command).await?;
+        self.parts.acquainted_with(&protocol(&spawn.name)?).await;
+        Ok(())
+    }
+
+    /// Lets an agent or an application ask for what `can` says (`gap.scan`, `gap.*`, `*`), for the operator of this system,
+    /// or changes that.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn admit_agent(&self, principal: &str, can: &[&str]) -> Result<(), Denied> {
+        let principal: Principal = principal.parse().map_err(|error| malformed(&error))?;
+        let can = can.iter().map(|can| can.parse()).collect::<Result<_, _>>().map_err(|error| malformed(&error))?;
+        let mut ask = self.ask("security.admit", &principal.to_string());
+        let owner = self.operator();
+        for (name, value) in [("kind", principal.kin.as_str()), ("owner", &owner.to_string())] {
+            ask.context.insert(name.to_owned(), value.into());
+        }
+        let terms = identity::Terms { owner: Some(owner), can, until: None, attestation: None };
+        let command = identity::Command::Admit { principal, terms, reason: Personal::default() };
+        self.parts.door.perform(&ask, self.parts.door.identity(), command).await.map(drop)
     }
 
     /// Admits a protocol and starts it, supervised, as the last child of the tree's group `protocols`. `make` runs anew
@@ -230,6 +250,7 @@ impl System {
             Some(known) if known.depends_on == set(depends_on) && known.speaks_to == set(speaks_to) => {}
             Some(_) | None => self.admit(&spawn).await?,
         }
+        self.parts.acquainted_with(&protocol(name)?).await;
         let tree = self.parts.tree().expect("the system runs");
         tree.add(PROTOCOLS, child.shutdown(self.deadline)).await?;
         Ok(reference)
@@ -264,11 +285,15 @@ impl System {
             ask.context.insert(name.to_owned(), value);
         }
         let secret = Secret::generate(SecretKind::Token);
+        let subject = subject.parse().map_err(|error| malformed(&error))?;
+        if let Err(denial) = self.parts.door.admits(&subject, "protocol.call") {
+            return Err(self.parts.door.refuse(&ask, denial).await);
+        }
         let issue = tokens::Issue {
             id,
             secret: secret.digest(),
             grant: Grant::Operation,
-            subject: subject.parse().map_err(|error| malformed(&error))?,
+            subject,
             audience: protocol,
             operation,
             uses: Some(uses),
@@ -383,7 +408,9 @@ impl System {
 
     fn operator(&self) -> Principal {
         let digest = self.credential.digest();
-        let known = self.parts.door.governance_view().read(|governance| governance.authenticate(digest));
+        let known =
+            |identity: &identity::Identity| identity.by_secret(digest).map(|(_, known)| known.principal.clone());
+        let known = self.parts.door.identity_view().read(known);
         // Who is not known any more is told so by the door.
         known.unwrap_or_else(|| "operator/unknown".parse().expect("a principal"))
     }
@@ -490,6 +517,10 @@ impl Lease {
         let ask = system.lease_ask("lease.release", *id);
         system.parts.door.perform(&ask, &system.parts.allocator, command).await.map(drop)
     }
+}
+
+fn protocol(name: &str) -> Result<Principal, Denied> {
+    Principal::new(Kin::Protocol, name).map_err(|error| malformed(&error))
 }
 
 fn malformed(error: &Malformed) -> Denied {

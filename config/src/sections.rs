@@ -81,6 +81,15 @@ pub struct Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
     pub body_max: Bytes,
+    pub limits: Limits,
+}
+
+/// How often one principal may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// 0 for as often as it likes.
+    pub requests_per_second: u32,
+    pub burst: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +249,12 @@ impl Host {
 
 impl Door {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
-        Self { body_max: from.size("door.body_max", Bytes(KIB)..=Bytes(64 * MIB)) }
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let limits = Limits {
+            requests_per_second: count(from.count("door.limits.requests_per_second", 0..=1_000_000)),
+            burst: count(from.count("door.limits.burst", 1..=1_000_000)),
+        };
+        Self { body_max: from.size("door.body_max", Bytes(KIB)..=Bytes(64 * MIB)), limits }
     }
 }
 

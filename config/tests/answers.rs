@@ -39,6 +39,7 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.journal.segment, Bytes(16 << 20));
     assert_eq!((config.host.permits, config.host.outcomes_max), (4096, 1_000_000));
     assert_eq!(config.door.body_max, Bytes(256 << 10));
+    assert_eq!((config.door.limits.requests_per_second, config.door.limits.burst), (0, 100));
     assert_eq!(config.http.socket, Path::new("/tmp/sop-1000/sock"));
     assert_eq!((config.http.request_timeout, config.http.connections_max), (Duration::from_secs(30), 1024));
     assert_eq!((config.http.listen, &config.http.tls), (None, &None));

@@ -29,6 +29,7 @@ mod restore;
 mod retention;
 mod rights;
 mod secret;
+mod security;
 mod seeds;
 mod state;
 mod subject;
@@ -109,6 +110,11 @@ enum Command {
     WhoCan(rights::Who),
     /// What somebody may do
     WhatCan(rights::What),
+    /// Who there is, what each may ask for, roles and credentials
+    #[command(subcommand)]
+    Security(security::Security),
+    /// Who asks, and what he may ask for
+    Whoami,
     /// Rights that end: for a subject, an operation, a number of uses, a time
     #[command(subcommand)]
     Token(token::Token),
@@ -221,6 +227,8 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::CanI(asked) => rights::can(globals, asked).await,
         Command::WhoCan(asked) => rights::who(globals, asked).await,
         Command::WhatCan(asked) => rights::what(globals, asked).await,
+        Command::Security(command) => security::run(globals, command).await,
+        Command::Whoami => security::whoami(globals).await,
         Command::Token(command) => token::run(globals, command).await,
         Command::Gap(command) => gap::run(globals, command).await,
         Command::Todo(command) => todo::run(globals, command).await,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use door::{Secret, SecretKind};
+use identity::CredentialId;
 use kernel::{CommandId, TokenId};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::exit::Failure;
 /// Most bytes of a secret on standard input.
 const SECRET_MAX: u64 = 4_096;
 
-/// Where the secret of a new token goes.
+/// Where a new secret goes.
 #[derive(Args, Clone, Debug)]
 pub struct Keep {
     /// Write the secret to a new file of mode 0600 instead of showing it
@@ -24,6 +25,17 @@ pub struct Keep {
     secret_file: Option<PathBuf>,
     #[command(flatten)]
     mutation: Mutation,
+}
+
+impl Keep {
+    /// Whether it is for one secret only.
+    pub fn is_fixed(&self) -> bool {
+        self.secret_file.is_some() || self.mutation.command_id.is_some()
+    }
+
+    pub fn mutation(&self) -> &Mutation {
+        &self.mutation
+    }
 }
 
 /// Where the secret of an existing token comes from.
@@ -54,7 +66,7 @@ impl Given {
     }
 }
 
-/// The secret of a token that is being asked for, under the id of the command that asks.
+/// The secret of a token or a credential that is being asked for, under the id of the command that asks.
 pub struct NewSecret {
     pub id: CommandId,
     secret: Secret,
@@ -64,10 +76,19 @@ pub struct NewSecret {
 }
 
 impl NewSecret {
-    /// Made anew; for a repeat, the one that the earlier attempt left in its file.
+    /// Of a token. Made anew; for a repeat, the one that the earlier attempt left in its file.
     pub fn of(keep: &Keep) -> Result<Self, Failure> {
+        Self::made(keep, |_| SecretKind::Token)
+    }
+
+    /// Of a credential.
+    pub fn key(keep: &Keep) -> Result<Self, Failure> {
+        Self::made(keep, |id| SecretKind::Key(named_by(id)))
+    }
+
+    fn made(keep: &Keep, kind: impl FnOnce(CommandId) -> SecretKind) -> Result<Self, Failure> {
         let (id, file) = (keep.mutation.id(), keep.secret_file.clone());
-        let fresh = Secret::generate(SecretKind::Token);
+        let fresh = Secret::generate(kind(id));
         let Some(path) = &file else { return Ok(Self { id, secret: fresh, file, kept: false }) };
         match write(path, &fresh) {
             Ok(()) => Ok(Self { id, secret: fresh, file, kept: false }),
@@ -89,6 +110,11 @@ impl NewSecret {
     /// A token has the id of the command that asked for it, so that a repeat asks for the same one.
     pub fn token(&self) -> TokenId {
         TokenId(self.id.0)
+    }
+
+    /// So has a credential, of the random part.
+    pub fn credential(&self) -> CredentialId {
+        named_by(self.id)
     }
 
     pub fn digest(&self) -> String {
@@ -126,6 +152,10 @@ impl NewSecret {
             None => ("secret, shown once", self.secret.expose().to_owned()),
         }
     }
+}
+
+fn named_by(id: CommandId) -> CredentialId {
+    CredentialId(u64::try_from(id.0 & u128::from(u64::MAX)).expect("64 bits are left"))
 }
 
 fn write(path: &Path, secret: &Secret) -> std::io::Result<()> {

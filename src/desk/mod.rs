@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //! 1. Every action goes through [`Door::perform`], [`Door::witness`], [`Door::stop`] or [`Door::resume`]; only the status is
-//!    open to strangers.
+//!    open to strangers, and who asks may know who he is ([`Door::introduce`]).
 //! 2. Unknown arguments are refused. Times are RFC 3339, spans milliseconds, ids text.
 
 mod audit;
@@ -18,6 +18,7 @@ mod personal;
 mod policy;
 mod retention;
 mod rights;
+mod security;
 mod subject;
 mod subscription;
 mod system;
@@ -33,7 +34,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::policy::{ACTIONS, Value as Attribute};
 use door::{Ask, Denied, Door, Secret};
 use http::{ActionInfo, Answer, Api, Call, Refused, Source};
-use kernel::{Denial, Layer, Timestamp};
+use kernel::{Denial, Layer, Principal, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -43,7 +44,8 @@ use crate::boot::Parts;
 pub use chaos::Chaos;
 
 /// Decided by capability, so not in the policies' catalogue.
-const BY_CAPABILITY: [ActionInfo; 2] = [
+const BY_CAPABILITY: [ActionInfo; 3] = [
+    ActionInfo { name: "security.whoami", reads_only: true, summary: "Show who asks, and what he may ask for" },
     ActionInfo { name: "system.stop", reads_only: false, summary: "Stop everything, at once" },
     ActionInfo { name: "system.resume", reads_only: false, summary: "End the emergency stop" },
 ];
@@ -131,6 +133,7 @@ impl Desk {
             "gap" => gap::answer(self, request).await,
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
+            "security" | "credential" => security::answer(self, request).await,
             "subject" => subject::answer(self, request).await,
             "retention" => retention::answer(self, request).await,
             "backup" => backup::answer(self, request).await,
@@ -142,6 +145,14 @@ impl Desk {
             }
             "system" => system::answer(self, request).await,
             _ => unreachable!("every noun of the catalogue has a file here (tests/system/api.rs asks them all)"),
+        }
+    }
+
+    /// Nobody is given what he could not use, as he may ask for nothing.
+    async fn may_act(&self, ask: &Ask, subject: &Principal, action: &str) -> Result<(), Denied> {
+        match self.door().admits(subject, action) {
+            Ok(()) => Ok(()),
+            Err(denial) => Err(self.door().refuse(ask, denial).await),
         }
     }
 
@@ -187,6 +198,14 @@ fn unknown(code: &str, what: &dyn Display, remedy: &str) -> Denied {
 /// RFC 3339 in UTC, to the millisecond.
 fn time(at: Timestamp) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
+}
+
+/// A time as [`time`] writes it, or in any other form of RFC 3339.
+fn optional_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let at = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+    let since = at.duration_since(UNIX_EPOCH).map_err(serde::de::Error::custom)?;
+    u64::try_from(since.as_millis()).map(|at| Some(Timestamp(at))).map_err(serde::de::Error::custom)
 }
 
 /// A number that may come as text, as it does from a query.

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use journal::codec;
 use journal::envelope::Record;
 use journal::store::StoreError;
-use kernel::{Denial, Layer, Machine as _, Millis, Position, Principal};
+use kernel::{Denial, Kin, Layer, Machine as _, Millis, Position, Principal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -124,7 +124,12 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         "protocol.admit" => {
             let Admit { protocol, depends_on, speaks_to } = request.arguments()?;
             let ask = request.about(&protocol);
-            changed(desk, ask, Command::Admit { protocol, depends_on, speaks_to }).await
+            let admitted = Principal::new(Kin::Protocol, &protocol);
+            let answer = changed(desk, ask, Command::Admit { protocol, depends_on, speaks_to }).await?;
+            if let Ok(admitted) = admitted {
+                desk.parts.acquainted_with(&admitted).await;
+            }
+            Ok(answer)
         }
         "protocol.withdraw" => {
             let Withdraw { protocol, reason } = request.arguments()?;

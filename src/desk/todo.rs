@@ -88,6 +88,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
 async fn claim(desk: &Desk, mut request: Request) -> Given {
     let Claim { todo, holder, token, secret_digest } = request.arguments()?;
     let ask = with(request.about(todo), "holder", holder.to_string().as_str());
+    desk.may_act(&ask, &holder, "todo.submit").await?;
     let command = Command::Claim { todo, holder: holder.clone(), token, secret: secret_digest };
     let done = desk.door().perform(&ask, &desk.parts.todos, command).await?;
     let Reply::Claimed { expires_at, .. } = done.reply else { unreachable!("a claim is answered as one") };

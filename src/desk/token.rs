@@ -155,6 +155,8 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
     let ask = with(with(ask, "audience", asked.audience.as_str()), "operation", asked.operation.as_str());
     let ask = with(ask, "lifetime_ms", i64::try_from(lifetime.0).unwrap_or(i64::MAX));
     let ask = with(ask, "uses", i64::from(uses.unwrap_or(limits.uses)));
+    let action = if asked.audience == door::AUDIENCE { asked.operation.as_str() } else { "protocol.call" };
+    desk.may_act(&ask, &asked.subject, action).await?;
     let command = Command::Issue(Issue {
         id: asked.id,
         secret: asked.secret_digest,

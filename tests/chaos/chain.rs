@@ -196,6 +196,8 @@ struct Caller {
 
 impl Caller {
     async fn calls_until(mut self, stop: Arc<AtomicBool>) -> Ledger {
+        let terms = json!({ "principal": self.subject, "owner": "operator/root", "can": ["protocol.call"] });
+        self.as_operator("security.admit", terms).await.yes();
         while !stop.load(Ordering::Relaxed) {
             let id = self.token_id();
             let secret = Secret::generate(SecretKind::Token);

@@ -61,6 +61,11 @@ fn the_page_on_policies_is_true() {
 }
 
 #[test]
+fn the_page_on_security_is_true() {
+    run("docs/security.md");
+}
+
+#[test]
 fn the_api_page_names_every_action() {
     let page = page("docs/api.md");
     for action in policy::ACTIONS {
@@ -72,8 +77,17 @@ fn the_api_page_names_every_action() {
 fn every_page_is_run_or_has_no_commands() {
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let run = ["evidence.md", "operating.md", "protocols.md", "personal-data.md", "policies.md", "retention.md"]
-            .contains(&name.as_str());
+        let pages = [
+            "evidence.md",
+            "operating.md",
+            "protocols.md",
+            "personal-data.md",
+            "policies.md",
+            "proofs.md",
+            "retention.md",
+            "security.md",
+        ];
+        let run = pages.contains(&name.as_str());
         let text = page(&format!("docs/{name}"));
         assert!(run || !text.contains("```console"), "docs/{name} shows commands that no test runs");
     }

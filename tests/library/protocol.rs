@@ -24,6 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = std::env::args().nth(1).unwrap_or_else(|| "sop-data".into());
     let system = System::open(data).await?;
     let counter = system.spawn(Spawn::new("counter"), Counter::default).await?;
+    system.admit_agent("agent/alpha", &["protocol.call"]).await?;
     let token = system.issue(Token::new("agent/alpha", "counter", "add")).await?;
     let line = counter.line(&token, "add").await?;
     println!("{} then {}", line.call(2).await?, line.call(40).await?);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use door::{Secret, SecretKind};
 use kernel::{Kin, Principal};
-use kit::{Client, adopt_starter, root};
+use kit::{Client, admit, adopt_starter, root};
 use serde_json::{Value, json};
 
 use crate::{Place, failed};
@@ -23,6 +23,7 @@ async fn a_lease_ends_with_the_tokens_of_its_owner_and_who_waits_has_it() {
     let (operator, by) = (place.daemon.credential(), root());
     let mut client = Client::new("operator", Arc::new(place.daemon.client()));
     adopt_starter(&mut client, &operator).await;
+    admit(&mut client, &operator, "agent/alpha").await;
     let pool = json!({ "pool": "gpu", "capacity": 4, "unit": "card" });
     client.ask(Some(&by), operator.expose(), "resource.define", pool).await.yes();
 

@@ -18,6 +18,7 @@ mod quarantine;
 mod retention;
 mod samples;
 mod secrets;
+mod security;
 mod seeds;
 mod service;
 mod start;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use door::{Secret, SecretKind};
 use kernel::{Kin, Principal};
-use kit::{Client, adopt_starter, root};
+use kit::{Client, admit, adopt_starter, root};
 use serde_json::{Value, json};
 
 use crate::{Place, failed};
@@ -43,6 +43,7 @@ async fn a_message_outlives_a_kill_and_ends_as_the_record_says() {
     let (operator, by) = (place.daemon.credential(), root());
     let mut client = Client::new("operator", Arc::new(place.daemon.client()));
     adopt_starter(&mut client, &operator).await;
+    admit(&mut client, &operator, "agent/alpha").await;
     for (protocol, depends_on, speaks_to) in [("SCP", json!([]), json!([])), ("ARP", json!(["SCP"]), json!(["SCP"]))] {
         let admit = json!({ "protocol": protocol, "depends_on": depends_on, "speaks_to": speaks_to });
         client.ask(Some(&by), operator.expose(), "protocol.admit", admit).await.yes();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use door::{Secret, SecretKind};
-use kit::{Client, adopt_starter, root};
+use kit::{Client, admit, adopt_starter, root};
 use serde_json::{Value, json};
 
 use crate::Place;
@@ -42,6 +42,7 @@ impl Said {
         let secret = place.daemon.credential();
         let mut client = Client::new("operator", Arc::new(place.daemon.client()));
         adopt_starter(&mut client, &secret).await;
+        admit(&mut client, &secret, "agent/alpha").await;
         let mut said = Self { client, secret, token: host::Clock::system().command_id().to_string() };
         let digest = Secret::generate(SecretKind::Token).digest();
         said.ask(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use door::{Secret, SecretKind};
-use kit::{Client, adopt_starter, root};
+use kit::{Client, admit, adopt_starter, root};
 use serde_json::json;
 
 use crate::Place;
@@ -17,6 +17,7 @@ async fn no_secret_is_in_the_journal_the_log_or_the_status() {
     let operator = place.daemon.credential();
     let mut client = Client::new("operator", Arc::new(place.daemon.client()));
     adopt_starter(&mut client, &operator).await;
+    admit(&mut client, &operator, "agent/a").await;
     let token = Secret::generate(SecretKind::Token);
     let id = host::Clock::system().command_id().to_string();
     let issue = json!({

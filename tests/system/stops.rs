@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::{Client, adopt_starter, root};
+use kit::{Client, admit, adopt_starter, root};
 use serde_json::{Value, json};
 
 use crate::Place;
@@ -14,6 +14,7 @@ async fn a_stop_stops_everything_over_a_restart_until_its_own_digest_ends_it() {
     let mut client = Client::new("operator", Arc::new(place.daemon.client()));
     let by = root();
     adopt_starter(&mut client, &secret).await;
+    admit(&mut client, &secret, "agent/a").await;
     let token = door::Secret::generate(door::SecretKind::Token);
     let id = host::Clock::system().command_id().to_string();
     let issue = json!({

@@ -156,6 +156,8 @@ async fn only_who_may_read_the_audit_reads_it_and_only_his_own() {
         "id": host::Clock::system().command_id().to_string(), "secret_digest": token.digest(), "kind": "operation",
         "subject": "agent/alpha", "audience": "sop", "operation": "subscription.read", "uses": 9,
     });
+    let terms = json!({ "principal": "agent/alpha", "owner": "operator/root", "can": ["audit.*", "subscription.*"] });
+    ask(&place, "security.admit", terms).await.unwrap();
     ask(&place, "token.issue", issue).await.unwrap();
     let reads = async || by(&place, &token, "subscription.read", json!({ "name": "roots" })).await.unwrap_err();
     assert!(reads().await.starts_with("policy.not_permitted"), "the starter policy lets no agent read");

@@ -151,6 +151,12 @@ pub async fn adopt_starter(operator: &mut Client, credential: &Secret) {
     operator.ask(Some(&by), credential.expose(), "policy.activate", epoch).await.yes();
 }
 
+/// Lets somebody ask for everything, for the first operator.
+pub async fn admit(operator: &mut Client, credential: &Secret, principal: &str) {
+    let terms = json!({ "principal": principal, "owner": root(), "can": ["*"] });
+    operator.ask(Some(&root()), credential.expose(), "security.admit", terms).await.yes();
+}
+
 /// The first operator's name.
 pub fn root() -> Principal {
     Principal::new(Kin::Operator, "root").expect("a name")

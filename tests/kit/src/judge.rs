@@ -738,6 +738,7 @@ fn stream(action: &str) -> &'static str {
         "backup" => Backups::NAME,
         "message" | "protocol" => Nexus::NAME,
         "policy" => "governance",
+        "security" | "credential" => "identity",
         noun => panic!("no client asks for {noun}"),
     }
 }

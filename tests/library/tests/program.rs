@@ -58,6 +58,9 @@ async fn a_program_has_an_authority_of_its_own() -> Result<(), Box<dyn std::erro
     let make = move || Echo(tell.as_ref().clone());
     let echo = system.spawn(Spawn::new("echo").permits(4), make.clone()).await?;
 
+    let stranger = system.issue(Token::new("agent/alpha", "echo", "echo")).await.err().ok_or("it is not admitted")?;
+    assert_eq!(stranger.denial.code, "door.not_admitted");
+    system.admit_agent("agent/alpha", &["protocol.call"]).await?;
     let secret = system.issue(Token::new("agent/alpha", "echo", "echo").uses(2)).await?;
     let line = echo.line(&secret, "echo").await?;
     assert_eq!(line.call("hello".into()).await?, "hello for agent/alpha");

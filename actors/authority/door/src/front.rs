@@ -1,12 +1,12 @@
 //! The front: shows the judge what is durable, spends tokens, runs commands, keeps the record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Order};
-use identity::Identity;
+use identity::{CredentialId, Form, Identity};
 use kernel::{
     Asked, CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Principal, Refuse, Sequence,
     Timestamp,
@@ -15,8 +15,10 @@ use policy::{Policies, Standing, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Decisions};
-use crate::judge::{audience, ended, sealed_by, under};
-use crate::{AUDIENCE, Bearer, Follower, Seal, Sealed, Secret, Sight, Source, Verdict, judge};
+use crate::judge::{admitted, audience, ended, sealed_by, under};
+use crate::lockout::Lockout;
+use crate::rates::{Limits, Rates, TooOften};
+use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, SecretKind, Sight, Source, Verdict, judge};
 
 /// A request at the door.
 #[derive(Clone, Debug)]
@@ -29,8 +31,40 @@ pub struct Ask {
     pub context: BTreeMap<String, Value>,
     pub credential: Option<Secret>,
     pub command_id: CommandId,
-    /// Where it came from, for counting strangers.
+    /// Where it came from: for counting strangers, for keeping out who guesses, and, of a user of this machine whom identity
+    /// knows, for whom he acts as.
     pub source: Source,
+}
+
+impl Ask {
+    pub(crate) fn shown(&self) -> Credential {
+        match (&self.credential, self.source) {
+            (Some(secret), _) if secret.is_malformed() => Credential::Malformed,
+            (Some(secret), _) => Credential::Secret(secret.digest()),
+            (None, Source::User(uid)) => Credential::User(uid),
+            (None, _) => Credential::Nothing,
+        }
+    }
+
+    /// The credential that it names, whether or not there is one.
+    fn named(&self) -> Option<CredentialId> {
+        match self.credential.as_ref()?.kind()? {
+            SecretKind::Key(id) => Some(id),
+            SecretKind::Operator | SecretKind::Token => None,
+        }
+    }
+}
+
+/// Who asks, and what he may ask for.
+#[derive(Clone, Debug)]
+pub struct Introduced {
+    pub bearer: Bearer,
+    /// As identity has it; `None` for who is not admitted.
+    pub entry: Option<identity::Entry>,
+    /// Those that hold now.
+    pub roles: BTreeSet<String>,
+    /// Why nothing may be asked as things are, if that is so.
+    pub denied: Option<Denial>,
 }
 
 /// A request that was let in.
@@ -82,6 +116,10 @@ pub struct Door {
     /// The latest epoch that was compiled, or why it could not be.
     compiled: RwLock<Option<(u64, Compiled)>>,
     strangers: DashMap<(Source, String), u64>,
+    lockout: Lockout,
+    rates: Rates,
+    /// When a credential was used last, since the process began.
+    used: DashMap<CredentialId, Timestamp>,
 }
 
 impl Door {
@@ -105,7 +143,16 @@ impl Door {
             seal,
             compiled: RwLock::new(None),
             strangers: DashMap::new(),
+            lockout: Lockout::default(),
+            rates: Rates::default(),
+            used: DashMap::new(),
         }
+    }
+
+    /// With a limit on how often each principal may ask.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { rates: Rates::new(limits), ..self }
     }
 
     /// For the tree, for [`Door::perform`], and for bootstrap: nothing else asks a machine past the door.
@@ -198,12 +245,162 @@ impl Door {
     /// # Errors
     /// The denial of a stranger.
     pub async fn identify(&self, ask: &Ask) -> Result<Principal, Denied> {
-        self.ready()?;
-        match self.judge(ask) {
+        match self.known(ask).await? {
             Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. } => Ok(bearer.principal().clone()),
-            Verdict::Deny { by: None, standing, denial, policy_epoch, generation } => {
+            Verdict::Deny { by: None, .. } => unreachable!("a stranger is denied"),
+        }
+    }
+
+    /// Who asks, and what he may ask for, for himself to read; lets nobody in, and takes no use of a token.
+    ///
+    /// # Errors
+    /// The denial of a stranger, or of who asks too often.
+    pub async fn introduce(&self, ask: &Ask) -> Result<Introduced, Denied> {
+        let verdict = self.known(ask).await?;
+        self.not_too_often(ask, &verdict).await?;
+        let (bearer, denied) = match verdict {
+            Verdict::Allow { bearer, .. } => (bearer, None),
+            Verdict::Deny { by: Some(bearer), denial, .. } => (bearer, Some(denial)),
+            Verdict::Deny { by: None, .. } => unreachable!("a stranger is denied"),
+        };
+        if denied.is_none() {
+            self.take_note(ask, &bearer).await;
+        }
+        let (principal, now) = (bearer.principal(), self.clock.now());
+        let (entry, roles) =
+            self.identity_view.read(|identity| (identity.show(principal).cloned(), identity.roles(principal, now)));
+        Ok(Introduced { bearer, entry, roles, denied })
+    }
+
+    /// Says no where the desk knows better than the machine. Who would not be let in hears that first, and nothing else.
+    pub async fn refuse(&self, ask: &Ask, denial: Denial) -> Denied {
+        match self.known(ask).await {
+            Err(denied) => denied,
+            Ok(Verdict::Allow { bearer, standing, decision }) => {
+                let decision = Decision { policies: Vec::new(), ..decision };
+                self.deny(ask, Some(bearer), &standing, denial, decision).await
+            }
+            Ok(Verdict::Deny { by, standing, denial, policy_epoch, generation }) => {
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };
-                Err(self.deny(ask, None, &standing, denial, decision).await)
+                self.deny(ask, by, &standing, denial, decision).await
+            }
+        }
+    }
+
+    /// Whether somebody may ask for anything at all: who may not is not given what he cannot use.
+    ///
+    /// # Errors
+    /// The denial that he would hear who asked for `action`.
+    pub fn admits(&self, principal: &Principal, action: &str) -> Result<(), Denial> {
+        let now = self.clock.now();
+        self.identity_view.read(|identity| admitted(identity, principal, now, action).map(drop))
+    }
+
+    /// When a credential was used last, if it was since the process began.
+    pub fn used(&self, credential: CredentialId) -> Option<Timestamp> {
+        self.used.get(&credential).map(|at| *at)
+    }
+
+    /// When time alone next changes what the judge says of a request.
+    pub(crate) fn changes_at(&self, ask: &Ask, principal: &Principal) -> Option<Timestamp> {
+        let (now, secret) = (self.clock.now(), ask.credential.as_ref().map(Secret::digest));
+        self.identity_view.read(|identity| {
+            let credential = secret.and_then(|secret| identity.by_secret(secret)).and_then(|(_, known)| known.until);
+            credential.filter(|until| now < *until).into_iter().chain(identity.changes_at(principal, now)).min()
+        })
+    }
+
+    /// The verdict on a request of somebody known.
+    async fn known(&self, ask: &Ask) -> Result<Verdict, Denied> {
+        self.ready()?;
+        self.not_locked_out(ask).await?;
+        let verdict = self.judge(ask);
+        match &verdict {
+            Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. } => {
+                if let (Some(named), Bearer::Own { credential: Some(id), .. }) = (ask.named(), bearer)
+                    && named == *id
+                {
+                    self.lockout.succeeded(named, ask.source);
+                }
+                Ok(verdict)
+            }
+            Verdict::Deny { by: None, standing, denial, policy_epoch, generation } => {
+                let mut denial = denial.clone();
+                if let Some(named) = ask.named()
+                    && let Some(wait) = self.lockout.failed(named, ask.source, self.clock.now())
+                {
+                    denial = denial.retry_after(wait);
+                }
+                let (policy_epoch, generation) = (*policy_epoch, *generation);
+                let decision = Decision { policy_epoch, generation, ..Decision::default() };
+                Err(self.deny(ask, None, standing, denial, decision).await)
+            }
+        }
+    }
+
+    /// The credential that is for emergencies is never kept out: it is as long as all others.
+    async fn not_locked_out(&self, ask: &Ask) -> Result<(), Denied> {
+        let Some(named) = ask.named() else { return Ok(()) };
+        let Some(wait) = self.lockout.wait(named, ask.source, self.clock.now()) else { return Ok(()) };
+        if self.identity_view.read(|identity| identity.credential(named).is_some_and(|known| known.break_glass)) {
+            return Ok(());
+        }
+        let reason = "too many wrong secrets were shown for this credential from here";
+        let remedy = "wait, and show the right one; an operator makes another with `sop security credentials --create`";
+        let denial = Denial::new(Layer::Limit, "door.locked_out", reason, remedy).retry_after(wait);
+        let standing = Standing::default();
+        Err(self.deny(ask, None, &standing, denial.rule("lockout"), Decision::default()).await)
+    }
+
+    /// Counts a request of somebody known; what ends a stop is never too much.
+    async fn not_too_often(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Denied> {
+        let (Verdict::Allow { bearer, standing, decision: Decision { generation, .. } }
+        | Verdict::Deny { by: Some(bearer), standing, generation, .. }) = verdict
+        else {
+            return Ok(());
+        };
+        if ask.action == "system.resume" {
+            return Ok(());
+        }
+        let principal = bearer.principal();
+        let Err(TooOften { retry_after, number }) = self.rates.ask(principal, self.clock.now()) else { return Ok(()) };
+        let Limits { requests_per_second, burst } = self.rates.limits();
+        let reason = format!("{principal} asks more often than it may");
+        let remedy = "wait as long as the answer says; an operator sets the limit in [door.limits]";
+        let rule = format!("{requests_per_second} a second, {burst} at once");
+        let denial = Denial::new(Layer::Limit, "door.rate_limited", reason, remedy).rule(rule).retry_after(retry_after);
+        if number == 1 {
+            let (policy_epoch, generation) = (self.policies().0, *generation);
+            let decision = Decision { policy_epoch, generation, ..Decision::default() };
+            return Err(self.deny(ask, Some(bearer.clone()), standing, denial, decision).await);
+        }
+        if number.is_power_of_two() {
+            tracing::warn!(code = denial.code, %principal, number, "somebody asks too often");
+        }
+        Err(denial.into())
+    }
+
+    /// Notes that a credential is in use: its first use is on record, for whoever waits to end the one before it.
+    async fn take_note(&self, ask: &Ask, bearer: &Bearer) {
+        let Bearer::Own { principal, credential: Some(id) } = bearer else { return };
+        self.used.insert(*id, self.clock.now());
+        let known = self.identity_view.read(|identity| {
+            identity
+                .credential(*id)
+                .map(|known| (known.form == Form::ApiKey && known.used_at.is_none(), known.break_glass))
+        });
+        let (first, break_glass) = known.unwrap_or_default();
+        if break_glass {
+            tracing::warn!(
+                code = "door.break_glass", %principal, credential = %id, action = ask.action, source = %ask.source,
+                "a credential for emergencies is in use"
+            );
+        }
+        if first {
+            let command = identity::Command::Acknowledge { id: *id };
+            let order = own(&["first use", &id.to_string()], CommandId(0), command);
+            if let Err(error) = self.identity.execute(order).await {
+                tracing::warn!(code = error.code(), credential = %id, "the first use of a credential went unrecorded");
             }
         }
     }
@@ -211,6 +408,7 @@ impl Door {
     fn subject_of_ended_token(&self, ask: &Ask) -> Option<Principal> {
         let (secret, now) = (ask.credential.as_ref()?.digest(), self.clock.now());
         let token = self.tokens_view.read(|tokens| tokens.by_secret(secret, now))?;
+        self.admits(&token.subject, ask.action).ok()?;
         ended(&token, now).map(|_| token.subject)
     }
 
@@ -275,7 +473,7 @@ impl Door {
     ) -> Result<Stopped, Denied> {
         // Not behind the usual gate: a stop must work while machines are down. But where nobody is known yet, because
         // nothing was read yet, an operator is no stranger.
-        if self.governance_view.read(|governance| governance.operators().next().is_none()) {
+        if self.identity_view.read(|identity| identity.list().next().is_none()) {
             self.ready()?;
         }
         let (principal, decision, asked) = match self.judge(ask) {
@@ -443,14 +641,16 @@ impl Door {
 
     /// Judges, and spends the token that the request rests on.
     async fn admit(&self, ask: &Ask, content: Digest) -> Result<Pass, Denied> {
-        self.ready()?;
-        let (bearer, standing, mut decision) = match self.judge(ask) {
+        let verdict = self.known(ask).await?;
+        self.not_too_often(ask, &verdict).await?;
+        let (bearer, standing, mut decision) = match verdict {
             Verdict::Allow { bearer, standing, decision } => (bearer, standing, decision),
             Verdict::Deny { by, standing, denial, policy_epoch, generation } => {
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };
                 return Err(self.deny(ask, by, &standing, denial, decision).await);
             }
         };
+        self.take_note(ask, &bearer).await;
         let principal = bearer.principal().clone();
         if let Bearer::Token { token, operation, todo, .. } = &bearer {
             self.timely(ask.command_id)?;
@@ -506,10 +706,11 @@ impl Door {
             let generation = self.governance.durable().0 + self.identity.durable().0 + self.tokens.durable().0;
             let (sealed, now) = (self.seal.get(), self.clock.now());
             let verdict = self.governance_view.read(|governance| {
-                let look = |tokens: &Tokens| {
+                let look = |identity: &Identity, tokens: &Tokens| {
                     judge(&Sight {
                         now,
                         governance,
+                        identity,
                         tokens,
                         policies: policies.as_deref(),
                         sealed: sealed.as_ref(),
@@ -517,10 +718,12 @@ impl Door {
                         action: ask.action,
                         resource: &ask.resource,
                         context: &ask.context,
-                        credential: ask.credential.as_ref().map(Secret::digest),
+                        credential: ask.shown(),
                     })
                 };
-                (governance.active_epoch() == epoch).then(|| self.tokens_view.read(look))
+                let look =
+                    || self.identity_view.read(|identity| self.tokens_view.read(|tokens| look(identity, tokens)));
+                (governance.active_epoch() == epoch).then(look)
             });
             // Another policy was activated since these were compiled: an epoch never decides by another's.
             if let Some(verdict) = verdict {
@@ -601,7 +804,7 @@ impl Door {
 }
 
 /// The door's own command, under an id derived from the request's: a repeat of the request repeats it too.
-fn own(step: &[&str], request: CommandId, command: tokens::Command) -> Order<tokens::Command> {
+fn own<C>(step: &[&str], request: CommandId, command: C) -> Order<C> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(step.join(" ").as_bytes()).update(&request.0.to_be_bytes());
     Order {

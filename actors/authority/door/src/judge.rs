@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use governance::Governance;
-use kernel::{Asked, Decision, Denial, Digest, Layer, Principal, Timestamp, TokenId};
+use identity::{CredentialId, End, Entry, Identity, Lack, admission};
+use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Principal, Timestamp, TokenId};
 use policy::{Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
@@ -11,8 +12,10 @@ use crate::{AUDIENCE, Sealed};
 
 /// What the work on a todo takes: a todo token opens these, for its own todo.
 const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.scan"];
+/// Who asks may know who he is, whatever else he may not.
+const WHOAMI: &str = "security.whoami";
 /// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
-const BY_CAPABILITY: [&str; 2] = ["system.stop", "system.resume"];
+const BY_CAPABILITY: [&str; 3] = ["system.stop", "system.resume", WHOAMI];
 
 /// Asked of another than the authority: the token is addressed to the protocol that is called, for the operation called.
 const CALL: &str = "protocol.call";
@@ -27,6 +30,7 @@ const RULE_SHOWN: usize = 100;
 pub struct Sight<'a> {
     pub now: Timestamp,
     pub governance: &'a Governance,
+    pub identity: &'a Identity,
     pub tokens: &'a Tokens,
     /// The compiled policies of the active epoch, or why there are none.
     pub policies: Result<&'a Policies, &'a Denial>,
@@ -38,14 +42,26 @@ pub struct Sight<'a> {
     pub resource: &'a str,
     /// The action's own attributes.
     pub context: &'a BTreeMap<String, Value>,
-    pub credential: Option<Digest>,
+    pub credential: Credential,
+}
+
+/// What is shown of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    Nothing,
+    /// What no secret looks like.
+    Malformed,
+    /// The blake3 of a secret.
+    Secret(Digest),
+    /// No secret, and the system says that a process of this user asks.
+    User(u32),
 }
 
 /// Who asks, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bearer {
-    /// By an operator's own credential.
-    Operator(Principal),
+    /// By a credential of his own; by none, as a user of this machine.
+    Own { principal: Principal, credential: Option<CredentialId> },
     /// By a token, which is to be consumed.
     Token { subject: Principal, token: TokenId, operation: String, todo: Option<u64> },
 }
@@ -53,7 +69,7 @@ pub enum Bearer {
 impl Bearer {
     pub fn principal(&self) -> &Principal {
         match self {
-            Self::Operator(principal) | Self::Token { subject: principal, .. } => principal,
+            Self::Own { principal, .. } | Self::Token { subject: principal, .. } => principal,
         }
     }
 }
@@ -81,7 +97,7 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
             return Verdict::Deny { by: None, standing, denial, policy_epoch, generation };
         }
     };
-    let standing = standing(&bearer);
+    let standing = standing(sight, &bearer);
     let judged = Asked::check(sight.action, sight.resource, sight.context)
         .and_then(|()| lives(sight, &bearer))
         .and_then(|()| known(sight))
@@ -89,7 +105,9 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
         .and_then(|()| admit(sight, &bearer))
         .and_then(|()| by_policy(sight, &bearer, &standing));
     match judged {
-        Ok(policies) => {
+        Ok(mut policies) => {
+            policies.extend(broken_glass(sight, &bearer));
+            policies.sort();
             Verdict::Allow { bearer, standing, decision: Decision { policy_epoch, policies, generation, token: None } }
         }
         Err(denial) => Verdict::Deny { by: Some(bearer), standing, denial, policy_epoch, generation },
@@ -97,8 +115,9 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
 }
 
 /// What the authority knows of a request by itself: the policies are shown it, and it stands in the record.
-fn standing(bearer: &Bearer) -> Standing {
-    Standing { via_token: matches!(bearer, Bearer::Token { .. }), ..Standing::default() }
+fn standing(sight: &Sight<'_>, bearer: &Bearer) -> Standing {
+    let roles = sight.identity.roles(bearer.principal(), sight.now);
+    Standing { via_token: matches!(bearer, Bearer::Token { .. }), roles, ..Standing::default() }
 }
 
 /// A denial here is that of a stranger.
@@ -107,9 +126,20 @@ fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
         let remedy = "give an operator's credential or a token's secret with --credential, SOP_CREDENTIAL or Authorization: Bearer";
         Denial::new(Layer::Authenticate, code, reason, remedy).rule("a credential for every request")
     };
-    let Some(digest) = sight.credential else { return Err(stranger("door.no_credential", "no credential was shown")) };
-    if let Some(operator) = sight.governance.authenticate(digest) {
-        return Ok(Bearer::Operator(operator));
+    let nothing = || stranger("door.no_credential", "no credential was shown");
+    let digest = match sight.credential {
+        Credential::Nothing => return Err(nothing()),
+        Credential::Malformed => {
+            return Err(stranger("door.malformed_credential", "what was shown is no credential of any form"));
+        }
+        Credential::User(uid) => {
+            let principal = sight.identity.of_uid(uid).cloned().ok_or_else(nothing)?;
+            return Ok(Bearer::Own { principal, credential: None });
+        }
+        Credential::Secret(digest) => digest,
+    };
+    if let Some((id, known)) = sight.identity.by_secret(digest) {
+        return Ok(Bearer::Own { principal: known.principal.clone(), credential: Some(id) });
     }
     let token = sight.tokens.by_secret(digest, sight.now);
     let token = token.ok_or_else(|| stranger("door.unknown_credential", "nobody holds this credential"))?;
@@ -117,10 +147,28 @@ fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
     Ok(Bearer::Token { subject, token: id, operation, todo: grant.todo() })
 }
 
-/// Has the token ended?
+/// Has the token ended, or the credential?
 fn lives(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
-    let Bearer::Token { token, .. } = bearer else { return Ok(()) };
-    alive(sight.tokens, *token, sight.now)
+    match bearer {
+        Bearer::Token { token, .. } => alive(sight.tokens, *token, sight.now),
+        Bearer::Own { credential: Some(id), .. } => {
+            let end = sight.identity.credential(*id).and_then(|known| known.ended(sight.now));
+            let (code, reason) = match end {
+                None => return Ok(()),
+                Some(End::Revoked) => ("door.credential_revoked", "the credential was revoked"),
+                Some(End::Expired) => ("door.credential_expired", "the credential has expired"),
+            };
+            let remedy = "ask an operator for a new one: `sop security credentials --create`";
+            Err(Denial::new(Layer::Authenticate, code, reason, remedy).rule(format!("credential {id}")))
+        }
+        Bearer::Own { credential: None, .. } => Ok(()),
+    }
+}
+
+/// What the record says of an act by the credential that is for emergencies.
+fn broken_glass(sight: &Sight<'_>, bearer: &Bearer) -> Option<String> {
+    let Bearer::Own { credential: Some(id), .. } = bearer else { return None };
+    sight.identity.credential(*id).filter(|known| known.break_glass).map(|_| format!("break-glass:{id}"))
 }
 
 pub(crate) fn alive(tokens: &Tokens, token: TokenId, now: Timestamp) -> Result<(), Denial> {
@@ -181,19 +229,29 @@ pub(crate) fn under(Sealed { by, .. }: &Sealed, action: &str) -> Result<(), Deni
     Err(Denial::new(Layer::Seal, "door.sealed", reason, remedy).rule("emergency stop"))
 }
 
-/// The capability: may this bearer ask for this at all?
+/// The capability: may this bearer ask for this at all? The registry says it first, also of the subject of a token; then
+/// the token says for what it is.
 fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
-    let Bearer::Token { token, operation, todo, .. } = bearer else { return Ok(()) };
+    let principal = bearer.principal();
+    let entry = admitted(sight.identity, principal, sight.now, sight.action)?;
+    if sight.action == WHOAMI {
+        return Ok(());
+    }
     if BY_CAPABILITY.contains(&sight.action) {
+        if matches!(bearer, Bearer::Own { .. }) && principal.kin == Kin::Operator {
+            return Ok(());
+        }
         // A stop consumes nothing, so that it needs nothing; a token would open it for ever.
-        let reason = format!(
-            "{} asks with a token, and {} takes an operator's own credential",
-            bearer.principal(),
-            sight.action
-        );
+        let by = if matches!(bearer, Bearer::Own { .. }) { "is no operator" } else { "asks with a token" };
+        let reason = format!("{principal} {by}, and {} takes an operator's own credential", sight.action);
         let denial = Denial::new(Layer::Admit, "door.operators_only", reason, "ask an operator");
         return Err(denial.rule("capability:operator"));
     }
+    covered(principal, entry, sight.action)?;
+    if sight.action == SHOWS_RECORDS {
+        AUDIT.iter().try_for_each(|action| covered(principal, entry, action))?;
+    }
+    let Bearer::Token { token, operation, todo, .. } = bearer else { return Ok(()) };
     let shown = sight.tokens.show(*token, sight.now);
     let (bound_to, grant) =
         shown.as_ref().map_or(("nobody", None), |token| (token.audience.as_str(), Some(token.grant)));
@@ -221,6 +279,44 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     Err(Denial::new(Layer::Admit, "door.not_capable", reason, remedy).rule(format!("token {token}")))
 }
 
+/// The entry of who may ask for something at all.
+pub(crate) fn admitted<'a>(
+    identity: &'a Identity,
+    principal: &Principal,
+    now: Timestamp,
+    action: &str,
+) -> Result<&'a Entry, Denial> {
+    identity.standing(principal, now).map_err(|lack| {
+        let terms = identity.show(principal).map(|entry| &entry.terms);
+        let noun = action.split_once('.').map_or(action, |(noun, _)| noun);
+        let (code, is, remedy) = match lack {
+            Lack::NotAdmitted => {
+                let admit = admission(principal, None, &format!("{noun}.*"));
+                ("door.not_admitted", "is not admitted", format!("an operator admits it: `{admit}`"))
+            }
+            Lack::Suspended => {
+                let resume = format!("an operator ends that: `sop security resume {principal}`");
+                ("door.suspended", "is suspended", resume)
+            }
+            Lack::Retired => ("door.retired", "is retired, for ever", "act as somebody who is not".to_owned()),
+            Lack::Expired => {
+                let admit = admission(principal, terms, action);
+                ("door.admission_expired", "is no longer admitted", format!("an operator admits it anew: `{admit}`"))
+            }
+        };
+        Denial::new(Layer::Admit, code, format!("{principal} {is}"), remedy).rule(format!("registry: {principal}"))
+    })
+}
+
+fn covered(principal: &Principal, entry: &Entry, action: &str) -> Result<(), Denial> {
+    if entry.terms.can.iter().any(|capability| capability.covers(action)) {
+        return Ok(());
+    }
+    let reason = format!("{principal} is not admitted for {action}");
+    let remedy = format!("an operator admits it for that, too: `{}`", admission(principal, Some(&entry.terms), action));
+    Err(Denial::new(Layer::Admit, "door.no_capability", reason, remedy).rule(format!("registry: {principal}")))
+}
+
 /// To whom a token for `action` on `resource` is addressed; to nobody, where a protocol has taken the authority's own name.
 pub(crate) fn audience<'a>(action: &str, resource: &'a str) -> Option<&'a str> {
     if action == CALL { Some(resource).filter(|called| *called != AUDIENCE) } else { Some(AUDIENCE) }
@@ -233,7 +329,8 @@ const AUDIT: [&str; 2] = ["audit.list", "audit.show"];
 /// The ids of the policies that permit.
 fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<Vec<String>, Denial> {
     if BY_CAPABILITY.contains(&sight.action) {
-        return Ok(vec!["capability:operator".to_owned()]);
+        let whose = if sight.action == WHOAMI { "self" } else { "operator" };
+        return Ok(vec![format!("capability:{whose}")]);
     }
     let mut determining = permitted(sight, bearer, standing, (sight.action, sight.resource), sight.context)?;
     if sight.action == SHOWS_RECORDS {

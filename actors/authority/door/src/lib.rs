@@ -1,7 +1,7 @@
 //! The one door: every request, from wherever, takes this path and no other.
 //!
 //! ```text
-//! authenticate -> seal -> admit (capability) -> policy -> token (consumed) -> seal -> decide, commit with audit -> settled
+//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token (consumed) -> seal -> decide, commit with audit -> settled
 //! ```
 //!
 //! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
@@ -19,10 +19,14 @@
 //! 6. A [`Warrant`] is judged and recorded once and holds only as long as the judge would say the same: after an
 //!    acknowledged change of authority no check of it passes that the judge would not let in.
 //! 7. What decides and what is recorded as deciding are of one policy epoch.
+//! 8. Who is not in the registry, active and admitted for it, may ask for nothing, whatever a policy or a token says.
+//! 9. Neither lockout nor rate keeps out an emergency stop.
 
 pub mod decisions;
 mod front;
 mod judge;
+mod lockout;
+mod rates;
 mod seal;
 mod secret;
 mod source;
@@ -30,8 +34,9 @@ mod views;
 mod warrant;
 
 pub use decisions::{Decisions, Event, records};
-pub use front::{Ask, Compiled, Denied, Done, Door, Pass, Stopped};
-pub use judge::{Bearer, Sight, Verdict, judge};
+pub use front::{Ask, Compiled, Denied, Done, Door, Introduced, Pass, Stopped};
+pub use judge::{Bearer, Credential, Sight, Verdict, judge};
+pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};
 pub use source::Source;

@@ -1,9 +1,11 @@
-//! Bearer secrets: 256 random bits with a prefix that says what they open, so that a leaked one is recognised.
+//! Bearer secrets: 256 random bits with a prefix that says what they open, so that a leaked one is recognised. That of an API
+//! key, `sop_<id>_<secret>`, names its credential, so that a leaked one is found, and a guessed one is slowed down.
 //!
 //! Only the blake3 of the text is ever stored; a secret of this entropy needs no slow hash.
 
 use std::fmt;
 
+use identity::CredentialId;
 use kernel::Digest;
 
 /// What a secret opens.
@@ -13,7 +15,12 @@ pub enum SecretKind {
     Operator,
     /// One token.
     Token,
+    /// A credential of this id.
+    Key(CredentialId),
 }
+
+/// No secret is longer, in bytes.
+const TEXT_MAX: usize = 256;
 
 /// A secret text. Never printed by accident: `Debug` hides it, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,8 +33,9 @@ impl Secret {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the system gives randomness");
         let prefix = match kind {
-            SecretKind::Operator => "sop_op_",
-            SecretKind::Token => "sop_tk_",
+            SecretKind::Operator => "sop_op_".to_owned(),
+            SecretKind::Token => "sop_tk_".to_owned(),
+            SecretKind::Key(id) => format!("sop_{id}_"),
         };
         Self(format!("{prefix}{}", Digest(bytes)))
     }
@@ -38,6 +46,24 @@ impl Secret {
 
     pub fn digest(&self) -> Digest {
         Digest(*blake3::hash(self.0.as_bytes()).as_bytes())
+    }
+
+    /// What the text says that it opens: `None` for one of no form that we give out.
+    pub fn kind(&self) -> Option<SecretKind> {
+        let (name, digits) = self.0.strip_prefix("sop_")?.split_once('_')?;
+        let plain = digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match name {
+            _ if !plain => None,
+            "op" => Some(SecretKind::Operator),
+            "tk" => Some(SecretKind::Token),
+            id => id.parse().ok().map(SecretKind::Key),
+        }
+    }
+
+    /// Whether it cannot be a secret: cut short, too long, or not of one line. One that was made elsewhere has any form.
+    pub fn is_malformed(&self) -> bool {
+        let strange = self.0.is_empty() || TEXT_MAX < self.0.len() || self.0.chars().any(char::is_control);
+        strange || self.0.starts_with("sop_") && self.kind().is_none()
     }
 
     /// The text itself, for the one place that hands it to its owner.
@@ -63,5 +89,22 @@ mod tests {
         assert!(secret.expose().starts_with("sop_tk_"));
         assert_ne!(secret, Secret::generate(SecretKind::Token));
         assert_eq!(format!("{secret:?}"), "Secret(hidden)");
+    }
+
+    #[test]
+    fn a_secret_says_what_it_opens() {
+        for kind in [SecretKind::Operator, SecretKind::Token, SecretKind::Key(CredentialId(0x17))] {
+            let secret = Secret::generate(kind);
+            assert_eq!((secret.kind(), secret.is_malformed()), (Some(kind), false), "{kind:?}");
+            let text = secret.expose();
+            for bad in [&text[..text.len() - 1], &format!("{text}0"), &text.to_uppercase().replace("SOP", "sop")] {
+                assert!(Secret::of(bad).kind().is_none() && Secret::of(bad).is_malformed(), "{bad}");
+            }
+        }
+        for (text, malformed) in
+            [("", true), ("a\nb", true), ("sop_x", true), (&"a".repeat(257), true), ("the operator's secret", false)]
+        {
+            assert_eq!((Secret::of(text).kind(), Secret::of(text).is_malformed()), (None, malformed), "{text:?}");
+        }
     }
 }

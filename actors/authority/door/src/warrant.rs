@@ -2,7 +2,7 @@
 //!
 //! Opening is a request like any other: judged, paid for with one use of its token, and on record. Checking is no request.
 //! It compares, without waiting for anybody, what is durable now with what was when the judge last looked: a token that
-//! has ended is found in the view, and where governance has moved the judge is asked again.
+//! has ended is found in the view, and where governance or identity has moved, or an end has come, the judge is asked again.
 //!
 //! # Invariants
 //! 1. Nothing is remembered over a change: the positions that a look is remembered under are read before what it saw.
@@ -34,6 +34,8 @@ pub struct Warrant {
 struct Seen {
     /// Up to where; nowhere, if the next check must look again.
     at: Option<Places>,
+    /// First instant at which time alone may have changed the answer.
+    until: Option<Timestamp>,
     judged: Result<Arc<Decision>, Denial>,
     token: Result<(), Denial>,
 }
@@ -48,12 +50,14 @@ impl Seen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Places {
     governance: Position,
+    identity: Position,
     tokens: Position,
 }
 
 impl Places {
     fn of(door: &Door) -> Self {
-        Self { governance: door.governance().durable(), tokens: door.tokens().durable() }
+        let (governance, identity) = (door.governance().durable(), door.identity().durable());
+        Self { governance, identity, tokens: door.tokens().durable() }
     }
 }
 
@@ -74,7 +78,7 @@ impl Door {
         let token = decision.token;
         let shown = |spent: TokenUse| self.tokens_view().read(|tokens| tokens.show(spent.token, self.now()));
         let until = token.and_then(shown).map(|token| token.expires_at);
-        let seen = RwLock::new(Seen { at: None, judged: Ok(Arc::new(decision)), token: Ok(()) });
+        let seen = RwLock::new(Seen { at: None, until: None, judged: Ok(Arc::new(decision)), token: Ok(()) });
         Ok(Warrant { door: self.clone(), ask: ask.clone(), asked: Arc::from(asked), principal, token, until, seen })
     }
 }
@@ -93,7 +97,7 @@ impl Warrant {
         let at = Places::of(&self.door);
         {
             let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-            if seen.at == Some(at) {
+            if seen.at == Some(at) && self.is_timely(&seen) {
                 return self.in_time().and_then(|()| seen.answer());
             }
         }
@@ -107,6 +111,11 @@ impl Warrant {
             (Some(spent), Some(until)) if until <= self.door.now() => Err(gone(spent.token, EXPIRED)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether time alone cannot have changed what was seen.
+    fn is_timely(&self, seen: &Seen) -> bool {
+        seen.until.is_none_or(|until| self.door.now() < until)
     }
 
     /// What was asked when it was opened.
@@ -134,7 +143,10 @@ impl Warrant {
         if let Some(spent) = self.token {
             seen.token = self.door.tokens_view().read(|tokens| stands(tokens, spent.token, self.door.now()));
         }
-        if seen.at.is_none_or(|before| before.governance != at.governance) {
+        let as_before = |before: Places| (before.governance, before.identity) == (at.governance, at.identity);
+        if !(seen.at.is_some_and(as_before) && self.is_timely(seen)) {
+            // Before the judge looks: an end that falls between is looked at again.
+            seen.until = self.door.changes_at(&self.ask, &self.principal);
             seen.judged = match self.door.judge(&self.ask) {
                 Verdict::Allow { decision, .. } => Ok(Arc::new(Decision { token: self.token, ..decision })),
                 Verdict::Deny { denial, .. } => Err(denial),

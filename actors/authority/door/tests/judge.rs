@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use door::{AUDIENCE, Bearer, Sealed, Sight, Verdict, judge};
+use door::{AUDIENCE, Bearer, Credential, Sealed, Sight, Verdict, judge};
 use governance::Governance;
+use identity::{Capability, CredentialId, Identity, Terms};
 use kernel::{
     CommandId, Context, Decision, Denial, Digest, Layer, Machine, Millis, Position, Principal, Timestamp, TokenId,
 };
@@ -46,6 +47,33 @@ fn after<M: Machine>(mut machine: M, by: &str, commands: Vec<M::Command>) -> M {
 fn governance() -> Governance {
     let bootstrap = governance::Command::Bootstrap { operator: "root".into(), credential: ROOT };
     after(Governance::default(), "internal/bootstrap", vec![bootstrap])
+}
+
+/// Of the credential and the name of each: those of the last ones are made by whoever needs them.
+const KEY: u8 = 101;
+const GLASS: u8 = 102;
+const UID: u32 = 1_001;
+
+fn admit(principal: &str, can: &[&str], until: Option<Timestamp>) -> identity::Command {
+    let principal: Principal = principal.parse().unwrap();
+    let owner = (principal.kin != kernel::Kin::Operator).then(|| "operator/root".parse().unwrap());
+    let can = can.iter().map(|can| can.parse::<Capability>().unwrap()).collect();
+    let terms = Terms { owner, can, until, attestation: None };
+    identity::Command::Admit { principal, terms, reason: kernel::Personal::default() }
+}
+
+fn key(principal: &str, number: u8, until: Option<Timestamp>) -> identity::Command {
+    let (id, secret) = (CredentialId(number.into()), Digest([number; 32]));
+    let (principal, break_glass) = (principal.parse().unwrap(), number == GLASS);
+    identity::Command::MakeCredential { id, principal, secret, label: "key".into(), until, break_glass }
+}
+
+/// The operator, and everybody else who is admitted for everything.
+fn identity(commands: Vec<identity::Command>) -> Identity {
+    let found = identity::Command::Found { operator: "operator/root".parse().unwrap(), secret: ROOT };
+    let everybody = ["agent/alpha", "operator/deputy"].map(|name| admit(name, &["*"], None));
+    let founded = after(Identity::default(), "internal/route", vec![found]);
+    after(founded, "operator/root", everybody.into_iter().chain(commands).collect())
 }
 
 fn issue(number: u8, subject: &str, audience: &str, operation: &str, grant: Grant) -> tokens::Command {
@@ -117,6 +145,7 @@ fn context(action: &str, lifetime: i64) -> BTreeMap<String, Value> {
 
 struct World {
     governance: Governance,
+    identity: Identity,
     tokens: Tokens,
 }
 
@@ -143,13 +172,23 @@ fn by(token: u8) -> Option<Digest> {
 
 impl World {
     fn new() -> Self {
-        Self { governance: governance(), tokens: all_tokens() }
+        Self::after(Vec::new())
+    }
+
+    /// After so much more has happened to who there is.
+    fn after(commands: Vec<identity::Command>) -> Self {
+        Self { governance: governance(), identity: identity(commands), tokens: all_tokens() }
     }
 
     fn judge(&self, asked: &Asked<'_>, policies: Result<&Policies, &Denial>) -> Verdict {
+        self.judge_shown(asked.credential.map_or(Credential::Nothing, Credential::Secret), asked, policies)
+    }
+
+    fn judge_shown(&self, credential: Credential, asked: &Asked<'_>, policies: Result<&Policies, &Denial>) -> Verdict {
         judge(&Sight {
             now: asked.now,
             governance: &self.governance,
+            identity: &self.identity,
             tokens: &self.tokens,
             policies,
             sealed: asked.sealed,
@@ -157,7 +196,7 @@ impl World {
             action: asked.action,
             resource: asked.resource,
             context: &context(asked.action, asked.lifetime),
-            credential: asked.credential,
+            credential,
         })
     }
 
@@ -510,6 +549,190 @@ fn allows() {
             Verdict::Deny { denial, .. } => panic!("{row}: {denial:?}"),
         }
     }
+}
+
+/// Who asks: what identity says of credentials and of the registry, before any policy is asked.
+#[test]
+fn who_is_not_let_in() {
+    use identity::Command::{BindUid, Resume, Retire, Revoke, Suspend};
+    let alpha = || "agent/alpha".parse::<Principal>().unwrap();
+    let reason = kernel::Personal::default;
+    let suspend = || Suspend { principal: alpha(), reason: reason() };
+    let retire = || Retire { principal: alpha(), reason: reason() };
+    let keyed = || key("agent/alpha", KEY, None);
+    let noon = NOON + Millis(1);
+    let deputys = || key("operator/deputy", KEY, None);
+    let (secret, open) = (|number: u8| Credential::Secret(Digest([number; 32])), Policies::compile(OPEN).unwrap());
+    let own = |world, credential| (world, credential, "todo.release", NOON);
+    for (row, (commands, credential, action, now), layer, code, remedy) in [
+        ("nothing", own(vec![], Credential::Nothing), Some(Layer::Authenticate), "door.no_credential", "--credential"),
+        (
+            "no form",
+            own(vec![], Credential::Malformed),
+            Some(Layer::Authenticate),
+            "door.malformed_credential",
+            "--cred",
+        ),
+        ("unknown", own(vec![], secret(KEY)), Some(Layer::Authenticate), "door.unknown_credential", "--credential"),
+        ("unknown user", own(vec![], Credential::User(UID)), Some(Layer::Authenticate), "door.no_credential", "--cred"),
+        ("a key", own(vec![keyed()], secret(KEY)), None, "", ""),
+        ("a user", own(vec![BindUid { uid: UID, principal: alpha() }], Credential::User(UID)), None, "", ""),
+        (
+            "a key that has expired",
+            (vec![key("agent/alpha", KEY, Some(noon))], secret(KEY), "todo.release", noon),
+            Some(Layer::Authenticate),
+            "door.credential_expired",
+            "--create",
+        ),
+        (
+            "a key that was revoked",
+            own(vec![keyed(), Revoke { id: CredentialId(KEY.into()) }], secret(KEY)),
+            Some(Layer::Authenticate),
+            "door.credential_revoked",
+            "--create",
+        ),
+        (
+            "suspended",
+            own(vec![keyed(), suspend()], secret(KEY)),
+            Some(Layer::Admit),
+            "door.suspended",
+            "security resume",
+        ),
+        (
+            "suspended, a user",
+            own(vec![BindUid { uid: UID, principal: alpha() }, suspend()], Credential::User(UID)),
+            Some(Layer::Admit),
+            "door.suspended",
+            "sop security resume agent/alpha",
+        ),
+        ("suspended, by token", own(vec![suspend()], secret(RELEASE)), Some(Layer::Admit), "door.suspended", "resume"),
+        (
+            "resumed, by token",
+            own(vec![suspend(), Resume { principal: alpha(), reason: reason() }], secret(RELEASE)),
+            None,
+            "",
+            "",
+        ),
+        ("retired", own(vec![keyed(), retire()], secret(KEY)), Some(Layer::Admit), "door.retired", "act as"),
+        ("retired, by token", own(vec![retire()], secret(RELEASE)), Some(Layer::Admit), "door.retired", "act as"),
+        (
+            "no longer admitted",
+            (vec![admit("agent/alpha", &["*"], Some(noon))], secret(RELEASE), "todo.release", noon),
+            Some(Layer::Admit),
+            "door.admission_expired",
+            "--can 'todo.release'",
+        ),
+        (
+            "over scope",
+            own(vec![admit("agent/alpha", &["gap.*"], None), keyed()], secret(KEY)),
+            Some(Layer::Admit),
+            "door.no_capability",
+            "sop security admit agent/alpha --owner operator/root --can 'gap.*' --can 'todo.release'",
+        ),
+        (
+            "over scope, by a token for it",
+            own(vec![admit("agent/alpha", &["gap.*"], None)], secret(RELEASE)),
+            Some(Layer::Admit),
+            "door.no_capability",
+            "--can 'todo.release'",
+        ),
+        (
+            "reads records without the capability for the audit",
+            (vec![admit("agent/alpha", &["subscription.*"], None), keyed()], secret(KEY), "subscription.read", NOON),
+            Some(Layer::Admit),
+            "door.no_capability",
+            "--can 'audit.list'",
+        ),
+        (
+            "an agent's stop by a key of its own",
+            (vec![keyed()], secret(KEY), "system.stop", NOON),
+            Some(Layer::Admit),
+            "door.operators_only",
+            "ask an operator",
+        ),
+        (
+            "an operator's stop, whatever else he may do",
+            (vec![deputys(), admit("operator/deputy", &["gap.*"], None)], secret(KEY), "system.stop", NOON),
+            None,
+            "",
+            "",
+        ),
+        (
+            "a suspended operator's stop",
+            (
+                vec![deputys(), Suspend { principal: "operator/deputy".parse().unwrap(), reason: reason() }],
+                secret(KEY),
+                "system.stop",
+                NOON,
+            ),
+            Some(Layer::Admit),
+            "door.suspended",
+            "resume operator/deputy",
+        ),
+    ] {
+        let asked = Asked { now, ..Asked::new(None, action, "todo-7") };
+        let verdict = World::after(commands).judge_shown(credential, &asked, Ok(&open));
+        let (by, denial) = match verdict {
+            Verdict::Allow { .. } => {
+                assert_eq!(layer, None, "{row}: it was let in");
+                continue;
+            }
+            Verdict::Deny { by, denial, .. } => (by, denial),
+        };
+        assert_eq!((Some(denial.layer), denial.code.as_str()), (layer, code), "{row}: {denial:?}");
+        assert!(denial.remedy.contains(remedy), "{row}: the remedy is {:?}", denial.remedy);
+        assert!(denial.rule.is_some() && !denial.reason.is_empty(), "{row}");
+        let strange = ["no_credential", "malformed_credential", "unknown_credential"];
+        let strange = strange.iter().any(|end| code.ends_with(end));
+        assert_eq!(by.is_none(), strange, "{row}: who is known is denied by name");
+    }
+}
+
+#[test]
+fn who_is_not_admitted_acts_by_no_token() {
+    let world = World::new();
+    let tokens = after(
+        all_tokens(),
+        "operator/root",
+        vec![issue(KEY, "agent/stranger", AUDIENCE, "gap.scan", Grant::Operation)],
+    );
+    let world = World { tokens, ..world };
+    let denied = world.judge(&Asked::new(by(KEY), "gap.scan", "*"), Ok(&Policies::compile(OPEN).unwrap()));
+    let Verdict::Deny { by: Some(bearer), denial, .. } = denied else { panic!("it was let in") };
+    assert_eq!(bearer.principal().to_string(), "agent/stranger");
+    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Admit, "door.not_admitted"));
+    let admit = "sop security admit agent/stranger --owner operator/root --can 'gap.*'";
+    assert!(denial.remedy.contains(admit), "{}", denial.remedy);
+}
+
+#[test]
+fn roles_count_as_long_as_they_hold() {
+    let until = NOON + Millis(1);
+    let assign = identity::Command::Assign {
+        principal: "agent/alpha".parse().unwrap(),
+        role: "carer".into(),
+        until: Some(until),
+        reason: kernel::Personal::default(),
+    };
+    let world = World::after(vec![assign, key("agent/alpha", KEY, None)]);
+    let carers = Policies::compile("@id(\"carers\") permit (principal in Role::\"carer\", action, resource);").unwrap();
+    for credential in [by(KEY), by(RELEASE)] {
+        let asked = Asked::new(credential, "todo.release", "todo-7");
+        assert!(world.allows(&asked, &carers), "{asked:?}");
+        assert!(!world.allows(&Asked { now: until, ..asked }, &carers), "a role ends by itself");
+    }
+    assert!(!world.allows(&Asked::new(Some(ROOT), "todo.release", "todo-7"), &carers), "who has none");
+}
+
+#[test]
+fn the_record_says_that_the_glass_was_broken() {
+    let world = World::after(vec![key("operator/deputy", GLASS, None)]);
+    let open = Policies::compile(OPEN).unwrap();
+    let Verdict::Allow { decision, .. } = world.judge(&Asked::new(by(GLASS), "todo.release", "todo-7"), Ok(&open))
+    else {
+        panic!("it was not let in")
+    };
+    assert_eq!(decision.policies, ["all", "break-glass:0000000000000066"]);
 }
 
 /// A token for a call is addressed to the protocol, not to the authority, and neither opens what the other does.

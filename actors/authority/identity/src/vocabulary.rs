@@ -3,11 +3,12 @@
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use kernel::{Digest, Malformed, Millis, Personal, Principal, Refuse, Timestamp};
+use kernel::{Digest, Kin, Malformed, Millis, Personal, Principal, Refuse, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::records;
@@ -377,7 +378,9 @@ impl Refuse for Refusal {
 
     fn remedy(&self) -> String {
         match self {
-            Self::Unknown { principal } => admission(principal),
+            Self::Unknown { principal } => {
+                format!("An operator admits it: `{}`.", admission(principal, None, "gap.*"))
+            }
             Self::Retired { .. } => "Admit another one, by a name of its own.".into(),
             Self::Suspended { principal } => format!("An operator ends it with `sop security resume {principal}`."),
             Self::Internal { .. } => "See them with `sop security capabilities`.".into(),
@@ -411,9 +414,13 @@ impl Refuse for Refusal {
     }
 }
 
-/// How somebody comes to be admitted.
-pub fn admission(principal: &Principal) -> String {
-    format!("An operator admits it: `sop security admit {principal} --owner operator/root --can 'gap.*'`.")
+/// The command by which an operator lets somebody ask for `can`, too.
+pub fn admission(principal: &Principal, terms: Option<&Terms>, can: &str) -> String {
+    let owner = terms.and_then(|terms| terms.owner.as_ref()).map_or("operator/root".to_owned(), ToString::to_string);
+    let owner = if principal.kin == Kin::Operator { String::new() } else { format!(" --owner {owner}") };
+    let known = terms.into_iter().flat_map(|terms| &terms.can).map(Capability::as_str);
+    let can: Vec<_> = known.chain([can]).map(|can| format!(" --can '{can}'")).collect();
+    format!("sop security admit {principal}{owner}{}", can.concat())
 }
 
 /// Whether somebody takes part.

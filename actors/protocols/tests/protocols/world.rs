@@ -103,6 +103,17 @@ impl Plan {
             let credential = Secret::of(ROOT).digest();
             let bootstrap = governance::Command::Bootstrap { operator: "root".into(), credential };
             world.own(world.door.governance(), bootstrap).await;
+            // As the route does.
+            let found = identity::Command::Found { operator: "operator/root".parse().unwrap(), secret: credential };
+            world.by("internal/route.governance-identity", world.door.identity(), found).await;
+            let terms = identity::Terms {
+                owner: Some("operator/root".parse().unwrap()),
+                can: [identity::Capability::all()].into(),
+                until: None,
+                attestation: None,
+            };
+            let (principal, reason) = ("agent/alpha".parse().unwrap(), kernel::Personal::default());
+            world.own(world.door.identity(), identity::Command::Admit { principal, terms, reason }).await;
             let propose = governance::Command::Propose { text: OPEN.into() };
             let governance::Reply::Proposed { epoch, .. } = world.own(world.door.governance(), propose).await else {
                 panic!("proposed")
@@ -111,7 +122,7 @@ impl Plan {
             world.own(world.door.governance(), activate).await;
         }
         for (protocol, depends_on, speaks_to) in lists {
-            world.own(&world.nexus, Command::Admit { protocol, depends_on, speaks_to }).await;
+            world.let_in(protocol, depends_on, speaks_to).await;
         }
         world
     }
@@ -129,7 +140,11 @@ pub struct World {
 impl World {
     /// Past the door, as the operator.
     pub async fn own<M: Machine>(&self, machine: &Handle<M>, command: M::Command) -> M::Reply {
-        let principal = "operator/root".parse::<Principal>().unwrap();
+        self.by("operator/root", machine, command).await
+    }
+
+    async fn by<M: Machine>(&self, who: &str, machine: &Handle<M>, command: M::Command) -> M::Reply {
+        let principal = who.parse::<Principal>().unwrap();
         let (command_id, decision) = (self.clock.command_id(), Decision::default());
         done(machine.execute(Order { command, command_id, principal, decision, cause: None, asked: None }).await)
     }
@@ -168,7 +183,15 @@ impl World {
 
     pub async fn admit(&self, protocol: &str, speaks_to: &[&str]) {
         let speaks_to = speaks_to.iter().map(ToString::to_string).collect();
-        self.own(&self.nexus, Command::Admit { protocol: protocol.into(), depends_on: vec![], speaks_to }).await;
+        self.let_in(protocol.into(), vec![], speaks_to).await;
+    }
+
+    async fn let_in(&self, protocol: String, depends_on: Vec<String>, speaks_to: Vec<String>) {
+        let admitted = Principal::new(kernel::Kin::Protocol, &protocol).unwrap();
+        self.own(&self.nexus, Command::Admit { protocol, depends_on, speaks_to }).await;
+        // As the route does.
+        let arrive = identity::Command::Arrive { protocol: admitted, can: [identity::Capability::all()].into() };
+        self.by("internal/route.nexus-identity", self.door.identity(), arrive).await;
     }
 
     pub async fn send(&self, to: &str, kind: &str, text: &str, priority: Priority) -> MessageId {

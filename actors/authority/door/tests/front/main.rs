@@ -1,7 +1,9 @@
 //! The front over real hosts: what is recorded, spent, sealed and answered, whatever fails.
 
+mod callers;
 mod denials;
 mod effects;
+
 mod shelf;
 mod spending;
 mod stops;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use door::{Ask, Decisions, Denied, Done, Door, Follower, Seal, Secret, Sight, Verdict, judge};
+use door::{
+    Ask, Credential, Decisions, Denied, Done, Door, Follower, Limits as Rate, Seal, Secret, Sight, Verdict, judge,
+};
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
 use identity::Identity;
@@ -108,6 +110,8 @@ pub struct Setup {
     pub permits: usize,
     pub disk: Disk,
     pub seal: Option<PathBuf>,
+    /// How often one may ask.
+    pub rate: Rate,
 }
 
 impl Default for Setup {
@@ -121,6 +125,7 @@ impl Default for Setup {
             permits: 1_000,
             disk: Disk::default(),
             seal: None,
+            rate: Rate::default(),
         }
     }
 }
@@ -164,14 +169,15 @@ impl Setup {
         let kept = Limits { outcomes: self.outcomes, ..limits };
         let things = Handle::<Shelf>::new(&journal, &clock, kept, None);
         let seal = Seal::new(&self.seal_file());
-        let door = Arc::new(Door::new(
+        let door = Door::new(
             clock.clone(),
             (governance.clone(), governance_view.clone()),
             (identity.clone(), identity_view.clone()),
             (tokens.clone(), tokens_view.clone()),
             decisions.clone(),
             seal,
-        ));
+        );
+        let door = Arc::new(door.with_limits(self.rate));
         let kept = journal.clone();
         let keeper = ChildRef::new("journal");
         let root = Supervisor::new("root", Strategy::OneForOne)
@@ -189,6 +195,7 @@ impl Setup {
             governance,
             governance_view,
             identity,
+            identity_view,
             tokens,
             tokens_view,
             shelf: things,
@@ -205,6 +212,7 @@ pub struct World {
     pub governance: Handle<Governance>,
     governance_view: Arc<Follower<Governance>>,
     pub identity: Handle<Identity>,
+    identity_view: Arc<Follower<Identity>>,
     pub tokens: Handle<Tokens>,
     tokens_view: Arc<Follower<Tokens>>,
     pub shelf: Handle<Shelf>,
@@ -253,6 +261,22 @@ impl World {
                 .execute(self.own(governance::Command::Bootstrap { operator: "root".into(), credential }))
                 .await,
         );
+        // As the route does.
+        let found = identity::Command::Found { operator: "operator/root".parse().unwrap(), secret: credential };
+        let route = Principal::internal("route.governance-identity");
+        done(self.identity.execute(Order { principal: route, ..self.own(found) }).await);
+    }
+
+    /// Past the door, as the operator.
+    pub async fn identify(&self, command: identity::Command) -> identity::Reply {
+        done(self.identity.execute(self.own(command)).await)
+    }
+
+    pub async fn admit(&self, principal: &str, can: &str, until: Option<Timestamp>) {
+        let principal: Principal = principal.parse().unwrap();
+        let owner = (principal.kin != kernel::Kin::Operator).then(|| "operator/root".parse().unwrap());
+        let terms = identity::Terms { owner, can: [can.parse().unwrap()].into(), until, attestation: None };
+        self.identify(identity::Command::Admit { principal, terms, reason: Personal::default() }).await;
     }
 
     /// Past the door, as the operator.
@@ -282,6 +306,10 @@ impl World {
         grant: Grant,
     ) -> TokenId {
         let id = TokenId(number.into());
+        let subject: Principal = who.parse().unwrap();
+        if self.identity_view.read(|identity| identity.show(&subject).is_none()) {
+            self.admit(who, "*", None).await;
+        }
         let command = tokens::Command::Issue(Issue {
             id,
             secret: Secret::of(&secret(number)).digest(),
@@ -310,10 +338,12 @@ impl World {
     pub fn judged(&self, ask: &Ask) -> Verdict {
         self.governance_view.read(|governance| {
             let policies = Policies::compile(governance.active_text()).unwrap();
+            let identity = self.identity_view.read(Identity::clone);
             self.tokens_view.read(|tokens| {
                 judge(&Sight {
                     now: self.now(),
                     governance,
+                    identity: &identity,
                     tokens,
                     policies: Ok(&policies),
                     sealed: self.door.sealed().as_ref(),
@@ -321,7 +351,10 @@ impl World {
                     action: ask.action,
                     resource: &ask.resource,
                     context: &ask.context,
-                    credential: ask.credential.as_ref().map(Secret::digest),
+                    credential: ask
+                        .credential
+                        .as_ref()
+                        .map_or(Credential::Nothing, |secret| Credential::Secret(secret.digest())),
                 })
             })
         })
