@@ -52,6 +52,7 @@ use crate::routes::{self, Targets, Watched};
 use crate::shelf::Shelf;
 use crate::states::States;
 use crate::subscriptions::GivenOut;
+use crate::things::Things;
 use crate::tree::{Groups, tree};
 use crate::witnesses;
 
@@ -336,12 +337,6 @@ impl Parts {
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
         let seal = Seal::new(&places.seal);
-        let (governance, identity) = ((governance, governance_view), (identity, identity_view));
-        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
-        let door = Arc::new(door.with_limits(door::Limits {
-            requests_per_second: config.door.limits.requests_per_second,
-            burst: config.door.limits.burst,
-        }));
         let bells = Arc::<Bells>::default();
         let view: Arc<dyn View<Nexus>> = bells.clone();
         let nexus = Handle::new(&journal, &clock, limits, Some(view));
@@ -351,6 +346,32 @@ impl Parts {
         let shown: Arc<dyn View<Subscriptions>> = subscriptions_view.clone();
         let approvals_view = Arc::new(Follower::<Approvals>::default());
         let decided: Arc<dyn View<Approvals>> = approvals_view.clone();
+        let approvals = Handle::new(&journal, &clock, limits, Some(decided));
+        let todos = Handle::new(&journal, &clock, limits, None);
+        let allocator = Handle::new(&journal, &clock, limits, None);
+        let backups = Handle::new(&journal, &clock, limits, None);
+        let subjects = Handle::new(&journal, &clock, limits, None);
+        let retention = Handle::new(&journal, &clock, limits, None);
+        let things = Things {
+            clock: clock.clone(),
+            governance: governance_view.clone(),
+            tokens: tokens_view.clone(),
+            subscriptions: subscriptions_view.clone(),
+            todos: todos.clone(),
+            allocator: allocator.clone(),
+            nexus: nexus.clone(),
+            backups: backups.clone(),
+            subjects: subjects.clone(),
+            retention: retention.clone(),
+        };
+        let (governance, identity) = ((governance, governance_view), (identity, identity_view));
+        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
+        let door = door.with_limits(door::Limits {
+            requests_per_second: config.door.limits.requests_per_second,
+            burst: config.door.limits.burst,
+        });
+        let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
+        let door = Arc::new(door);
         Arc::new(Self {
             subscriptions: Handle::new(&journal, &clock, limits, Some(shown)),
             subscriptions_view,
@@ -363,13 +384,13 @@ impl Parts {
             configuration: attest::configuration(config),
             began: clock.now(),
             gaps: Handle::new(&journal, &clock, limits, None),
-            todos: Handle::new(&journal, &clock, limits, None),
-            allocator: Handle::new(&journal, &clock, limits, None),
-            approvals: Handle::new(&journal, &clock, limits, Some(decided)),
+            todos,
+            allocator,
+            approvals,
             approvals_view,
-            backups: Handle::new(&journal, &clock, limits, None),
-            subjects: Handle::new(&journal, &clock, limits, None),
-            retention: Handle::new(&journal, &clock, limits, None),
+            backups,
+            subjects,
+            retention,
             rules: keeping::Rules::of(&config.retention),
             door,
             shelf: Shelf::of(&config.backup, &places.backups),

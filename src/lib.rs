@@ -21,6 +21,7 @@ pub mod shelf;
 pub mod states;
 pub mod subscriptions;
 mod system;
+mod things;
 pub mod tree;
 pub mod witnesses;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use allocator::LeaseId;
 use config::{Config, Problem, Sources};
-use door::{Ask, Denied, Secret, SecretKind, Source};
+use door::{Ask, Bound, Denied, Secret, SecretKind, Source};
 use host::Clock;
 use journal::reader::{Bounds, Page};
 use kernel::{Denial, Kin, Malformed, Millis, Personal, Principal, Sequence, Timestamp, TokenId};
@@ -423,6 +423,7 @@ impl System {
             credential: Some(self.credential.clone()),
             command_id: self.parts.clock.command_id(),
             source: Source::User(rustix::process::getuid().as_raw()),
+            bound: Bound::default(),
         }
     }
 

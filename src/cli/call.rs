@@ -11,7 +11,7 @@ use door::Secret;
 use host::Clock;
 use http::{AddressError, Client, ClientError, Problem};
 use kernel::{CommandId, Layer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sop::boot::Places;
 
 use super::exit::Failure;
@@ -54,6 +54,18 @@ pub struct Globals {
     /// File with the secret to act by. Also $SOP_CREDENTIAL; else the operator's in the data directory
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub credential: Option<PathBuf>,
+    /// Ask leave for the command, where a policy demands approvals, instead of giving it; the same command without this is
+    /// let in once it is approved
+    #[arg(
+        long,
+        global = true,
+        value_name = "REASON",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        help_heading = "Global options"
+    )]
+    pub request_approval: Option<String>,
     /// For people, or for programs: the API's answer as it is
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = "Global options")]
     pub output: Format,
@@ -155,7 +167,7 @@ impl Globals {
             None => (Some(read_secret(&usual)?), None),
         };
         let client = self.client(config)?.timeout(config.http.request_timeout + ANSWER_MARGIN);
-        Ok(Remote { client, credential, looked_at })
+        Ok(Remote { client, credential, looked_at, leave: self.request_approval.clone() })
     }
 
     /// The status page, for which no credential is needed.
@@ -236,13 +248,22 @@ pub struct Remote {
     credential: Option<Secret>,
     /// Where a credential was looked for and not found.
     looked_at: Option<PathBuf>,
+    /// Why leave is to be asked for what would be asked.
+    leave: Option<String>,
 }
 
 impl Remote {
     /// Asks for something that changes nothing.
     pub async fn read(&self, action: &str, arguments: &Value) -> Result<Value, Failure> {
         let id = Clock::system().command_id();
-        self.repeated(action, arguments, id).await.map_err(|error| match error {
+        let answered = match (&self.leave, self.repeated(action, arguments, id).await) {
+            // Who only wants to see something sees it, if nothing is needed for it.
+            (Some(reason), Err(Lost::Refused(failure))) if failure.problem.missing.is_some() => {
+                return Err(self.request(reason, action, arguments, id).await);
+            }
+            (_, answered) => answered,
+        };
+        answered.map_err(|error| match error {
             Lost::Refused(failure) => *failure,
             Lost::Unanswered(why) => Failure::unreachable("cli.no_answer", why, "ask again; see `sop status`"),
         })
@@ -250,6 +271,22 @@ impl Remote {
 
     /// Asks for a change, which is done once however often it has to be asked for.
     pub async fn change(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Value, Failure> {
+        match &self.leave {
+            Some(reason) => Err(self.request(reason, action, arguments, id).await),
+            None => self.give(action, arguments, id).await,
+        }
+    }
+
+    /// Asks leave for it. What comes of that is no answer to the command, so it ends here.
+    async fn request(&self, reason: &str, action: &str, arguments: &Value, id: CommandId) -> Failure {
+        let arguments = json!({ "action": action, "arguments": arguments, "reason": reason });
+        match self.give("approval.request", &arguments, id).await {
+            Ok(asked) => Failure::asked(asked),
+            Err(failure) => failure,
+        }
+    }
+
+    async fn give(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Value, Failure> {
         self.repeated(action, arguments, id).await.map_err(|error| match error {
             Lost::Refused(failure) if failure.open => failure.note(format!("command id: {id}")),
             Lost::Refused(failure) => *failure,
@@ -262,6 +299,9 @@ impl Remote {
 
     /// Asks once, for what must not be done twice; `None` if the connection was lost.
     pub async fn once(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Option<Value>, Failure> {
+        if let Some(reason) = &self.leave {
+            return Err(self.request(reason, action, arguments, id).await);
+        }
         let bearer = self.credential.as_ref().map(Secret::expose);
         match self.client.call(action, arguments, bearer, Some(id)).await {
             Ok(answer) => Ok(Some(answer)),

@@ -54,6 +54,8 @@ pub struct Failure {
     pub notes: Vec<String>,
     /// The command may have been carried out, or may still be.
     pub open: bool,
+    /// It is none: leave was asked for the command instead, and this came of it.
+    pub asked: Option<Value>,
 }
 
 /// What a command comes to.
@@ -69,7 +71,12 @@ impl Failure {
     pub fn of(problem: Problem) -> Self {
         let exit = if problem.missing.is_some() { Exit::NeedsApproval } else { Exit::of(problem.layer) };
         let open = matches!(problem.layer, Layer::Commit | Layer::Availability);
-        Self { exit, problem: Box::new(problem), notes: Vec::new(), open }
+        Self { exit, problem: Box::new(problem), notes: Vec::new(), open, asked: None }
+    }
+
+    /// Leave was asked for the command, which ends it.
+    pub fn asked(answer: Value) -> Self {
+        Self { exit: Exit::Ok, asked: Some(answer), ..Self::new("approvals.asked", "leave was asked for", "") }
     }
 
     pub fn unreachable(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {

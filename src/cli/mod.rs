@@ -9,6 +9,7 @@
 //! 3. No secret is an argument, and none is sent but to be tried.
 //! 4. A reader that goes away is no error.
 
+mod approval;
 mod audit;
 mod backup;
 mod call;
@@ -45,7 +46,7 @@ use clap::{Parser, Subcommand};
 
 use call::Globals;
 use exit::{Exit, Failure, Run};
-use output::{Format, complain, json, print};
+use output::{Format, answer, complain, json, print};
 
 const AFTER_HELP: &str = "\
 First run:
@@ -118,6 +119,9 @@ enum Command {
     /// Rights that end: for a subject, an operation, a number of uses, a time
     #[command(subcommand)]
     Token(token::Token),
+    /// What leave was asked for, and who decided how
+    #[command(subcommand)]
+    Approval(approval::Approval),
     /// What is missing or wrong, found by scans and by supervision
     #[command(subcommand)]
     Gap(gap::Gap),
@@ -186,6 +190,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn failed(format: Format, failure: &Failure) -> Exit {
+    if let Some(asked) = &failure.asked {
+        return match answer(format, asked, approval::requested) {
+            Ok(()) => failure.exit,
+            Err(unsaid) => failed(format, &unsaid),
+        };
+    }
     let said = match format {
         Format::Table => false,
         Format::Json => print(&format!("{}\n", json(&failure.json()))).is_ok(),
@@ -230,6 +240,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Security(command) => security::run(globals, command).await,
         Command::Whoami => security::whoami(globals).await,
         Command::Token(command) => token::run(globals, command).await,
+        Command::Approval(command) => approval::run(globals, command).await,
         Command::Gap(command) => gap::run(globals, command).await,
         Command::Todo(command) => todo::run(globals, command).await,
         Command::Resource(command) => lease::resource(globals, command).await,

@@ -6,6 +6,7 @@
 //!    open to strangers, and who asks may know who he is ([`Door::introduce`]).
 //! 2. Unknown arguments are refused. Times are RFC 3339, spans milliseconds, ids text.
 
+mod approval;
 mod audit;
 mod backup;
 mod chaos;
@@ -44,7 +45,12 @@ use crate::boot::Parts;
 pub use chaos::Chaos;
 
 /// Decided by capability, so not in the policies' catalogue.
-const BY_CAPABILITY: [ActionInfo; 3] = [
+const BY_CAPABILITY: [ActionInfo; 4] = [
+    ActionInfo {
+        name: "approval.request",
+        reads_only: false,
+        summary: "Ask leave for what approvals alone keep one from",
+    },
     ActionInfo { name: "security.whoami", reads_only: true, summary: "Show who asks, and what he may ask for" },
     ActionInfo { name: "system.stop", reads_only: false, summary: "Stop everything, at once" },
     ActionInfo { name: "system.resume", reads_only: false, summary: "End the emergency stop" },
@@ -75,8 +81,7 @@ impl Api for Desk {
 
     fn call(&self, call: Call) -> Answer<'_> {
         Box::pin(async move {
-            let known = self.actions().into_iter().find(|action| action.name == call.action);
-            let Some(action) = known.map(|action| action.name) else {
+            let Some(action) = self.action(&call.action) else {
                 let reason = format!("there is no action {:?}", call.action);
                 return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());
             };
@@ -91,6 +96,7 @@ impl Api for Desk {
                         Source::Process { uid, .. } => door::Source::User(uid),
                         Source::Address(address) => door::Source::network(address),
                     },
+                    bound: approval::bound(action, &call.arguments),
                 },
                 arguments: call.arguments,
             };
@@ -122,6 +128,11 @@ impl Desk {
         &self.parts.door
     }
 
+    /// The action of this name.
+    fn action(&self, name: &str) -> Option<&'static str> {
+        self.actions().into_iter().find(|action| action.name == name).map(|action| action.name)
+    }
+
     async fn answer(&self, request: Request) -> Given {
         let Some((noun, _)) = request.ask.action.split_once('.') else { unreachable!("actions are noun.verb") };
         match noun {
@@ -134,6 +145,7 @@ impl Desk {
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
             "security" | "credential" => security::answer(self, request).await,
+            "approval" => approval::answer(self, request).await,
             "subject" => subject::answer(self, request).await,
             "retention" => retention::answer(self, request).await,
             "backup" => backup::answer(self, request).await,

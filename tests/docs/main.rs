@@ -61,6 +61,11 @@ fn the_page_on_policies_is_true() {
 }
 
 #[test]
+fn the_page_on_approvals_is_true() {
+    run("docs/approvals.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -78,6 +83,7 @@ fn every_page_is_run_or_has_no_commands() {
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let pages = [
+            "approvals.md",
             "evidence.md",
             "operating.md",
             "protocols.md",

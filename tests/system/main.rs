@@ -1,5 +1,6 @@
 //! The real binary, as its users meet it: started, misused, stopped, and with its disk taken away.
 
+mod approvals;
 mod backups;
 mod chaos;
 mod config;

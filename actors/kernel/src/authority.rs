@@ -218,6 +218,12 @@ pub struct Missing {
     /// The obligations that must be proven beside those that were.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub proofs: BTreeSet<String>,
+    /// How many have approved exactly this so far.
+    #[serde(skip_serializing_if = "is_nothing", default)]
+    pub have: u32,
+    /// The request by which approvals of it were asked for, if they were.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -281,7 +287,7 @@ mod tests {
     fn what_is_missing_is_said() {
         let missing = |approvals, proofs: &[&str]| {
             let proofs = proofs.iter().map(|&proof| proof.to_owned()).collect();
-            Missing { approvals, proofs }.to_string()
+            Missing { approvals, proofs, ..Missing::default() }.to_string()
         };
         assert_eq!(missing(1, &[]), "1 approval");
         assert_eq!(missing(0, &["manifest"]), "proof of \"manifest\"");

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use door::{AUDIENCE, Ask, Secret, SecretKind, Source, Warrant};
+use door::{AUDIENCE, Ask, Bound, Secret, SecretKind, Source, Warrant};
 use host::{Clock, Order};
 use kernel::{Asked, Decision, Denial, Layer, Millis, Principal, Refuse as _, TokenId};
 use tokens::{Grant, Issue, Reason, Reply, Tokens};
@@ -147,6 +147,7 @@ fn about(clock: &Clock, action: &'static str, resource: &str) -> Ask {
         command_id: clock.command_id(),
         // Asked inside the process: there is no peer.
         source: Source::User(0),
+        bound: Bound::default(),
     }
 }
 

@@ -15,10 +15,15 @@ use policy::{Policies, Standing, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Decisions};
-use crate::judge::{admitted, audience, ended, sealed_by, under};
+use crate::judge::{Approved, admitted, audience, ended, sealed_by, under};
 use crate::lockout::Lockout;
 use crate::rates::{Limits, Rates, TooOften};
 use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, SecretKind, Sight, Source, Verdict, judge};
+
+mod approving;
+
+use approving::{Approving, No};
+pub use approving::{Bound, Known, RESUME_ALONE_AFTER, Things, Wanted};
 
 /// A request at the door.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub struct Ask {
     /// Where it came from: for counting strangers, for keeping out who guesses, and, of a user of this machine whom identity
     /// knows, for whom he acts as.
     pub source: Source,
+    /// What approvals of it are bound to.
+    pub bound: Bound,
 }
 
 impl Ask {
@@ -74,6 +81,10 @@ pub struct Pass {
     pub decision: Decision,
     command_id: CommandId,
     pub(crate) asked: Box<Asked>,
+    /// The request for approvals whose use was spent on it.
+    approval: Option<u64>,
+    /// How many have approved it.
+    pub(crate) approved: Approved,
 }
 
 /// A command's reply, and where its records lie.
@@ -120,6 +131,7 @@ pub struct Door {
     rates: Rates,
     /// When a credential was used last, since the process began.
     used: DashMap<CredentialId, Timestamp>,
+    approving: Option<Approving>,
 }
 
 impl Door {
@@ -146,6 +158,7 @@ impl Door {
             lockout: Lockout::default(),
             rates: Rates::default(),
             used: DashMap::new(),
+            approving: None,
         }
     }
 
@@ -234,6 +247,9 @@ impl Door {
         if let Some(subject) = self.subject_of_ended_token(ask)
             && let Ok(Some(first)) = machine.recall_first(ask.command_id, content, &subject).await
         {
+            return told(first, ask.command_id);
+        }
+        if let Some(first) = self.done_by_approval(ask, machine, content).await {
             return told(first, ask.command_id);
         }
         let pass = self.admit(ask, content).await?;
@@ -427,6 +443,10 @@ impl Door {
             asked: Some(pass.asked.clone()),
         };
         let answer = machine.execute(order).await;
+        // An id that is taken or too old says nothing of what was done under it: what others approved stays used then.
+        if let (Some(request), Ok(Answer { outcome: Err(_), .. })) = (pass.approval, &answer) {
+            self.release_approval(request, pass.command_id).await;
+        }
         self.settle(&pass, settlement(&answer)).await;
         match answer {
             Ok(answer) => told(answer, pass.command_id),
@@ -641,8 +661,24 @@ impl Door {
 
     /// Judges, and spends the token that the request rests on.
     async fn admit(&self, ask: &Ask, content: Digest) -> Result<Pass, Denied> {
-        let verdict = self.known(ask).await?;
+        let mut verdict = self.known(ask).await?;
         self.not_too_often(ask, &verdict).await?;
+        let (mut approved, mut spent) = (Approved::default(), None);
+        match &verdict {
+            Verdict::Deny { by: Some(bearer), denial, .. } if is_near(denial) => {
+                match self.judge_approved(ask, bearer, denial.clone(), content).await {
+                    Ok(again) => (verdict, approved, spent) = again,
+                    Err(No::Asked(asked)) => return Err(asked.into()),
+                    Err(No::Denied(why)) => {
+                        if let Verdict::Deny { denial, .. } = &mut verdict {
+                            *denial = why;
+                        }
+                    }
+                }
+            }
+            Verdict::Allow { .. } if ask.bound.wanted.is_some() => return Err(approving::not_needed().into()),
+            Verdict::Allow { .. } | Verdict::Deny { .. } => {}
+        }
         let (bearer, standing, mut decision) = match verdict {
             Verdict::Allow { bearer, standing, decision } => (bearer, standing, decision),
             Verdict::Deny { by, standing, denial, policy_epoch, generation } => {
@@ -685,8 +721,18 @@ impl Door {
                 return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
             }
         }
+        if let Some(spent) = &spent {
+            self.timely(ask.command_id)?;
+            // What a token paid stays open if this is refused: the same command may yet be let in.
+            let used = self.spend_approval(spent).await;
+            let stopped = || self.seal.get().map_or(Ok(()), |sealed| under(&sealed, ask.action));
+            if let Err(denial) = used.and_then(|()| stopped()) {
+                return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
+            }
+        }
         let asked = Box::new(asked(ask, &standing));
-        Ok(Pass { principal, decision, command_id: ask.command_id, asked })
+        let approval = spent.map(|spent| spent.request);
+        Ok(Pass { principal, decision, command_id: ask.command_id, asked, approval, approved })
     }
 
     /// A use is not spent on what the machine could not take up: a command id without a time, or one far ahead of ours.
@@ -700,6 +746,11 @@ impl Door {
     }
 
     pub(crate) fn judge(&self, ask: &Ask) -> Verdict {
+        self.judge_with(ask, Approved::default())
+    }
+
+    /// Judges as if so many had approved exactly this.
+    pub(crate) fn judge_with(&self, ask: &Ask, approved: Approved) -> Verdict {
         loop {
             let (epoch, policies) = self.policies();
             // Before the state, so that it is never ahead of what is seen.
@@ -719,6 +770,7 @@ impl Door {
                         resource: &ask.resource,
                         context: &ask.context,
                         credential: ask.shown(),
+                        approved,
                     })
                 };
                 let look =
@@ -861,6 +913,11 @@ fn settlement<M: Machine>(answer: &Result<Answer<M>, Error>) -> Option<Settlemen
         Ok(Answer { outcome: Err(_), .. }) | Err(Error::IdTaken | Error::Stale { .. }) => Some(Settlement::Refused),
         Err(_) => None,
     }
+}
+
+/// Whether approvals alone could make an allow of it, or some of them.
+fn is_near(denial: &Denial) -> bool {
+    denial.missing.as_ref().is_some_and(|missing| missing.approvals != 0)
 }
 
 fn is_up<M: Machine>(machine: &Handle<M>) -> Result<(), Denial> {

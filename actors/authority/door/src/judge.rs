@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use governance::Governance;
 use identity::{CredentialId, End, Entry, Identity, Lack, admission};
-use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Principal, Timestamp, TokenId};
+use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Timestamp, TokenId};
 use policy::{Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
@@ -15,7 +15,17 @@ const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.s
 /// Who asks may know who he is, whatever else he may not.
 const WHOAMI: &str = "security.whoami";
 /// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
-const BY_CAPABILITY: [&str; 3] = ["system.stop", "system.resume", WHOAMI];
+const BY_CAPABILITY: [&str; 3] = ["system.stop", RESUME, WHOAMI];
+pub(crate) const RESUME: &str = "system.resume";
+
+/// Decisions about a request for approvals, and the attribute that names the action which is to be approved.
+const DECISIONS: [&str; 3] = ["approval.approve", "approval.deny", "approval.withdraw"];
+const ASKED: &str = "asked";
+
+/// What permits an operator, whatever the policies say.
+const OPERATOR: &str = "capability:operator";
+/// The same, where nobody answered for long who was asked to approve it.
+const ALONE: &str = "capability:operator-alone";
 
 /// Asked of another than the authority: the token is addressed to the protocol that is called, for the operation called.
 const CALL: &str = "protocol.call";
@@ -43,6 +53,16 @@ pub struct Sight<'a> {
     /// The action's own attributes.
     pub context: &'a BTreeMap<String, Value>,
     pub credential: Credential,
+    pub approved: Approved,
+}
+
+/// How those who were asked to approve exactly this have answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Approved {
+    /// So many have approved it.
+    pub have: u32,
+    /// Nobody answered, for so long that it is done without.
+    pub waited: bool,
 }
 
 /// What is shown of who asks.
@@ -117,7 +137,12 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
 /// What the authority knows of a request by itself: the policies are shown it, and it stands in the record.
 fn standing(sight: &Sight<'_>, bearer: &Bearer) -> Standing {
     let roles = sight.identity.roles(bearer.principal(), sight.now);
-    Standing { via_token: matches!(bearer, Bearer::Token { .. }), roles, ..Standing::default() }
+    Standing {
+        via_token: matches!(bearer, Bearer::Token { .. }),
+        roles,
+        approvals: sight.approved.have,
+        ..Standing::default()
+    }
 }
 
 /// A denial here is that of a stranger.
@@ -207,8 +232,18 @@ fn known(sight: &Sight<'_>) -> Result<(), Denial> {
 }
 
 fn unsealed(sight: &Sight<'_>) -> Result<(), Denial> {
+    // Who ends a stop may need another for it.
+    if decides_resume(sight) {
+        return Ok(());
+    }
     let stop = || sight.governance.stop().map(sealed_by);
     sight.sealed.cloned().or_else(stop).map_or(Ok(()), |sealed| under(&sealed, sight.action))
+}
+
+/// Is it decided whether everything goes on after a stop?
+fn decides_resume(sight: &Sight<'_>) -> bool {
+    let asked = matches!(sight.context.get(ASKED), Some(Value::Text(asked)) if asked == RESUME);
+    asked && DECISIONS.contains(&sight.action)
 }
 
 /// A stop as it was recorded.
@@ -237,8 +272,11 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     if sight.action == WHOAMI {
         return Ok(());
     }
+    if is_operator(bearer) && decides_resume(sight) {
+        return Ok(());
+    }
     if BY_CAPABILITY.contains(&sight.action) {
-        if matches!(bearer, Bearer::Own { .. }) && principal.kin == Kin::Operator {
+        if is_operator(bearer) {
             return Ok(());
         }
         // A stop consumes nothing, so that it needs nothing; a token would open it for ever.
@@ -328,9 +366,16 @@ const AUDIT: [&str; 2] = ["audit.list", "audit.show"];
 
 /// The ids of the policies that permit.
 fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<Vec<String>, Denial> {
+    if sight.action == RESUME {
+        return resumed(sight, bearer);
+    }
     if BY_CAPABILITY.contains(&sight.action) {
-        let whose = if sight.action == WHOAMI { "self" } else { "operator" };
-        return Ok(vec![format!("capability:{whose}")]);
+        let whose = if sight.action == WHOAMI { "capability:self" } else { OPERATOR };
+        return Ok(vec![whose.to_owned()]);
+    }
+    // Whoever may end a stop may be asked to approve that it ends: no policy may leave it to nobody.
+    if is_operator(bearer) && decides_resume(sight) {
+        return Ok(vec![OPERATOR.to_owned()]);
     }
     let mut determining = permitted(sight, bearer, standing, (sight.action, sight.resource), sight.context)?;
     if sight.action == SHOWS_RECORDS {
@@ -341,6 +386,42 @@ fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<
         determining.dedup();
     }
     Ok(determining)
+}
+
+/// Where there is another operator, one ends a stop with the approval of another; where there is none, alone.
+fn resumed(sight: &Sight<'_>, bearer: &Bearer) -> Result<Vec<String>, Denial> {
+    let stopped = sight.sealed.is_some() || sight.governance.stop().is_some();
+    let another = stopped && another_operator(sight, bearer.principal());
+    match (another, sight.approved) {
+        (false, _) | (true, Approved { have: 1.., .. }) => Ok(vec![OPERATOR.to_owned()]),
+        (true, Approved { waited: true, .. }) => Ok(vec![ALONE.to_owned()]),
+        (true, Approved { have: 0, waited: false }) => {
+            let reason = "what was stopped goes on once another operator has approved it";
+            let remedy = "ask with `sop resume --digest DIGEST --request-approval=REASON`";
+            let missing = Missing { approvals: 1, ..Missing::default() };
+            let denial = Denial::new(Layer::Policy, "policy.approval_needed", reason, remedy);
+            Err(denial.rule("emergency stop: two operators").missing(missing))
+        }
+    }
+}
+
+/// Whether there is an operator besides `one` who may ask for something, and can.
+fn another_operator(sight: &Sight<'_>, one: &Principal) -> bool {
+    let identity = sight.identity;
+    let can = |who: &Principal| {
+        identity
+            .credentials()
+            .any(|(_, credential)| credential.principal == *who && credential.ended(sight.now).is_none())
+            || identity.uids().any(|(_, principal)| principal == who)
+    };
+    let is_another = |who: &Principal| who.kin == Kin::Operator && who != one;
+    let mut all = identity.list().map(|(who, _)| who);
+    all.any(|who| is_another(who) && identity.standing(who, sight.now).is_ok() && can(who))
+}
+
+/// By a credential of his own.
+fn is_operator(bearer: &Bearer) -> bool {
+    matches!(bearer, Bearer::Own { principal, .. } if principal.kin == Kin::Operator)
 }
 
 fn permitted(

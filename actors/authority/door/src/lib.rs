@@ -1,7 +1,7 @@
 //! The one door: every request, from wherever, takes this path and no other.
 //!
 //! ```text
-//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token (consumed) -> seal -> decide, commit with audit -> settled
+//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token, approval (consumed) -> seal -> decide, commit with audit -> settled
 //! ```
 //!
 //! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
@@ -21,6 +21,8 @@
 //! 7. What decides and what is recorded as deciding are of one policy epoch.
 //! 8. Who is not in the registry, active and admitted for it, may ask for nothing, whatever a policy or a token says.
 //! 9. Neither lockout nor rate keeps out an emergency stop.
+//! 10. An approved request is spent on the command before the effect as a token is, and given back as one: one approval, at
+//!     most one effect, of exactly what was approved, on what has not changed.
 
 pub mod decisions;
 mod front;
@@ -34,8 +36,10 @@ mod views;
 mod warrant;
 
 pub use decisions::{Decisions, Event, records};
-pub use front::{Ask, Compiled, Denied, Done, Door, Introduced, Pass, Stopped};
-pub use judge::{Bearer, Credential, Sight, Verdict, judge};
+pub use front::{
+    Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, Wanted,
+};
+pub use judge::{Approved, Bearer, Credential, Sight, Verdict, judge};
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use kernel::{Asked, Decision, Denial, Layer, Position, Principal, Timestamp, TokenId, TokenUse};
 use tokens::{State, Token, Tokens};
 
-use crate::judge::{EXPIRED, alive, gone, under};
+use crate::judge::{Approved, EXPIRED, alive, gone, under};
 use crate::{Ask, Denied, Door, Pass, Secret, Verdict};
 
 /// A permission, checked before each use.
@@ -23,6 +23,8 @@ pub struct Warrant {
     /// As it stands in the record of its opening, and of whatever rests on it.
     asked: Arc<Asked>,
     principal: Principal,
+    /// By how many it was approved, once.
+    approved: Approved,
     /// The use that it was opened by; none by an operator's own credential.
     token: Option<TokenUse>,
     /// First instant at which the token is no longer good.
@@ -74,12 +76,21 @@ impl Door {
         {
             return Err(self.deny(ask, Some(bearer), &standing, used_up(token.id), decision).await);
         }
-        let Pass { principal, decision, asked, .. } = self.witness(ask).await?;
+        let Pass { principal, decision, asked, approved, .. } = self.witness(ask).await?;
         let token = decision.token;
         let shown = |spent: TokenUse| self.tokens_view().read(|tokens| tokens.show(spent.token, self.now()));
         let until = token.and_then(shown).map(|token| token.expires_at);
         let seen = RwLock::new(Seen { at: None, until: None, judged: Ok(Arc::new(decision)), token: Ok(()) });
-        Ok(Warrant { door: self.clone(), ask: ask.clone(), asked: Arc::from(asked), principal, token, until, seen })
+        Ok(Warrant {
+            door: self.clone(),
+            ask: ask.clone(),
+            asked: Arc::from(asked),
+            principal,
+            approved,
+            token,
+            until,
+            seen,
+        })
     }
 }
 
@@ -147,7 +158,7 @@ impl Warrant {
         if !(seen.at.is_some_and(as_before) && self.is_timely(seen)) {
             // Before the judge looks: an end that falls between is looked at again.
             seen.until = self.door.changes_at(&self.ask, &self.principal);
-            seen.judged = match self.door.judge(&self.ask) {
+            seen.judged = match self.door.judge_with(&self.ask, self.approved) {
                 Verdict::Allow { decision, .. } => Ok(Arc::new(Decision { token: self.token, ..decision })),
                 Verdict::Deny { denial, .. } => Err(denial),
             };

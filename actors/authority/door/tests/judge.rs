@@ -197,6 +197,7 @@ impl World {
             resource: asked.resource,
             context: &context(asked.action, asked.lifetime),
             credential,
+            approved: door::Approved::default(),
         })
     }
 

@@ -182,7 +182,7 @@ mod tests {
         let denial = Denial::new(Layer::Limit, "door.rate", "too many", "wait")
             .rule("rate/agent")
             .retry_after(Millis(1_500))
-            .missing(Missing { approvals: 2, proofs: ["kept".to_owned()].into() });
+            .missing(Missing { approvals: 2, proofs: ["kept".to_owned()].into(), have: 1, request: Some(7) });
         let problem = Problem::new(denial.clone(), None);
         let text = serde_json::to_string(&problem).unwrap();
         let read: Problem = serde_json::from_str(&text).unwrap();

@@ -1,7 +1,7 @@
 //! The one catalogue of what can be asked of the authority under a policy.
 //!
 //! `system.stop`, `system.resume` and `system.status` are not in it: capability decides them, so that no policy can keep
-//! an operator from stopping.
+//! an operator from stopping. Nor is `approval.request`: whom approvals alone keep from something may ask for them.
 
 /// Something that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,11 @@ pub const ACTIONS: &[Action] = &[
     changes("retention.hold", "Retention", "Keep records in the tile log"),
     changes("retention.release", "Retention", "End a hold on records"),
     changes("retention.prune", "Retention", "Let what may leave the tile log leave it"),
+    reads("approval.list", "Approval", "List what leave was asked for"),
+    reads("approval.show", "Approval", "Show what would be done, by whom, why, and who decided how"),
+    changes("approval.approve", "Approval", "Approve that something is done, once"),
+    changes("approval.deny", "Approval", "End a request for approvals"),
+    changes("approval.withdraw", "Approval", "Take back what was asked for or approved"),
     reads("audit.list", "Audit", "List audit records"),
     reads("audit.show", "Audit", "Show an audit record"),
     reads("audit.verify", "Audit", "Verify the chain of the audit records, and the log that signs them"),

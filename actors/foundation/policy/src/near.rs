@@ -208,7 +208,7 @@ impl Policies {
         let proofs: BTreeSet<String> = needed.difference(&had.proofs).cloned().collect();
         let approvals = if approvals == had.approvals { 0 } else { approvals };
         // Nothing is missing of what is allowed.
-        (approvals != 0 || !proofs.is_empty()).then_some(Missing { approvals, proofs })
+        (approvals != 0 || !proofs.is_empty()).then_some(Missing { approvals, proofs, ..Missing::default() })
     }
 
     /// The single changes that would have made a denial an allow. None for what is allowed, and for what no policy judges.

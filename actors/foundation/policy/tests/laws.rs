@@ -129,7 +129,7 @@ proptest! {
         };
         let Some(missing) = policies.missing(&question.question()) else {
             // These rules ask for nothing that more of it would take away.
-            let most = Missing { approvals: 9, proofs: ["kept", "known"].map(str::to_owned).into() };
+            let most = Missing { approvals: 9, proofs: ["kept", "known"].map(str::to_owned).into(), ..Missing::default() };
             prop_assert!(with(&Missing::default()) || !with(&most), "{:?} lacks something in {}", question, text);
             return Ok(());
         };

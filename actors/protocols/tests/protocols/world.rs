@@ -224,6 +224,7 @@ impl World {
             credential: Some(root()),
             command_id: self.clock.command_id(),
             source: door::Source::User(0),
+            bound: door::Bound::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The front over real hosts: what is recorded, spent, sealed and answered, whatever fails.
 
+mod approvals;
 mod callers;
 mod denials;
 mod effects;

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use approvals::Approvals;
 use door::{
-    Ask, Credential, Decisions, Denied, Done, Door, Follower, Limits as Rate, Seal, Secret, Sight, Verdict, judge,
+    Ask, Credential, Decisions, Denied, Done, Door, Follower, Known, Limits as Rate, Seal, Secret, Sight, Things,
+    Verdict, judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -15,7 +17,7 @@ use identity::Identity;
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
 use journal::{Journal, Keeper};
-use kernel::{CommandId, Decision, Digest, Machine, Millis, Personal, Position, Principal};
+use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Position, Principal};
 use kernel::{Recorded, Timestamp, TokenId};
 use policy::{Policies, Value};
 use supervisors::{ChildRef, Exhausted, NodeState, Strategy, Supervisor, Tree};
@@ -94,6 +96,17 @@ impl Log for Told {
     }
 }
 
+/// The one thing that there is to act upon.
+struct Thing(Arc<Mutex<Option<u8>>>);
+
+impl Things for Thing {
+    fn now<'a>(&'a self, _: &'a str, _: &'a str) -> Known<'a> {
+        let unknown = || Denial::new(Layer::Availability, "approvals.target_unknown", "it cannot be known", "wait");
+        let thing = self.0.lock().unwrap().map(|thing| Some(Digest([thing; 32]))).ok_or_else(unknown);
+        Box::pin(std::future::ready(thing))
+    }
+}
+
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 /// What a world is made of; the defaults are those of a small, healthy one.
@@ -112,6 +125,8 @@ pub struct Setup {
     pub seal: Option<PathBuf>,
     /// How often one may ask.
     pub rate: Rate,
+    /// What there is to act upon; nothing, if that cannot be known.
+    pub thing: Arc<Mutex<Option<u8>>>,
 }
 
 impl Default for Setup {
@@ -126,6 +141,7 @@ impl Default for Setup {
             disk: Disk::default(),
             seal: None,
             rate: Rate::default(),
+            thing: Arc::new(Mutex::new(Some(0))),
         }
     }
 }
@@ -135,6 +151,15 @@ pub const HASTY: &str = "hasty";
 impl Setup {
     pub fn seal_file(&self) -> PathBuf {
         self.seal.clone().unwrap_or_else(|| self.dir.path().join("sealed"))
+    }
+
+    /// What is acted upon is now another.
+    pub fn set_thing(&self, thing: u8) {
+        *self.thing.lock().unwrap() = Some(thing);
+    }
+
+    pub fn thing_is_unknown(&self) {
+        *self.thing.lock().unwrap() = None;
     }
 
     fn clock(&self) -> Clock {
@@ -169,6 +194,9 @@ impl Setup {
         let kept = Limits { outcomes: self.outcomes, ..limits };
         let things = Handle::<Shelf>::new(&journal, &clock, kept, None);
         let seal = Seal::new(&self.seal_file());
+        let approvals_view = Arc::new(Follower::<Approvals>::default());
+        let view: Arc<dyn View<Approvals>> = approvals_view.clone();
+        let approvals = Handle::new(&journal, &clock, limits, Some(view));
         let door = Door::new(
             clock.clone(),
             (governance.clone(), governance_view.clone()),
@@ -177,7 +205,9 @@ impl Setup {
             decisions.clone(),
             seal,
         );
-        let door = Arc::new(door.with_limits(self.rate));
+        let thing = Box::new(Thing(self.thing.clone()));
+        let door = door.with_limits(self.rate).with_approvals(approvals.clone(), approvals_view.clone(), thing);
+        let door = Arc::new(door);
         let kept = journal.clone();
         let keeper = ChildRef::new("journal");
         let root = Supervisor::new("root", Strategy::OneForOne)
@@ -186,6 +216,7 @@ impl Setup {
             .child(identity.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(tokens.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(decisions.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(approvals.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(things.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine));
         let tree = Tree::start(root, 1).await.unwrap();
         World {
@@ -198,6 +229,8 @@ impl Setup {
             identity_view,
             tokens,
             tokens_view,
+            approvals,
+            approvals_view,
             shelf: things,
             door,
             tree,
@@ -215,6 +248,8 @@ pub struct World {
     identity_view: Arc<Follower<Identity>>,
     pub tokens: Handle<Tokens>,
     tokens_view: Arc<Follower<Tokens>>,
+    pub approvals: Handle<Approvals>,
+    pub approvals_view: Arc<Follower<Approvals>>,
     pub shelf: Handle<Shelf>,
     pub door: Arc<Door>,
     pub tree: Tree,
@@ -355,16 +390,22 @@ impl World {
                         .credential
                         .as_ref()
                         .map_or(Credential::Nothing, |secret| Credential::Secret(secret.digest())),
+                    approved: door::Approved::default(),
                 })
             })
         })
     }
 
     fn own<C>(&self, command: C) -> Order<C> {
+        self.by("operator/root", command)
+    }
+
+    /// What `who` says, past the door.
+    pub fn by<C>(&self, who: &str, command: C) -> Order<C> {
         Order {
             command,
             command_id: self.clock.command_id(),
-            principal: "operator/root".parse::<Principal>().unwrap(),
+            principal: who.parse::<Principal>().unwrap(),
             decision: Decision::default(),
             cause: None,
             asked: None,
@@ -466,6 +507,7 @@ pub fn ask(number: u8, action: &'static str, resource: &str) -> Ask {
         credential: Some(Secret::of(ROOT)),
         command_id: id_at(NOON, number),
         source: door::Source::User(1_000),
+        bound: door::Bound::default(),
     }
 }
 
