@@ -146,7 +146,8 @@ async fn what_is_attested_follows_from_the_records() {
     let records = authority.parts.journal.read(kernel::Sequence(1), usize::MAX).unwrap();
     let own = records.iter().find(|record| record.sequence == attested.record).unwrap();
     assert_eq!((own.stream.as_str(), own.principal.as_str()), ("decisions", "internal/attestor"));
-    assert!(String::from_utf8_lossy(&own.body).contains(&format!("attestation blake3:{}", attested.digest)));
+    let about = own.asked.as_ref().map(|asked| asked.resource().to_owned());
+    assert_eq!(about, Some(format!("attestation blake3:{}", attested.digest)));
     let mut replayed = sop::states::States::default();
     for record in &records {
         if said.get(&record.stream).is_some_and(|(version, _)| record.version.0 <= *version) {
