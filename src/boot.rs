@@ -283,6 +283,8 @@ pub struct Parts {
     pub retention: Handle<Retention>,
     /// How long each class of records stays in the tile log.
     pub rules: keeping::Rules,
+    /// How many of the last records a change of policy is held against.
+    pub replayed_at_change: u64,
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
     pub nexus: Handle<Nexus>,
@@ -392,6 +394,7 @@ impl Parts {
             subjects,
             retention,
             rules: keeping::Rules::of(&config.retention),
+            replayed_at_change: config.door.replayed_at_change as u64,
             door,
             shelf: Shelf::of(&config.backup, &places.backups),
             keyring: Keyring::new(&places.subject_keys),

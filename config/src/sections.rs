@@ -81,6 +81,7 @@ pub struct Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
     pub body_max: Bytes,
+    pub replayed_at_change: usize,
     pub limits: Limits,
 }
 
@@ -254,7 +255,11 @@ impl Door {
             requests_per_second: count(from.count("door.limits.requests_per_second", 0..=1_000_000)),
             burst: count(from.count("door.limits.burst", 1..=1_000_000)),
         };
-        Self { body_max: from.size("door.body_max", Bytes(KIB)..=Bytes(64 * MIB)), limits }
+        Self {
+            body_max: from.size("door.body_max", Bytes(KIB)..=Bytes(64 * MIB)),
+            replayed_at_change: from.count("door.replayed_at_change", 0..=100_000),
+            limits,
+        }
     }
 }
 

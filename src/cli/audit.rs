@@ -96,18 +96,33 @@ pub struct List {
     /// Of this principal only, such as operator/root
     #[arg(long)]
     principal: Option<String>,
+    /// What was asked for, such as token.issue
+    #[arg(long)]
+    action: Option<String>,
+    /// What it was asked about, such as todo-7
+    #[arg(long)]
+    resource: Option<String>,
+    /// Of decisions, those that let a request in
+    #[arg(long)]
+    allowed: bool,
+    /// Of decisions, those that denied or refused one
+    #[arg(long, conflicts_with = "allowed")]
+    denied: bool,
 }
 
 pub async fn run(globals: &Globals, command: Audit) -> Run {
     let remote = globals.remote()?;
     let format = globals.output;
     match command {
-        Audit::List(List { from, limit, stream, principal }) => {
+        Audit::List(List { from, limit, stream, principal, action, resource, allowed, denied }) => {
             let arguments = arguments([
                 ("from", json!(from)),
                 ("limit", json!(limit)),
                 ("stream", json!(stream)),
                 ("principal", json!(principal)),
+                ("action", json!(action)),
+                ("resource", json!(resource)),
+                ("allowed", if allowed || denied { json!(allowed) } else { Value::Null }),
             ]);
             answer(format, &remote.read("audit.list", &arguments).await?, |found| listed(found, "No such records."))?;
         }
@@ -451,8 +466,17 @@ fn reasons(explained: &Value) -> String {
             known.push((name, cell(&explained[key])));
         }
     }
+    let stood = standing(&explained["standing"]);
+    if !stood.is_empty() {
+        known.push(("standing", stood.join(", ")));
+    }
     known.push(("policy epoch", cell(&explained["policy_epoch"])));
     let mut parts = vec![fields(known)];
+    let layers = explained["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !layers.is_empty() {
+        let row = |step: &Value| [cell(&step["layer"]), cell(&step["verdict"]), cell(&step["why"])];
+        parts.push(table(["LAYER", "VERDICT", "WHY"], layers.iter().map(row)));
+    }
     for policy in explained["policies"].as_array().into_iter().flatten() {
         let name = format!("policy {}", cell(&policy["id"]));
         parts.push(match policy["source"].as_str() {

@@ -26,6 +26,7 @@ mod message;
 mod output;
 mod policy;
 mod prove;
+mod replay;
 mod restore;
 mod retention;
 mod rights;

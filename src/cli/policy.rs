@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::call::{Globals, Mutation};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, plain_lines, problem_line, table};
-use super::rights;
 use super::table::{self, Table};
+use super::{replay, rights};
 
 #[derive(Subcommand, Debug)]
 pub enum Policy {
@@ -47,8 +47,23 @@ pub enum Policy {
         /// Refuse if another epoch than this one is active by now
         #[arg(long, value_name = "EPOCH")]
         expected_active: Option<u64>,
+        /// Refuse if it would have decided otherwise than was decided (`door.replayed_at_change`)
+        #[arg(long)]
+        expect_no_flips: bool,
         #[command(flatten)]
         mutation: Mutation,
+    },
+    /// Judge what was decided again, by another policy (exit code 2: it would have decided something otherwise)
+    Replay {
+        /// The number of an epoch, or a file with policies that are none yet; - reads standard input
+        #[arg(value_name = "EPOCH|FILE")]
+        against: String,
+        /// First sequence number
+        #[arg(long, value_name = "SEQUENCE")]
+        since: Option<u64>,
+        /// Of the last records only, so many
+        #[arg(long, value_name = "N")]
+        last: Option<u64>,
     },
     /// Go back to the epoch that decided before
     Rollback {
@@ -97,9 +112,13 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
             }
         }
         Policy::Prove(prove) => return super::prove::run(&remote, format, &prove).await,
-        Policy::Activate { epoch, expected_active, mutation } => {
+        Policy::Replay { against, since, last } => return replay::run(globals, &against, since, last).await,
+        Policy::Activate { epoch, expected_active, expect_no_flips, mutation } => {
             let mut arguments = json!({ "epoch": epoch });
             expect(&mut arguments, expected_active);
+            if expect_no_flips {
+                arguments["expect_no_flips"] = json!(true);
+            }
             let active = remote.change("policy.activate", &arguments, mutation.id()).await?;
             answer(format, &active, now_active)?;
         }
@@ -150,8 +169,9 @@ pub fn proposed(proposed: &Value) -> String {
             format!("It lets its author do what it may not do now: {} and {} more\n", widens[..5].join(", "), more - 5)
         }
     };
+    let flips = replay::told(&proposed["flips"]).map(|told| format!("{told}\n")).unwrap_or_default();
     format!(
-        "Policy epoch {epoch} is proposed (digest {digest}).\n{widens}To make it decide: sop policy activate {epoch}"
+        "Policy epoch {epoch} is proposed (digest {digest}).\n{widens}{flips}To make it decide: sop policy activate {epoch}"
     )
 }
 
@@ -205,7 +225,8 @@ fn verdict(file: &Path, validated: &Value) -> String {
 }
 
 fn now_active(active: &Value) -> String {
-    format!("Policy epoch {} decides from now on.", cell(&active["active"]))
+    let flips = replay::told(&active["flips"]).map(|told| format!("\n{told}")).unwrap_or_default();
+    format!("Policy epoch {} decides from now on.{flips}", cell(&active["active"]))
 }
 
 fn listed(listed: &Value) -> String {

@@ -16,7 +16,7 @@ use identity::Identity;
 use journal::codec::{self, CodecError};
 use journal::envelope::{Answer, Record, link};
 use kernel::{
-    Asked, Attribute, CommandId, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp,
+    Asked, Attribute, CommandId, Decision, Denial, Digest, Kind, Layer, Machine, Millis, Recorded, Sequence, Timestamp,
 };
 use nexus::Nexus;
 use retention::Retention;
@@ -27,9 +27,10 @@ use todos::Todos;
 use tokens::Tokens;
 use workers::witness::Trouble;
 
-use crate::{attest, decided};
+use crate::attest;
+use crate::decided::{self, Verdict};
 
-use super::{Desk, Given, Request, flag, malformed, number, optional_number, personal, time, unknown};
+use super::{Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, personal, time, unknown};
 use crate::subscriptions::kinds;
 
 /// Records listed at once if nothing is asked.
@@ -51,6 +52,12 @@ struct List {
     limit: Option<u64>,
     stream: Option<String>,
     principal: Option<String>,
+    /// As it was asked for.
+    action: Option<String>,
+    resource: Option<String>,
+    /// What was allowed and done, or what was denied or refused.
+    #[serde(default, deserialize_with = "optional_flag")]
+    allowed: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -215,7 +222,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
 }
 
 async fn listed(desk: &Desk, asked: List) -> Given {
-    let List { from, limit, stream, principal } = asked;
+    let List { from, limit, stream, principal, action, resource, allowed } = asked;
     let limit = limit.unwrap_or(LIST_DEFAULT);
     if limit == 0 || LIST_MAX < limit {
         return Err(malformed(&format!("limit is 1 to {LIST_MAX}")).into());
@@ -224,6 +231,14 @@ async fn listed(desk: &Desk, asked: List) -> Given {
     let wanted = |record: &Record| {
         stream.as_ref().is_none_or(|stream| record.stream == *stream)
             && principal.as_ref().is_none_or(|principal| record.principal == *principal)
+            && allowed.is_none_or(|allowed| {
+                decided::verdict(record).is_some_and(|verdict| (verdict == Verdict::Allowed) == allowed)
+            })
+            && (action.is_none() && resource.is_none()
+                || decided::asked(record).is_some_and(|asked| {
+                    action.as_ref().is_none_or(|action| asked.action() == action)
+                        && resource.as_ref().is_none_or(|resource| asked.resource() == resource)
+                }))
     };
     let mut found = Vec::new();
     if let Some(from) = from {
@@ -607,9 +622,10 @@ async fn find(desk: &Desk, what: &str) -> Result<Vec<Record>, Denied> {
     Err(nothing())
 }
 
-/// What was decided, by which rule, and what would change it.
+/// What was asked, what was decided and by which rule, layer by layer, and what would change it.
 fn explained(desk: &Desk, records: &[Record]) -> Value {
     let Some(record) = records.first() else { unreachable!("a record was found") };
+    let (asked, denial) = (decided::asked(record), denial(record));
     let mut answer = json!({
         "decision": record.command_id,
         "at": time(record.time),
@@ -619,8 +635,9 @@ fn explained(desk: &Desk, records: &[Record]) -> Value {
         "policies": policies(desk, record),
         "generation": record.decision.generation,
         "token": record.decision.token,
+        "layers": layers(records, denial.as_ref()),
     });
-    let (allowed, more) = match denial(record) {
+    let (allowed, more) = match denial {
         Some(denial) => (false, json!(denial)),
         None => (true, json!({ "layer": null, "code": null, "reason": "every layer of the door let it in" })),
     };
@@ -628,7 +645,7 @@ fn explained(desk: &Desk, records: &[Record]) -> Value {
     if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
         answer.extend(more);
     }
-    if let Some(asked) = decided::asked(record) {
+    if let Some(asked) = asked {
         answer["action"] = asked.action().into();
         answer["resource"] = asked.resource().into();
         answer["context"] = context(&asked);
@@ -637,6 +654,84 @@ fn explained(desk: &Desk, records: &[Record]) -> Value {
     }
     answer
 }
+
+/// The path of a request, and of each step whether it was passed and by what. A stranger has no record, so whoever has one
+/// was known.
+fn layers(records: &[Record], denial: Option<&Denial>) -> Value {
+    let Some(record) = records.first() else { unreachable!("a record was found") };
+    let Decision { policy_epoch, policies, token, .. } = &record.decision;
+    let asked = decided::asked(record);
+    let what = asked
+        .as_ref()
+        .map_or("it is not recorded what".to_owned(), |asked| format!("{} on {}", asked.action(), asked.resource()));
+    let by_token = token.is_some() || record.asked.as_ref().is_some_and(|asked| asked.standing().via_token);
+    let is_answer = record.stream == Decisions::NAME;
+    let passed = |layer: Layer| match layer {
+        Layer::Request => format!("asked: {what}"),
+        Layer::Authenticate if by_token => format!("{}, by a token", record.principal),
+        Layer::Authenticate => record.principal.clone(),
+        Layer::Seal => "no stop forbade it".to_owned(),
+        Layer::Admit => "it may ask for this".to_owned(),
+        Layer::Limit => "within the limits".to_owned(),
+        Layer::Policy if policies.is_empty() => format!("epoch {policy_epoch}"),
+        Layer::Policy => format!("epoch {policy_epoch}: {}", policies.join(", ")),
+        Layer::Token => match token {
+            Some(spent) => format!("use {} of token {}", spent.number, spent.token),
+            None => "none was needed".to_owned(),
+        },
+        Layer::Decide if is_answer => "there was nothing to decide".to_owned(),
+        Layer::Decide if record.count == 0 => format!("{} had nothing to do", record.stream),
+        Layer::Decide => format!("{} took it", record.stream),
+        Layer::Commit | Layer::Availability => {
+            let last = records.last().map_or(record.sequence, |last| last.sequence);
+            if last == record.sequence {
+                format!("record {last}")
+            } else {
+                format!("records {} to {last}", record.sequence)
+            }
+        }
+    };
+    let ended = denial.is_some_and(|denial| denial.layer == Layer::Token && token.is_none());
+    let path = if ended { PATH_OF_AN_ENDED_TOKEN } else { PATH };
+    let mut reached = true;
+    let step = |layer: Layer| {
+        let (verdict, why) = match denial {
+            Some(denial) if denial.layer == layer => {
+                reached = false;
+                ("denied", denial.rule.clone().unwrap_or_else(|| denial.code.clone()))
+            }
+            _ if reached || layer == Layer::Authenticate => ("passed", passed(layer)),
+            _ => ("not reached", String::new()),
+        };
+        json!({ "layer": layer, "verdict": verdict, "why": why })
+    };
+    path.into_iter().map(step).collect()
+}
+
+const PATH: [Layer; 9] = [
+    Layer::Request,
+    Layer::Authenticate,
+    Layer::Seal,
+    Layer::Admit,
+    Layer::Limit,
+    Layer::Policy,
+    Layer::Token,
+    Layer::Decide,
+    Layer::Commit,
+];
+
+/// Whether a token is still good is asked before anything else is.
+const PATH_OF_AN_ENDED_TOKEN: [Layer; 9] = [
+    Layer::Request,
+    Layer::Authenticate,
+    Layer::Token,
+    Layer::Seal,
+    Layer::Admit,
+    Layer::Limit,
+    Layer::Policy,
+    Layer::Decide,
+    Layer::Commit,
+];
 
 /// The attributes of a request, as they were given.
 fn context(asked: &Asked) -> Value {
@@ -651,10 +746,7 @@ fn context(asked: &Asked) -> Value {
 /// The denial that a record holds: the door's own, or the refusal of a machine.
 fn denial(record: &Record) -> Option<Denial> {
     if record.stream == Decisions::NAME {
-        return match codec::read((record.kind_id, record.schema), &record.body) {
-            Ok(door::Event::Denied(denied)) => Some(denied.denial()),
-            Ok(door::Event::Answered(_)) | Err(_) => None,
-        };
+        return decided::denied(record);
     }
     let Answer::Refusal(json) = &record.answer else { return None };
     match record.stream.as_str() {
@@ -668,6 +760,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Nexus::NAME => refusal::<Nexus>(json),
         Subjects::NAME => refusal::<Subjects>(json),
         Retention::NAME => refusal::<Retention>(json),
+        Subscriptions::NAME => refusal::<Subscriptions>(json),
         _ => None,
     }
 }
@@ -676,13 +769,21 @@ fn refusal<M: Machine>(json: &[u8]) -> Option<Denial> {
     serde_json::from_slice::<M::Refusal>(json).ok().map(|refusal| kernel::Refuse::denial(&refusal))
 }
 
-/// The determining policies with their source, as they were in the epoch that decided.
+/// The determining policies with their source, as they were in the epoch that decided: of a denial by policy, those that
+/// forbade, found by judging it again.
 fn policies(desk: &Desk, record: &Record) -> Value {
     let epoch = record.decision.policy_epoch;
     let text = desk.door().governance_view().read(|governance| governance.show(epoch)).map(|shown| shown.text);
     let compiled = text.and_then(|text| policy::Policies::compile(&text).ok());
+    let forbids = || {
+        decided::denied(record).filter(|denial| denial.layer == Layer::Policy)?;
+        let principal = record.principal.parse().ok()?;
+        let (judgement, _) = door::judge_again(compiled.as_ref()?, &principal, record.asked.as_ref()?).ok()?;
+        (!judgement.allowed).then_some(judgement.determining)
+    };
+    let determining = forbids().unwrap_or_else(|| record.decision.policies.clone());
     let source = |id: &String| json!({ "id": id, "source": compiled.as_ref().and_then(|policies| policies.text(id)) });
-    record.decision.policies.iter().map(source).collect()
+    determining.iter().map(source).collect()
 }
 
 /// A record on one line.
@@ -694,6 +795,7 @@ fn line(record: &Record) -> Value {
         "version": record.version,
         "kind": kind(record).map_or_else(|| format!("kind {}", record.kind_id), |kind| kind.name.to_owned()),
         "principal": record.principal,
+        "action": decided::asked(record).map(|asked| asked.action().to_owned()),
         "command": record.command_id,
         "refused": denial(record).map(|denial| denial.code),
         "about": about(record),

@@ -17,6 +17,7 @@ mod metrics;
 mod nexus;
 mod personal;
 mod policy;
+mod replay;
 mod retention;
 mod rights;
 mod security;
@@ -250,6 +251,10 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
         Either::Flag(flag) => Ok(flag),
         Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
     }
+}
+
+fn optional_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    flag(deserializer).map(Some)
 }
 
 /// Any value with a text form.

@@ -6,7 +6,7 @@ use policy::Policies;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, Given, Request, number, optional_number, rights, time, unknown};
+use super::{Desk, Given, Request, flag, number, optional_number, replay, rights, time, unknown};
 
 /// Actions that a denial names of those that an author would win.
 const ESCALATED_SHOWN: usize = 5;
@@ -24,6 +24,9 @@ struct Activate {
     epoch: u64,
     #[serde(default, deserialize_with = "optional_number")]
     expected_active: Option<u64>,
+    /// Refuse if it would have decided otherwise than was decided.
+    #[serde(default, deserialize_with = "flag")]
+    expect_no_flips: bool,
 }
 
 #[derive(Deserialize)]
@@ -49,13 +52,20 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         "policy.propose" => {
             let Text { text } = request.arguments()?;
             let widens = escalated(desk, &request, &text).await?;
-            let mut proposed = command(desk, request, "*", Command::Propose { text }).await?;
+            let mut proposed = command(desk, request, "*", Command::Propose { text: text.clone() }).await?;
             proposed["widens"] = json!(widens);
+            proposed["flips"] = replay::last(desk, text).await;
             Ok(proposed)
         }
         "policy.activate" => {
-            let Activate { epoch, expected_active } = request.arguments()?;
-            command(desk, request, &epoch.to_string(), Command::Activate { epoch, expected_active }).await
+            let Activate { epoch, expected_active, expect_no_flips } = request.arguments()?;
+            if expect_no_flips {
+                replay::expect_none(desk, &request.ask, epoch).await?;
+            }
+            let activate = Command::Activate { epoch, expected_active };
+            let mut answer = command(desk, request, &epoch.to_string(), activate).await?;
+            answer["flips"] = replay::last(desk, replay::text_of(desk, epoch)?).await;
+            Ok(answer)
         }
         "policy.rollback" => {
             let Rollback { expected_active } = request.arguments()?;
@@ -85,6 +95,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             answer["text"] = shown.text.into();
             Ok(answer)
         }
+        "policy.replay" => replay::answer(desk, request).await,
         action => unreachable!("{action} is no action on policies"),
     }
 }

@@ -6,6 +6,7 @@ mod chaos;
 mod config;
 mod crew;
 mod damage;
+mod decided;
 mod disk;
 mod evidence;
 mod health;

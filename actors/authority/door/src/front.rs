@@ -450,11 +450,9 @@ impl Door {
         self.settle(&pass, settlement(&answer)).await;
         match answer {
             Ok(answer) => told(answer, pass.command_id),
-            // Nothing will ever be done under that id, and what has it already is another's record.
-            Err(error @ (Error::IdTaken | Error::Stale { .. } | Error::Untimely { .. })) => {
+            Err(error) if is_never(&error) => {
                 let Pass { principal, decision, asked, .. } = pass;
-                let id = self.clock.command_id();
-                Err(self.put_denial_on_record(id, &principal, *asked, error.denial(), decision).await)
+                Err(self.never(&principal, *asked, &error, decision).await)
             }
             Err(error) => Err(error.denial().into()),
         }
@@ -689,7 +687,9 @@ impl Door {
         self.take_note(ask, &bearer).await;
         let principal = bearer.principal().clone();
         if let Bearer::Token { token, operation, todo, .. } = &bearer {
-            self.timely(ask.command_id)?;
+            if let Err(error) = self.timely(ask.command_id) {
+                return Err(self.never(&principal, asked(ask, &standing), &error, decision).await);
+            }
             let secret = ask.credential.as_ref().map(Secret::digest).unwrap_or_default();
             let consume = Consume {
                 id: *token,
@@ -702,7 +702,13 @@ impl Door {
             };
             let command = tokens::Command::Consume(consume);
             let answer = self.tokens.execute(own(&["consume"], ask.command_id, command)).await;
-            let denial = match answer.map_err(|error| error.denial())?.outcome {
+            let answer = match answer {
+                Err(error) if is_never(&error) => {
+                    return Err(self.never(&principal, asked(ask, &standing), &error, decision).await);
+                }
+                answer => answer.map_err(|error| error.denial())?,
+            };
+            let denial = match answer.outcome {
                 Ok(tokens::Reply::Consumed(consumption)) if consumption.already => {
                     let reason = "the token paid for this request before, and its outcome is no longer kept";
                     let remedy = "look for the command id with `sop audit show`; new work is a new command id";
@@ -722,7 +728,9 @@ impl Door {
             }
         }
         if let Some(spent) = &spent {
-            self.timely(ask.command_id)?;
+            if let Err(error) = self.timely(ask.command_id) {
+                return Err(self.never(&principal, asked(ask, &standing), &error, decision).await);
+            }
             // What a token paid stays open if this is refused: the same command may yet be let in.
             let used = self.spend_approval(spent).await;
             let stopped = || self.seal.get().map_or(Ok(()), |sealed| under(&sealed, ask.action));
@@ -736,11 +744,11 @@ impl Door {
     }
 
     /// A use is not spent on what the machine could not take up: a command id without a time, or one far ahead of ours.
-    fn timely(&self, id: CommandId) -> Result<(), Denial> {
+    fn timely(&self, id: CommandId) -> Result<(), Error> {
         let now = self.clock.now();
         match id.made_at() {
-            None => Err(Error::Untimely { by: Millis(0) }.denial()),
-            Some(made) if now + AHEAD_MAX < made => Err(Error::Untimely { by: made - now }.denial()),
+            None => Err(Error::Untimely { by: Millis(0) }),
+            Some(made) if now + AHEAD_MAX < made => Err(Error::Untimely { by: made - now }),
             Some(_) => Ok(()),
         }
     }
@@ -817,6 +825,12 @@ impl Door {
             return denial.into();
         };
         self.put_denial_on_record(ask.command_id, bearer.principal(), asked(ask, standing), denial, decision).await
+    }
+
+    /// The denial of a request under whose id nothing will ever be done; what has that id already is another's record.
+    async fn never(&self, principal: &Principal, asked: Asked, error: &Error, decision: Decision) -> Denied {
+        let id = self.clock.command_id();
+        self.put_denial_on_record(id, principal, asked, error.denial(), decision).await
     }
 
     async fn put_denial_on_record(
@@ -918,6 +932,11 @@ fn settlement<M: Machine>(answer: &Result<Answer<M>, Error>) -> Option<Settlemen
 /// Whether approvals alone could make an allow of it, or some of them.
 fn is_near(denial: &Denial) -> bool {
     denial.missing.as_ref().is_some_and(|missing| missing.approvals != 0)
+}
+
+/// Whether nothing will ever be done under that command id.
+fn is_never(error: &Error) -> bool {
+    matches!(error, Error::IdTaken | Error::Stale { .. } | Error::Untimely { .. })
 }
 
 fn is_up<M: Machine>(machine: &Handle<M>) -> Result<(), Denial> {

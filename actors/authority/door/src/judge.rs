@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use governance::Governance;
 use identity::{CredentialId, End, Entry, Identity, Lack, admission};
 use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Timestamp, TokenId};
-use policy::{Policies, Question, Standing, Value, WhyNot};
+use policy::{Judgement, Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
 use crate::{AUDIENCE, Sealed};
@@ -286,7 +286,7 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
         return Err(denial.rule("capability:operator"));
     }
     covered(principal, entry, sight.action)?;
-    if sight.action == SHOWS_RECORDS {
+    if SHOW_RECORDS.contains(&sight.action) {
         AUDIT.iter().try_for_each(|action| covered(principal, entry, action))?;
     }
     let Bearer::Token { token, operation, todo, .. } = bearer else { return Ok(()) };
@@ -360,9 +360,23 @@ pub(crate) fn audience<'a>(action: &str, resource: &'a str) -> Option<&'a str> {
     if action == CALL { Some(resource).filter(|called| *called != AUDIENCE) } else { Some(AUDIENCE) }
 }
 
-/// Shows records as the audit does, so whoever may not read the audit may not do this either.
-const SHOWS_RECORDS: &str = "subscription.read";
+/// These show records as the audit does, so whoever may not read the audit may not do them either.
+const SHOW_RECORDS: [&str; 2] = ["subscription.read", "policy.replay"];
 const AUDIT: [&str; 2] = ["audit.list", "audit.show"];
+
+type Attributes = BTreeMap<String, Value>;
+
+/// What the policies are asked about a request: the action, the resource and the attributes of each question. All must be
+/// permitted.
+fn questions<'a>(
+    action: &'a str,
+    resource: &'a str,
+    context: &'a Attributes,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a Attributes)> {
+    static NONE: Attributes = BTreeMap::new();
+    let audit = AUDIT.iter().filter(move |_| SHOW_RECORDS.contains(&action));
+    std::iter::once((action, resource, context)).chain(audit.map(|action| (*action, "*", &NONE)))
+}
 
 /// The ids of the policies that permit.
 fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<Vec<String>, Denial> {
@@ -377,14 +391,12 @@ fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<
     if is_operator(bearer) && decides_resume(sight) {
         return Ok(vec![OPERATOR.to_owned()]);
     }
-    let mut determining = permitted(sight, bearer, standing, (sight.action, sight.resource), sight.context)?;
-    if sight.action == SHOWS_RECORDS {
-        for action in AUDIT {
-            determining.extend(permitted(sight, bearer, standing, (action, "*"), &BTreeMap::new())?);
-        }
-        determining.sort();
-        determining.dedup();
+    let mut determining = Vec::new();
+    for question in questions(sight.action, sight.resource, sight.context) {
+        determining.extend(permitted(sight, bearer, standing, question)?);
     }
+    determining.sort();
+    determining.dedup();
     Ok(determining)
 }
 
@@ -424,12 +436,38 @@ fn is_operator(bearer: &Bearer) -> bool {
     matches!(bearer, Bearer::Own { principal, .. } if principal.kin == Kin::Operator)
 }
 
+/// What these policies say of a request as it was recorded, whatever was said of it then; of a no, why.
+///
+/// # Errors
+/// Why they cannot say anything: the schema has no such question.
+pub fn judge_again(
+    policies: &Policies,
+    principal: &Principal,
+    asked: &Asked,
+) -> Result<(Judgement, Option<WhyNot>), String> {
+    let mut all = Judgement { allowed: true, determining: Vec::new(), errors: Vec::new() };
+    for (action, resource, context) in questions(asked.action(), asked.resource(), asked.context()) {
+        let question = Question { principal, action, resource, context, standing: asked.standing() };
+        let judgement = policies.judge(&question);
+        if !judgement.errors.is_empty() {
+            question.check()?;
+        }
+        if !judgement.allowed {
+            let why = policies.why_not(&question, &judgement);
+            return Ok((judgement, why));
+        }
+        all.determining.extend(judgement.determining);
+    }
+    all.determining.sort();
+    all.determining.dedup();
+    Ok((all, None))
+}
+
 fn permitted(
     sight: &Sight<'_>,
     bearer: &Bearer,
     standing: &Standing,
-    (action, resource): (&str, &str),
-    context: &BTreeMap<String, Value>,
+    (action, resource, context): (&str, &str, &Attributes),
 ) -> Result<Vec<String>, Denial> {
     let principal = bearer.principal();
     let policies = sight.policies.map_err(Clone::clone)?;

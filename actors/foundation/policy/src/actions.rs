@@ -32,6 +32,7 @@ pub const ACTIONS: &[Action] = &[
     reads("policy.list", "Policy", "List the policy epochs"),
     reads("policy.show", "Policy", "Show the text of a policy epoch"),
     reads("policy.validate", "Policy", "Check a policy text without proposing it"),
+    reads("policy.replay", "Policy", "Judge recorded decisions again by another policy, and show which flip"),
     changes("policy.escalate", "Policy", "Propose a text that permits its author more than before"),
     reads("policy.roles", "Policy", "List the roles that policies are for, and what each may do"),
     reads("policy.can", "Right", "Ask whether somebody may do something"),

@@ -4,7 +4,7 @@ mod approvals;
 mod callers;
 mod denials;
 mod effects;
-
+mod ledger;
 mod shelf;
 mod spending;
 mod stops;

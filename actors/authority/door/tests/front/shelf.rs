@@ -12,6 +12,11 @@ pub enum Command {
     PutEach {
         things: u64,
     },
+    /// As what is asked for has it: a command says what it is about.
+    PutAt {
+        place: String,
+        things: u64,
+    },
     /// Makes `decide` panic.
     Break,
 }
@@ -69,13 +74,13 @@ impl Machine for Shelf {
 
     fn decide(&self, command: &Command, _: &Context) -> Result<Outcome<Self>, Full> {
         match command {
-            Command::Put { things } if self.0 + things <= FULL => {
+            Command::Put { things } | Command::PutAt { things, .. } if self.0 + things <= FULL => {
                 Ok(Outcome::new(vec![Put(PutV1 { things: *things })], self.0 + things))
             }
             Command::PutEach { things } if self.0 + things <= FULL => {
                 Ok(Outcome::new((0..*things).map(|_| Put(PutV1 { things: 1 })).collect(), self.0 + things))
             }
-            Command::Put { .. } | Command::PutEach { .. } => Err(Full),
+            Command::Put { .. } | Command::PutAt { .. } | Command::PutEach { .. } => Err(Full),
             Command::Break => panic!("broken"),
         }
     }
