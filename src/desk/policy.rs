@@ -54,7 +54,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let widens = escalated(desk, &request, &text).await?;
             let mut proposed = command(desk, request, "*", Command::Propose { text: text.clone() }).await?;
             proposed["widens"] = json!(widens);
-            proposed["flips"] = replay::last(desk, text).await;
+            proposed["flips"] = replay::before(desk, text, &proposed["record"]).await;
             Ok(proposed)
         }
         "policy.activate" => {
@@ -64,7 +64,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             }
             let activate = Command::Activate { epoch, expected_active };
             let mut answer = command(desk, request, &epoch.to_string(), activate).await?;
-            answer["flips"] = replay::last(desk, replay::text_of(desk, epoch)?).await;
+            answer["flips"] = replay::before(desk, replay::text_of(desk, epoch)?, &answer["record"]).await;
             Ok(answer)
         }
         "policy.rollback" => {

@@ -119,10 +119,11 @@ fn flip(flip: &Flip) -> Value {
     })
 }
 
-/// What a text would have decided otherwise of the last decisions, as far as is configured: numbers by action. Nothing, if
-/// that is nothing or cannot be told now: what was asked for is done.
-pub async fn last(desk: &Desk, text: String) -> Value {
-    let newest = desk.parts.journal.durable().borrow().0;
+/// What a text would have decided otherwise of the decisions before the `record` of its proposal or activation, as far as is
+/// configured: numbers by action, and the same whenever the command is repeated. Nothing, if that is nothing or cannot be told
+/// now: what was asked for is done.
+pub async fn before(desk: &Desk, text: String, record: &Value) -> Value {
+    let newest = record.as_u64().unwrap_or_default().saturating_sub(1);
     let records = desk.parts.replayed_at_change;
     if records == 0 {
         return Value::Null;

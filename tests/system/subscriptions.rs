@@ -141,7 +141,7 @@ async fn nothing_is_left_out_and_reading_does_not_feed_itself() {
     let waiting = ask(&place, "subscription.read", json!({ "name": "all", "wait_ms": 20_000 }));
     let (page, _) = tokio::join!(waiting, ask(&place, "gap.list", json!({})));
     let page = page.unwrap();
-    assert_eq!(page["records"][0]["about"]["action"], "gap.list", "{page}");
+    assert_eq!(page["records"][0]["asked"]["action"], "gap.list", "{page}");
     let status: Value = serde_json::from_str(&place.daemon.run(&["status", "-o", "json"]).stdout).unwrap();
     assert_eq!(status["subscriptions"]["count"], 1);
     assert!(status["subscriptions"]["lag"].as_u64().is_some_and(|lag| 0 < lag), "{status}");

@@ -169,27 +169,16 @@ fn the_built_in_policy_lets_operators_see_to_policies_and_nothing_else() {
     for action in policy::ACTIONS {
         for principal in [ROOT, ALPHA, "protocol/ARP"] {
             let principal: Principal = principal.parse().unwrap();
-            let names: &[&str] = match action.name {
-                "token.issue" => &["kind", "subject", "audience", "operation"],
-                "token.validate" | "token.consume" => &["audience", "operation"],
-                "policy.can" | "policy.who" | "policy.what" => &["about"],
-                "gap.scan" => &["root"],
-                "todo.claim" => &["holder"],
-                "lease.request" => &["owner", "pool"],
-                "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
-                "protocol.call" => &["operation"],
-                "message.send" => &["source", "priority", "kind"],
-                _ => &[],
+            let value = |(name, sort): (&String, &policy::Sort)| {
+                let value = match sort {
+                    policy::Sort::Text => name.as_str().into(),
+                    policy::Sort::Long => 1.into(),
+                    policy::Sort::Bool => true.into(),
+                };
+                (name.clone(), value)
             };
-            let mut context: std::collections::BTreeMap<String, policy::Value> =
-                names.iter().map(|&name| (name.to_owned(), name.into())).collect();
+            let context = policy::attributes(action.name).unwrap().iter().map(value).collect();
             let standing = &policy::Standing { via_token: true, ..policy::Standing::default() };
-            if action.name == "token.issue" {
-                context.extend([("lifetime_ms".to_owned(), 1.into()), ("uses".to_owned(), 1.into())]);
-            }
-            if action.name == "lease.request" {
-                context.extend([("amount".to_owned(), 1.into()), ("priority".to_owned(), 1.into())]);
-            }
             let question = policy::Question {
                 principal: &principal,
                 action: action.name,
