@@ -6,7 +6,9 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression, Schema,
 };
 use kernel::{Missing, Principal};
-use policy::{ACTIONS, Action, Change, Inquiry, Judgement, May, NearMiss, Policies, Question, SCHEMA, Standing, Value};
+use policy::{
+    ACTIONS, Action, Change, Inquiry, Judgement, May, NearMiss, Policies, Question, SCHEMA, Sort, Standing, Value,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -247,28 +249,15 @@ fn asked() -> impl Strategy<Value = Asked> {
     let action = prop_oneof![3 => select(ACTIONS), 1 => Just(*policy::action("token.issue").unwrap())];
     let parts = (select(&PRINCIPALS[..]), action, select(&["*", "1"][..]), standing(), long);
     parts.prop_map(|(principal, action, resource, standing, long)| {
-        let names: &[&str] = match action.name {
-            "token.issue" => &["kind", "subject", "audience", "operation"],
-            "token.validate" | "token.consume" => &["audience", "operation"],
-            "policy.can" | "policy.who" | "policy.what" => &["about"],
-            "gap.scan" => &["root"],
-            "todo.claim" => &["holder"],
-            "lease.request" => &["owner", "pool"],
-            "lease.renew" | "lease.release" | "lease.list" | "lease.show" => &["owner"],
-            "message.send" => &["source", "priority", "kind"],
-            "protocol.call" => &["operation"],
-            _ => &[],
+        let value = |(name, sort): (&String, &Sort)| {
+            let value = match sort {
+                Sort::Text => "agent/alpha".into(),
+                Sort::Long => long.into(),
+                Sort::Bool => true.into(),
+            };
+            (name.clone(), value)
         };
-        let texts = names.iter().map(|&name| (name.to_owned(), Value::from("agent/alpha")));
-        let mut context: BTreeMap<_, _> = texts.collect();
-        if action.name == "token.issue" {
-            context.insert("lifetime_ms".to_owned(), long.into());
-            context.insert("uses".to_owned(), long.into());
-        }
-        if action.name == "lease.request" {
-            context.insert("amount".to_owned(), long.into());
-            context.insert("priority".to_owned(), long.into());
-        }
+        let context = policy::attributes(action.name).unwrap().iter().map(value).collect();
         Asked { principal: principal.parse().unwrap(), action, resource, context, standing }
     })
 }
