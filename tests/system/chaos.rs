@@ -39,7 +39,7 @@ async fn a_development_daemon_is_tried_and_judged() {
     assert!(place.daemon.stop().is_some_and(|status| status.success()));
 }
 
-/// The plan kills one supervisor after the other, and none of them twice: what another hand kills meanwhile has no cause.
+/// What another hand kills while a plan runs has no cause in the plan, whatever the plan kills besides.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_plan_did_not_do_is_a_violation_and_one_plan_runs_at_a_time() {
     let mut place = developed().await;
