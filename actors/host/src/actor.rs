@@ -171,6 +171,7 @@ impl<M: Machine> Running<M> {
         let principal = Principal::internal("host");
         ports.journal.queue(Entry::Open { stream: M::NAME, principal, time: ports.clock.now(), then });
         let Opened { epoch, version, time } = told.await??;
+        ports.clock.not_before(time);
         let memory = Memory::new(ports.limits);
         Ok((Self { memory, ports, epoch, time, timer: None, keeping: None, myself }, version))
     }

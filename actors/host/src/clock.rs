@@ -2,13 +2,21 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kernel::{CommandId, Timestamp};
 
-/// Tells the time. Cheap to clone; tests bring their own.
+/// Tells the time, which never goes back: what has expired stays so, whatever is done to the clock of the machine. Cheap to
+/// clone; tests bring their own.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock(Arc<Inner>);
+
+struct Inner {
+    read: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The latest that was told.
+    latest: AtomicU64,
+}
 
 impl Clock {
     /// The wall clock of this machine.
@@ -21,11 +29,26 @@ impl Clock {
     }
 
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self(Arc::new(Inner { read: Box::new(now), latest: AtomicU64::new(0) }))
     }
 
+    /// Not before any time that was told, by this clock or by one that it was cloned from.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        self.not_before(self.wall());
+        Timestamp(self.0.latest.load(Ordering::Acquire))
+    }
+
+    /// What the machine's own clock says, which may have gone back: for whoever watches that.
+    pub fn wall(&self) -> Timestamp {
+        (self.0.read)()
+    }
+
+    /// From now on, no time before this is told: something was recorded then.
+    pub(crate) fn not_before(&self, time: Timestamp) {
+        // Seldom written: a millisecond is long, and writing takes the line from all other threads.
+        if self.0.latest.load(Ordering::Acquire) < time.0 {
+            self.0.latest.fetch_max(time.0, Ordering::AcqRel);
+        }
     }
 
     /// A fresh command id.

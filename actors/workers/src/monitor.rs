@@ -96,7 +96,7 @@ impl Monitor {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.clock.now(), mono: millis(self.began.elapsed()) }
+        Now { wall: self.clock.wall(), mono: millis(self.began.elapsed()) }
     }
 
     async fn look(&self) -> Result<(), Error> {

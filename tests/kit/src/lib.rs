@@ -14,7 +14,7 @@ mod ledger;
 pub mod restored;
 pub mod work;
 
-pub use authority::{Authority, admit, adopt_starter, root};
+pub use authority::{Authority, STARTER, admit, adopt_starter, root};
 pub use client::{Client, Line, Lost, Told};
 pub use daemon::{Daemon, Output};
 pub use dice::{Dice, seed};

@@ -4,6 +4,7 @@ mod approvals;
 mod callers;
 mod denials;
 mod effects;
+mod failures;
 mod ledger;
 mod shelf;
 mod spending;

@@ -424,6 +424,11 @@ impl World {
         self.setup.now.fetch_add(span.0, Ordering::SeqCst);
     }
 
+    /// The clock is set back.
+    pub fn earlier(&self, span: Millis) {
+        self.setup.now.fetch_sub(span.0, Ordering::SeqCst);
+    }
+
     pub fn now(&self) -> Timestamp {
         Timestamp(self.setup.now.load(Ordering::SeqCst))
     }
