@@ -187,6 +187,7 @@ fn question(number: usize, rules: usize) -> Case {
         ],
         "token.validate" | "token.consume" => vec![text("audience", "sop"), text("operation", "gap.scan")],
         "policy.can" | "policy.who" | "policy.what" => vec![text("about", "agent/alpha")],
+        "authz.evaluate" | "authz.search" => vec![text("about", "agent/alpha"), text("asked", "gap.scan")],
         "gap.scan" => vec![text("root", "/srv/service")],
         "todo.claim" => vec![text("holder", "agent/alpha")],
         "lease.request" => {

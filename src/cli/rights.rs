@@ -162,6 +162,10 @@ fn said(told: &Value) -> String {
             let head = format!("it depends: {who} may {what}, as far as");
             std::iter::once(head).chain(permits).chain(forbids).collect::<Vec<_>>().join("\n")
         }
+        _ if !["policy", ""].contains(&told["layer"].as_str().unwrap_or_default()) => {
+            let (why, remedy) = (cell(&told["reason"]), cell(&told["remedy"]));
+            format!("no: {who} may not {what}: {why}\n  remedy: {remedy}")
+        }
         _ => {
             let why = match by.as_str() {
                 "" => "no policy permits it".to_owned(),
@@ -230,6 +234,10 @@ mod tests {
         assert_eq!(
             say(json!({ "answer": "no", "by": [], "near": [{ "words": "an operator asked" }] })),
             "no: agent/a may not gap.scan on *: no policy permits it\n  it would be allowed if an operator asked"
+        );
+        assert_eq!(
+            say(json!({ "answer": "no", "layer": "admit", "reason": "agent/a is suspended", "remedy": "wait" })),
+            "no: agent/a may not gap.scan on *: agent/a is suspended\n  remedy: wait"
         );
         assert_eq!(
             say(

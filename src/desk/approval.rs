@@ -77,7 +77,7 @@ fn sorted(arguments: &Value) -> Vec<(&String, &Value)> {
 }
 
 /// In an order that is not the caller's.
-fn canonical(value: &Value) -> Value {
+pub fn canonical(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(canonical).collect(),
         Value::Object(_) => sorted(value).into_iter().map(|(name, value)| json!([name, canonical(value)])).collect(),

@@ -8,6 +8,7 @@
 
 mod approval;
 mod audit;
+mod authzen;
 mod backup;
 mod chaos;
 mod gap;
@@ -141,6 +142,7 @@ impl Desk {
                 rights::answer(self, request).await
             }
             "policy" => policy::answer(self, request).await,
+            "authz" => authzen::answer(self, request).await,
             "token" => token::answer(self, request).await,
             "gap" => gap::answer(self, request).await,
             "todo" => todo::answer(self, request).await,

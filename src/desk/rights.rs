@@ -1,9 +1,13 @@
-//! Rights: what somebody may do, who may do something, and what roles there are; by the active policy, and by nothing else.
+//! Rights: what somebody may do, who may do something, and what roles there are. The judge says it, of requests that nobody
+//! made: the registry and an emergency stop have a say in it as well as the active policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::policy::{ACTIONS, Inquiry, May, Policies, Question, Standing, Value as Attribute, attributes};
-use kernel::Principal;
+use ::policy::{ACTIONS, May, Policies, Question, Standing, Value as Attribute, attributes};
+use allocator::{Allocator, LeaseId};
+use door::{Supposed, Supposition};
+use identity::{CredentialId, Identity};
+use kernel::{Denial, Layer, Principal};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -61,75 +65,68 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     match request.ask.action {
         "policy.can" => {
             let Can { action, resource, principal, context, roles } = request.arguments()?;
-            let context = typed(&action, context)?;
+            let mut context = typed(&action, context)?;
             let principal = witnessed(desk, request, principal).await?;
-            let (epoch, policies) = active(desk)?;
-            let standing = standing(desk, &principal, roles);
-            let inquiry = Inquiry {
+            context.extend(known_of(desk, &action, &resource).await?);
+            let supposed = Supposed {
                 principal: &principal,
                 action: &action,
                 resource: Some(&resource),
                 context: &context,
-                standing: &standing,
-                any_standing: false,
+                roles: &roles,
             };
-            let mut answer = told(&policies, &inquiry)?;
+            let (epoch, judged) = desk.door().suppose(&supposed);
+            let roles = standing(desk, &principal, &roles).roles;
+            let mut answer = told(judged.clone());
+            if let Supposition::Denied { denial, .. } = &judged {
+                let (near, complete) = near(desk, &supposed, denial.layer, epoch);
+                answer["near"] = near;
+                answer["near_complete"] = json!(complete);
+            }
             answer["principal"] = json!(principal);
             answer["action"] = json!(action);
             answer["resource"] = json!(resource);
-            answer["roles"] = json!(standing.roles);
+            answer["roles"] = json!(roles);
             answer["epoch"] = json!(epoch);
             Ok(answer)
         }
         "policy.what" => {
             let What { principal, roles } = request.arguments()?;
             let principal = witnessed(desk, request, principal).await?;
-            let (epoch, policies) = active(desk)?;
-            let standing = standing(desk, &principal, roles);
-            let nothing = BTreeMap::new();
-            let mut actions = Vec::new();
+            let (nothing, mut actions, mut at) = (BTreeMap::new(), Vec::new(), 0);
             for action in ACTIONS {
-                let inquiry = Inquiry {
+                let supposed = Supposed {
                     principal: &principal,
                     action: action.name,
                     resource: None,
                     context: &nothing,
-                    standing: &standing,
-                    any_standing: false,
+                    roles: &roles,
                 };
-                let may = policies.may(&inquiry).map_err(|error| malformed(&error))?;
-                if !matches!(may, May::No { .. }) {
-                    let mut row = json!(may);
+                let (epoch, judged) = desk.door().suppose(&supposed);
+                at = epoch;
+                if !matches!(judged, Supposition::Denied { .. }) {
+                    let mut row = told(judged);
                     row["action"] = json!(action.name);
                     actions.push(row);
                 }
             }
-            Ok(json!({ "principal": principal, "roles": standing.roles, "epoch": epoch, "actions": actions }))
+            let roles = standing(desk, &principal, &roles).roles;
+            Ok(json!({ "principal": principal, "roles": roles, "epoch": at, "actions": actions }))
         }
         "policy.who" => {
             let Who { action, resource, context } = request.arguments()?;
-            let context = typed(&action, context)?;
+            let mut context = typed(&action, context)?;
             desk.door().witness(&with(request.about("*"), "about", "")).await?;
-            let (epoch, policies) = active(desk)?;
-            let now = desk.now();
-            let known = desk.door().identity_view().read(|identity| {
-                let active = identity.list().filter(|(principal, _)| identity.standing(principal, now).is_ok());
-                let known = active.map(|(principal, _)| (principal.clone(), identity.roles(principal, now)));
-                known.take(PRINCIPALS_MAX + 1).collect::<Vec<_>>()
-            });
-            let mut principals = Vec::new();
-            for (principal, roles) in known.iter().take(PRINCIPALS_MAX) {
-                let inquiry = Inquiry {
-                    principal,
-                    action: &action,
-                    resource: Some(&resource),
-                    context: &context,
-                    standing: &Standing { roles: roles.clone(), ..Standing::default() },
-                    any_standing: false,
-                };
-                let may = policies.may(&inquiry).map_err(|error| malformed(&error))?;
-                if !matches!(may, May::No { .. }) {
-                    let mut row = json!(may);
+            context.extend(known_of(desk, &action, &resource).await?);
+            let (epoch, _) = active(desk)?;
+            let known = known(desk);
+            let (mut principals, none) = (Vec::new(), BTreeSet::new());
+            for principal in known.iter().take(PRINCIPALS_MAX) {
+                let resource = Some(resource.as_str());
+                let supposed = Supposed { principal, action: &action, resource, context: &context, roles: &none };
+                let (_, judged) = desk.door().suppose(&supposed);
+                if !matches!(judged, Supposition::Denied { .. }) {
+                    let mut row = told(judged);
                     row["principal"] = json!(principal);
                     principals.push(row);
                 }
@@ -169,11 +166,44 @@ fn active(desk: &Desk) -> Result<(u64, std::sync::Arc<Policies>), door::Denied> 
     Ok((epoch, policies?))
 }
 
+/// What the authority itself says of a thing where it is acted upon, whatever whoever asks says of it: the attributes that the
+/// desk fills in before the door is asked.
+pub async fn known_of(desk: &Desk, action: &str, resource: &str) -> Result<BTreeMap<String, Attribute>, Denial> {
+    let attribute = |name: &str, value: Option<String>| (name.to_owned(), Attribute::Text(value.unwrap_or_default()));
+    Ok(match action {
+        "lease.renew" | "lease.release" | "lease.show" => {
+            let Ok(lease) = resource.parse::<LeaseId>() else { return Ok(BTreeMap::new()) };
+            let look = move |allocator: &Allocator| allocator.owner(lease).map(ToString::to_string);
+            let owner = desk.parts.allocator.inspect(look).await.map_err(|error| error.denial())?;
+            [attribute("owner", owner)].into()
+        }
+        "credential.rotate" | "credential.revoke" => {
+            let Ok(id) = resource.parse::<CredentialId>() else { return Ok(BTreeMap::new()) };
+            let look = |identity: &Identity| identity.credential(id).map(|known| known.principal.to_string());
+            [attribute("holder", desk.door().identity_view().read(look))].into()
+        }
+        "approval.show" | "approval.approve" | "approval.deny" | "approval.withdraw" => {
+            let Ok(number) = resource.parse::<u64>() else { return Ok(BTreeMap::new()) };
+            let found = desk.parts.approvals_view.read(|approvals| approvals.show(number, desk.now()));
+            let (asker, asked) = found.map(|found| (found.asker.to_string(), found.action)).unzip();
+            [attribute("asker", asker), attribute("asked", asked)].into()
+        }
+        _ => BTreeMap::new(),
+    })
+}
+
+/// Everybody who is in the registry, active or not, and one more than are looked at.
+fn known(desk: &Desk) -> Vec<Principal> {
+    desk.door()
+        .identity_view()
+        .read(|identity| identity.list().map(|(principal, _)| principal.clone()).take(PRINCIPALS_MAX + 1).collect())
+}
+
 /// The roles that somebody has, and those that are supposed. Not what a single request would rest on: token, approvals, proofs.
-fn standing(desk: &Desk, principal: &Principal, supposed: BTreeSet<String>) -> Standing {
+fn standing(desk: &Desk, principal: &Principal, supposed: &BTreeSet<String>) -> Standing {
     let now = desk.now();
     let mut roles = desk.door().identity_view().read(|identity| identity.roles(principal, now));
-    roles.extend(supposed);
+    roles.extend(supposed.iter().cloned());
     Standing { roles, ..Standing::default() }
 }
 
@@ -188,32 +218,50 @@ fn typed(action: &str, context: BTreeMap<String, Value>) -> Result<BTreeMap<Stri
     typed.collect()
 }
 
-/// The answer, and of a no all that would have helped.
-fn told(policies: &Policies, inquiry: &Inquiry<'_>) -> Given {
-    let may = policies.may(inquiry).map_err(|error| malformed(&error))?;
-    let mut answer = json!(may);
-    let complete = attributes(inquiry.action).is_some_and(|all| all.len() == inquiry.context.len());
-    if let (May::No { .. }, Some(resource), true) = (&may, inquiry.resource, complete) {
-        let Inquiry { principal, action, context, standing, .. } = *inquiry;
-        let question = Question { principal, action, resource, context, standing };
-        let why = policies.why_not(&question, &policies.judge(&question));
-        let near = policies.near_misses(&question);
-        let found = near
-            .found
-            .iter()
-            .map(|near| json!({ "change": near.change, "words": near.change.to_string(), "permits": near.permits }));
-        answer["code"] = json!(why.map(|why| why.code()));
-        answer["near"] = found.collect();
-        answer["near_complete"] = json!(near.complete);
+/// What was judged, as it is answered: of a no, the whole denial.
+pub fn told(judged: Supposition) -> Value {
+    match judged {
+        Supposition::Allowed { by } => json!(May::Yes { by }),
+        Supposition::Depends { permits, forbids } => json!(May::If { permits, forbids }),
+        Supposition::Denied { denial, by } => {
+            let mut answer = json!(denial);
+            answer["answer"] = "no".into();
+            answer["by"] = json!(by);
+            answer
+        }
     }
-    Ok(answer)
+}
+
+/// The single changes that would have made it an allow, where it is policies that say no and all of the question is known;
+/// whether these are all.
+fn near(desk: &Desk, supposed: &Supposed<'_>, layer: Layer, epoch: u64) -> (Value, bool) {
+    let nothing = (json!([]), true);
+    let said = attributes(supposed.action).is_some_and(|all| all.len() == supposed.context.len());
+    let (Some(resource), true, Layer::Policy) = (supposed.resource, said, layer) else { return nothing };
+    let (active, Ok(policies)) = desk.door().policies() else { return nothing };
+    if active != epoch {
+        return (json!([]), false);
+    }
+    let standing = standing(desk, supposed.principal, supposed.roles);
+    let Supposed { principal, action, context, .. } = *supposed;
+    misses(&policies, &Question { principal, action, resource, context, standing: &standing })
+}
+
+/// What would have made an allow of it, in words and for programs; whether that is all.
+pub fn misses(policies: &Policies, question: &Question<'_>) -> (Value, bool) {
+    let near = policies.near_misses(question);
+    let found = near
+        .found
+        .iter()
+        .map(|near| json!({ "change": near.change, "words": near.change.to_string(), "permits": near.permits }));
+    (found.collect(), near.complete)
 }
 
 /// What a text would let its author do that its author may not do now. Nothing is said of a text that is not valid, and
 /// of an author who may not propose it: both are refused for that.
 pub fn escalation(desk: &Desk, author: &Principal, text: &str) -> Result<Vec<&'static str>, door::Denied> {
     let (_, policies) = active(desk)?;
-    let standing = standing(desk, author, BTreeSet::new());
+    let standing = standing(desk, author, &BTreeSet::new());
     let nothing = BTreeMap::new();
     let propose =
         Question { principal: author, action: "policy.propose", resource: "*", context: &nothing, standing: &standing };

@@ -66,6 +66,11 @@ fn the_page_on_approvals_is_true() {
 }
 
 #[test]
+fn the_page_on_the_decision_point_is_true() {
+    run("docs/authzen.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -84,6 +89,7 @@ fn every_page_is_run_or_has_no_commands() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let pages = [
             "approvals.md",
+            "authzen.md",
             "evidence.md",
             "operating.md",
             "protocols.md",

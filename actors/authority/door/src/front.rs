@@ -15,7 +15,7 @@ use policy::{Policies, Standing, Value};
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Decisions};
-use crate::judge::{Approved, admitted, audience, ended, sealed_by, under};
+use crate::judge::{Approved, Supposed, Supposition, admitted, audience, ended, sealed_by, suppose, under};
 use crate::lockout::Lockout;
 use crate::rates::{Limits, Rates, TooOften};
 use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, SecretKind, Sight, Source, Verdict, judge};
@@ -759,6 +759,23 @@ impl Door {
 
     /// Judges as if so many had approved exactly this.
     pub(crate) fn judge_with(&self, ask: &Ask, approved: Approved) -> Verdict {
+        self.look((ask.action, &ask.resource, &ask.context), (ask.shown(), approved), judge)
+    }
+
+    /// What would be said of a request that nobody made, and the epoch whose policies say it.
+    pub fn suppose(&self, supposed: &Supposed<'_>) -> (u64, Supposition) {
+        let about = (supposed.action, supposed.resource.unwrap_or("*"), supposed.context);
+        let look = |sight: &Sight<'_>| (sight.governance.active_epoch(), suppose(sight, supposed));
+        self.look(about, (Credential::Nothing, Approved::default()), look)
+    }
+
+    /// Shows what is durable.
+    fn look<R>(
+        &self,
+        (action, resource, context): (&str, &str, &BTreeMap<String, Value>),
+        (credential, approved): (Credential, Approved),
+        judged: impl Fn(&Sight<'_>) -> R,
+    ) -> R {
         loop {
             let (epoch, policies) = self.policies();
             // Before the state, so that it is never ahead of what is seen.
@@ -766,7 +783,7 @@ impl Door {
             let (sealed, now) = (self.seal.get(), self.clock.now());
             let verdict = self.governance_view.read(|governance| {
                 let look = |identity: &Identity, tokens: &Tokens| {
-                    judge(&Sight {
+                    judged(&Sight {
                         now,
                         governance,
                         identity,
@@ -774,10 +791,10 @@ impl Door {
                         policies: policies.as_deref(),
                         sealed: sealed.as_ref(),
                         generation,
-                        action: ask.action,
-                        resource: &ask.resource,
-                        context: &ask.context,
-                        credential: ask.shown(),
+                        action,
+                        resource,
+                        context,
+                        credential,
                         approved,
                     })
                 };

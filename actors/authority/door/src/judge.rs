@@ -1,11 +1,11 @@
 //! The judge: allow or deny, from what it is shown. Pure: no clock, no store, no actor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use governance::Governance;
 use identity::{CredentialId, End, Entry, Identity, Lack, admission};
 use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Timestamp, TokenId};
-use policy::{Judgement, Policies, Question, Standing, Value, WhyNot};
+use policy::{Inquiry, Judgement, May, Open, Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
 use crate::{AUDIENCE, Sealed};
@@ -118,12 +118,8 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
         }
     };
     let standing = standing(sight, &bearer);
-    let judged = Asked::check(sight.action, sight.resource, sight.context)
-        .and_then(|()| lives(sight, &bearer))
-        .and_then(|()| known(sight))
-        .and_then(|()| unsealed(sight))
-        .and_then(|()| admit(sight, &bearer))
-        .and_then(|()| by_policy(sight, &bearer, &standing));
+    let judged =
+        let_through(sight, &bearer).and_then(|()| by_policy(sight, &bearer, &standing).map_err(|no| no.denial));
     match judged {
         Ok(mut policies) => {
             policies.extend(broken_glass(sight, &bearer));
@@ -132,6 +128,94 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
         }
         Err(denial) => Verdict::Deny { by: Some(bearer), standing, denial, policy_epoch, generation },
     }
+}
+
+/// The layers between who asks and what policies say of it.
+fn let_through(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
+    Asked::check(sight.action, sight.resource, sight.context)
+        .and_then(|()| lives(sight, bearer))
+        .and_then(|()| known(sight))
+        .and_then(|()| unsealed(sight))
+        .and_then(|()| admit(sight, bearer))
+}
+
+/// A request that nobody made, and of which not everything need be known.
+#[derive(Clone, Copy, Debug)]
+pub struct Supposed<'a> {
+    pub principal: &'a Principal,
+    pub action: &'a str,
+    /// `None` leaves it open.
+    pub resource: Option<&'a str>,
+    /// An attribute that is not here is open.
+    pub context: &'a BTreeMap<String, Value>,
+    /// What the principal is bound to besides.
+    pub roles: &'a BTreeSet<String>,
+}
+
+/// What would be said of it, if it came by a credential of the principal's own, with nothing approved or proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Supposition {
+    /// Whatever is open, by these.
+    Allowed { by: Vec<String> },
+    /// Whatever is open; the policies that forbid it, if it is they.
+    Denied { denial: Denial, by: Vec<String> },
+    /// It depends on what is open: one of the permits must apply, and none of the forbids.
+    Depends { permits: Vec<Open>, forbids: Vec<Open> },
+}
+
+/// What [`judge`] would say of a request that nobody made: from who asks on, the same layers in the same order. How often
+/// somebody asks is no part of it.
+pub fn suppose(sight: &Sight<'_>, supposed: &Supposed<'_>) -> Supposition {
+    let bearer = Bearer::Own { principal: supposed.principal.clone(), credential: None };
+    if let Err(denial) = let_through(sight, &bearer) {
+        return Supposition::Denied { denial, by: Vec::new() };
+    }
+    let mut standing = standing(sight, &bearer);
+    standing.roles.extend(supposed.roles.iter().cloned());
+    let attributes = policy::attributes(sight.action);
+    let said = attributes.is_none_or(|all| all.keys().all(|name| sight.context.contains_key(name)));
+    let by_capability = BY_CAPABILITY.contains(&sight.action) || is_operator(&bearer) && decides_resume(sight);
+    let judged = if by_capability || said && supposed.resource.is_some() {
+        by_policy(sight, &bearer, &standing).map(|by| Supposition::Allowed { by })
+    } else {
+        as_far_as_known(sight, &bearer, &standing, supposed.resource.is_none())
+    };
+    judged.unwrap_or_else(|No { denial, by }| Supposition::Denied { denial, by })
+}
+
+/// By what the policies say, with something left open.
+fn as_far_as_known(
+    sight: &Sight<'_>,
+    bearer: &Bearer,
+    standing: &Standing,
+    any_resource: bool,
+) -> Result<Supposition, No> {
+    let principal = bearer.principal();
+    let policies = sight.policies.map_err(Clone::clone)?;
+    let (mut by, mut permits, mut forbids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (action, resource, context) in questions(sight.action, sight.resource, sight.context) {
+        let resource = Some(resource).filter(|_| !any_resource || action != sight.action);
+        let inquiry = Inquiry { principal, action, resource, context, standing, any_standing: false };
+        let about = (action, resource.unwrap_or("anything"));
+        match policies.may(&inquiry) {
+            Err(error) => return Err(not_permitted(sight, principal, about, &WhyNot::Error(error), Vec::new())),
+            Ok(May::No { by }) => {
+                let why = if by.is_empty() { WhyNot::NotPermitted } else { WhyNot::Forbidden };
+                return Err(not_permitted(sight, principal, about, &why, by));
+            }
+            Ok(May::Yes { by: more }) => by.extend(more),
+            Ok(May::If { permits: more, forbids: also }) => {
+                permits.extend(more);
+                forbids.extend(also);
+            }
+        }
+    }
+    Ok(if permits.is_empty() && forbids.is_empty() {
+        Supposition::Allowed { by: by.into_iter().collect() }
+    } else {
+        permits.extend(by.into_iter().map(|policy| Open { policy, conditions: Vec::new() }));
+        Supposition::Depends { permits: permits.into_iter().collect(), forbids: forbids.into_iter().collect() }
+    })
 }
 
 /// What the authority knows of a request by itself: the policies are shown it, and it stands in the record.
@@ -378,10 +462,22 @@ fn questions<'a>(
     std::iter::once((action, resource, context)).chain(audit.map(|action| (*action, "*", &NONE)))
 }
 
+/// A no, and the policies that forbid it, if it is they.
+struct No {
+    denial: Denial,
+    by: Vec<String>,
+}
+
+impl From<Denial> for No {
+    fn from(denial: Denial) -> Self {
+        Self { denial, by: Vec::new() }
+    }
+}
+
 /// The ids of the policies that permit.
-fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<Vec<String>, Denial> {
+fn by_policy(sight: &Sight<'_>, bearer: &Bearer, standing: &Standing) -> Result<Vec<String>, No> {
     if sight.action == RESUME {
-        return resumed(sight, bearer);
+        return Ok(resumed(sight, bearer)?);
     }
     if BY_CAPABILITY.contains(&sight.action) {
         let whose = if sight.action == WHOAMI { "capability:self" } else { OPERATOR };
@@ -468,7 +564,7 @@ fn permitted(
     bearer: &Bearer,
     standing: &Standing,
     (action, resource, context): (&str, &str, &Attributes),
-) -> Result<Vec<String>, Denial> {
+) -> Result<Vec<String>, No> {
     let principal = bearer.principal();
     let policies = sight.policies.map_err(Clone::clone)?;
     let question = Question { principal, action, resource, context, standing };
@@ -476,19 +572,30 @@ fn permitted(
     if judgement.allowed {
         return Ok(judgement.determining);
     }
+    let why = policies.why_not(&question, &judgement).unwrap_or(WhyNot::NotPermitted);
+    Err(not_permitted(sight, principal, (action, resource), &why, judgement.determining))
+}
+
+/// The words for it: why the policies do not permit that to be done, and by which of them.
+fn not_permitted(
+    sight: &Sight<'_>,
+    principal: &Principal,
+    (action, resource): (&str, &str),
+    why: &WhyNot,
+    by: Vec<String>,
+) -> No {
     let epoch = sight.governance.active_epoch();
     let needed = if action == sight.action { String::new() } else { format!(", which {} needs", sight.action) };
     let what = format!("{principal} may not {action} on {resource}{needed}");
-    let why = policies.why_not(&question, &judgement).unwrap_or(WhyNot::NotPermitted);
     let denied = |because: &str, remedy: &str| {
-        let rule = match judgement.determining.as_slice() {
+        let rule = match by.as_slice() {
             _ if matches!(why, WhyNot::Error(_)) => format!("epoch {epoch}"),
             [] => format!("epoch {epoch}: default deny"),
             forbids => format!("epoch {epoch}: {}", listed(forbids)),
         };
         Denial::new(Layer::Policy, why.code(), format!("{what}: {because}"), remedy).rule(rule)
     };
-    Err(match &why {
+    let denial = match why {
         WhyNot::Error(error) => denied(error, "an operator mends the policy and activates a new epoch"),
         WhyNot::Missing(missing) => {
             let first = if missing.approvals == 0 { "have it proven" } else { "have it approved" };
@@ -500,7 +607,8 @@ fn permitted(
             denied("no policy permits it", remedy)
         }
         WhyNot::Forbidden => denied("a policy forbids it", "see the rule with `sop policy show`"),
-    })
+    };
+    No { denial, by }
 }
 
 /// The first few of what may be hundreds.

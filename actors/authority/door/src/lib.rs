@@ -39,7 +39,7 @@ pub use decisions::{Decisions, Event, records};
 pub use front::{
     Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, Wanted,
 };
-pub use judge::{Approved, Bearer, Credential, Sight, Verdict, judge, judge_again};
+pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};

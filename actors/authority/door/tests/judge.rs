@@ -1,14 +1,15 @@
 //! What the judge says: a row for each layer and failure, and what holds for every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use door::{AUDIENCE, Bearer, Credential, Sealed, Sight, Verdict, judge};
+use door::{AUDIENCE, Bearer, Credential, Sealed, Sight, Supposed, Supposition, Verdict, judge, suppose};
 use governance::Governance;
 use identity::{Capability, CredentialId, Identity, Terms};
 use kernel::{
     CommandId, Context, Decision, Denial, Digest, Layer, Machine, Millis, Position, Principal, Timestamp, TokenId,
 };
-use policy::{ACTIONS, Policies, Value};
+use policy::{ACTIONS, Policies, Sort, Value};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokens::{Consume, Grant, Issue, Reason, Replacement, TODO_WORK, Tokens};
@@ -883,6 +884,166 @@ proptest! {
         if let Verdict::Deny { denial, .. } = world.judge(&asked, Ok(&Policies::compile(text).unwrap())) {
             prop_assert!(denial.code.contains('.') && !denial.reason.is_empty() && !denial.remedy.is_empty());
             prop_assert!(denial.rule.is_some(), "{denial:?}");
+        }
+    }
+
+    /// What the decision point says of a request is what the door says of it when it comes: with the registry, the seal and
+    /// the policies as they are.
+    #[test]
+    fn what_is_supposed_is_what_is_said(case in case()) {
+        let world = case.world();
+        let policies = case.policies();
+        let said = case.judged(&world, &policies, &case.context());
+        let supposed = case.supposed(&world, &policies, &case.context(), true);
+        prop_assert_eq!(supposed, said);
+    }
+
+    /// With less known it says less, and nothing else.
+    #[test]
+    fn what_is_supposed_of_less_is_never_contradicted(case in case(), hidden in vec(any::<bool>(), 8), any_resource in any::<bool>()) {
+        let (world, policies) = (case.world(), case.policies());
+        let all = case.context();
+        let shown: BTreeMap<_, _> = all.iter().zip(&hidden).filter(|(_, hidden)| !**hidden).map(|((name, value), _)| (name.clone(), value.clone())).collect();
+        let said = case.judged(&world, &policies, &all);
+        match case.supposed(&world, &policies, &shown, !any_resource) {
+            Supposition::Allowed { .. } => prop_assert!(matches!(said, Supposition::Allowed { .. }), "{:?}", said),
+            Supposition::Denied { .. } => prop_assert!(matches!(said, Supposition::Denied { .. }), "{:?}", said),
+            Supposition::Depends { .. } => {}
+        }
+    }
+}
+
+/// Who asks by a key of his own, for what, and how things stand.
+#[derive(Clone, Debug)]
+struct Case {
+    who: &'static str,
+    action: &'static str,
+    resource: &'static str,
+    numbers: i64,
+    text: &'static str,
+    sealed: bool,
+    permits: Vec<&'static str>,
+    forbids: Vec<&'static str>,
+    now: Timestamp,
+}
+
+/// Admitted for everything, for little, for a while, no more, and not at all.
+const CALLERS: [&str; 6] =
+    ["agent/alpha", "operator/deputy", "agent/narrow", "application/brief", "agent/suspended", "operator/retired"];
+
+const MORE: [&str; 4] = [
+    "permit (principal, action, resource) when { context.approvals >= 1 };",
+    "permit (principal, action == Action::\"lease.request\", resource) when { context.owner == principal.handle };",
+    "permit (principal in Role::\"auditor\", action, resource);",
+    "permit (principal, action, resource) unless { context.proofs.contains(\"kept\") };",
+];
+
+fn case() -> impl Strategy<Value = Case> {
+    let rules: Vec<_> = PERMITS.iter().chain(&MORE).copied().collect();
+    let permits = proptest::sample::subsequence(rules, 0..=4);
+    let forbids = proptest::sample::subsequence(FORBIDS.to_vec(), 0..=2);
+    let now = select(vec![NOON, NOON + Millis::hours(2)]);
+    let text = select(vec!["agent/alpha", "system.resume", ""]);
+    let resource = select(vec!["*", "todo-7", "arp", ""]);
+    let numbers = select(vec![0, 1, i64::MAX / 10]);
+    let sealed = prop_oneof![4 => Just(false), 1 => Just(true)];
+    let asked = (select(CALLERS.to_vec()), action(), resource, numbers, text);
+    (asked, sealed, permits, forbids, now).prop_map(
+        |((who, action, resource, numbers, text), sealed, permits, forbids, now)| Case {
+            who,
+            action,
+            resource,
+            numbers,
+            text,
+            sealed,
+            permits,
+            forbids,
+            now,
+        },
+    )
+}
+
+impl Case {
+    fn world(&self) -> World {
+        let name = |text: &str| text.parse::<Principal>().unwrap();
+        let (reason, brief) = (kernel::Personal::default, Some(NOON + Millis::hours(1)));
+        let mut commands = vec![
+            admit("agent/narrow", &["todo.*", "authz.evaluate"], None),
+            admit("application/brief", &["*"], brief),
+            admit("agent/suspended", &["*"], None),
+            admit("operator/retired", &["*"], None),
+            identity::Command::Assign {
+                principal: name("agent/narrow"),
+                role: "auditor".into(),
+                until: brief,
+                reason: reason(),
+            },
+            key(self.who, KEY, None),
+        ];
+        commands.push(identity::Command::Suspend { principal: name("agent/suspended"), reason: reason() });
+        commands.push(identity::Command::Retire { principal: name("operator/retired"), reason: reason() });
+        World::after(commands)
+    }
+
+    fn policies(&self) -> Policies {
+        Policies::compile(&[self.permits.concat(), self.forbids.concat()].concat()).unwrap()
+    }
+
+    fn context(&self) -> BTreeMap<String, Value> {
+        let all = policy::attributes(self.action).into_iter().flatten();
+        let value = |sort: &Sort| match sort {
+            Sort::Text => Value::Text(self.text.to_owned()),
+            Sort::Long => Value::Long(self.numbers),
+            Sort::Bool => Value::Bool(self.numbers == 0),
+        };
+        all.map(|(name, sort)| (name.clone(), value(sort))).collect()
+    }
+
+    fn see<R>(
+        &self,
+        world: &World,
+        policies: &Policies,
+        context: &BTreeMap<String, Value>,
+        look: impl Fn(&Sight<'_>) -> R,
+    ) -> R {
+        let seal = Sealed { by: "operator/root".into(), reason: kernel::Personal::plain("fire") };
+        look(&Sight {
+            now: self.now,
+            governance: &world.governance,
+            identity: &world.identity,
+            tokens: &world.tokens,
+            policies: Ok(policies),
+            sealed: self.sealed.then_some(&seal),
+            generation: 17,
+            action: self.action,
+            resource: self.resource,
+            context,
+            credential: Credential::Secret(Digest([KEY; 32])),
+            approved: door::Approved::default(),
+        })
+    }
+
+    fn judged(&self, world: &World, policies: &Policies, context: &BTreeMap<String, Value>) -> Supposition {
+        self.see(world, policies, context, |sight| match judge(sight) {
+            Verdict::Allow { decision, .. } => Supposition::Allowed { by: decision.policies },
+            Verdict::Deny { denial, .. } => Supposition::Denied { denial, by: Vec::new() },
+        })
+    }
+
+    fn supposed(
+        &self,
+        world: &World,
+        policies: &Policies,
+        context: &BTreeMap<String, Value>,
+        one: bool,
+    ) -> Supposition {
+        let principal: Principal = self.who.parse().unwrap();
+        let (resource, roles) = (Some(self.resource).filter(|_| one), BTreeSet::new());
+        let supposed = Supposed { principal: &principal, action: self.action, resource, context, roles: &roles };
+        match self.see(world, policies, context, |sight| suppose(sight, &supposed)) {
+            // Of the judge, the denial alone is heard.
+            Supposition::Denied { denial, .. } => Supposition::Denied { denial, by: Vec::new() },
+            supposed => supposed,
         }
     }
 }

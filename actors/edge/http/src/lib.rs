@@ -5,7 +5,8 @@
 //!
 //! `POST /v1/{action}` takes the arguments as a JSON object; `GET /v1/{action}?name=value` serves the actions that only
 //! read. `GET /v1/actions`, `/v1/status`, `/v1/health`, `/health`, `/health/live`, `/health/ready` and `/metrics` need no
-//! credential.
+//! credential. `POST /access/v1/…` and `GET /.well-known/authzen-configuration` are the decision point of the AuthZEN Authorization
+//! API 1.0: two of those actions, under the names of that standard.
 //!
 //! # Invariants
 //! 1. Every answer that is not a success is a problem document with a stable code and a remedy, whoever found the fault:
@@ -17,6 +18,7 @@
 //! 6. What leaves the machine is under TLS 1.3: a listener without it is on a loopback address, and so is a client's peer.
 //!    But what [`Outward`] sends is for everybody to read, and goes where the operator says.
 
+mod access;
 mod actor;
 mod api;
 pub mod client;

@@ -7,19 +7,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use kernel::{Denial, Layer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::request::{self, Asked};
 use crate::tcp::is_loopback;
-use crate::{ActionInfo, Api, Call, Limits, Problem, Source};
+use crate::{ActionInfo, Api, Call, Limits, Problem, Source, access};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,6 +32,10 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Names less alike than this are no suggestion but noise.
 const LIKENESS_MIN: f64 = 0.6;
+
+/// Stands with a request that came under TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct Secure;
 
 struct Served {
     api: Arc<dyn Api>,
@@ -58,6 +64,8 @@ pub(crate) fn router(api: Arc<dyn Api>, limits: Limits) -> Router {
         .route("/health/live", get(live_page))
         .route("/health/ready", get(ready_page))
         .route("/v1/{action}", any(act))
+        .route("/access/v1/{*what}", any(access))
+        .route("/.well-known/authzen-configuration", get(decision_point_page))
         .fallback(unknown_path)
         .method_not_allowed_fallback(only_get)
         .layer(from_fn(frame))
@@ -162,6 +170,37 @@ fn method_not_allowed(method: &Method, path: &str, allowed: &'static str) -> Res
     response
 }
 
+/// The decision point of AuthZEN: the same actions, under the names and in the words of that standard.
+async fn access(State(served): State<Arc<Served>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = request::body(body, served.limits.body_max, served.limits.request_timeout).await;
+    let path = parts.uri.path();
+    let Some((endpoint, action)) =
+        access::of_path(path).and_then(|endpoint| Some((endpoint, served.actions.get(endpoint.action)?)))
+    else {
+        return unknown_path(Request::from_parts(parts, Body::empty())).await;
+    };
+    if parts.method != Method::POST {
+        return method_not_allowed(&parts.method, path, "POST");
+    }
+    let arguments = body.and_then(|body| access::arguments(endpoint, &parts.headers, &body));
+    match call(&parts, action, arguments) {
+        Ok(call) => carried_out(&served, action, call).await,
+        Err(denial) => access::problem(denial).into_response(),
+    }
+}
+
+/// What there is of it, and where. It is of no use to a stranger, and so is open to all.
+async fn decision_point_page(State(served): State<Arc<Served>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let secure = parts.extensions.get::<Secure>().is_some();
+    let page = access::configuration(&parts.headers, secure, |action| served.actions.contains_key(action));
+    match page {
+        Some(page) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(page)).into_response(),
+        None => unknown_path(Request::from_parts(parts, Body::empty())).await,
+    }
+}
+
 async fn act(State(served): State<Arc<Served>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // Read before anything is judged, so that a refused client is not cut off while it sends.
@@ -177,17 +216,20 @@ async fn act(State(served): State<Arc<Served>>, request: Request) -> Response {
         (_, true) => return method_not_allowed(&parts.method, path, "GET, POST"),
         (_, false) => return method_not_allowed(&parts.method, path, "POST"),
     };
-    let read = || -> Result<Call, Denial> {
-        let arguments = arguments?;
-        let (bearer, command_id) = (request::bearer(&parts.headers)?, request::command_id(&parts.headers)?);
-        let source = *parts.extensions.get::<Source>().expect("each connection says who is at its other end");
-        Ok(Call { action: name.to_owned(), arguments, bearer, command_id, source })
-    };
-    let call = match read() {
-        Ok(call) => call,
-        Err(denial) => return Problem::from(denial).into_response(),
-    };
+    match call(&parts, action, arguments) {
+        Ok(call) => carried_out(&served, action, call).await,
+        Err(denial) => Problem::from(denial).into_response(),
+    }
+}
 
+fn call(parts: &Parts, action: &ActionInfo, arguments: Result<Value, Denial>) -> Result<Call, Denial> {
+    let arguments = arguments?;
+    let (bearer, command_id) = (request::bearer(&parts.headers)?, request::command_id(&parts.headers)?);
+    let source = *parts.extensions.get::<Source>().expect("each connection says who is at its other end");
+    Ok(Call { action: action.name.to_owned(), arguments, bearer, command_id, source })
+}
+
+async fn carried_out(served: &Served, action: &ActionInfo, call: Call) -> Response {
     let (asked, timeout) = (Asked::of(&call, action.reads_only), served.limits.request_timeout);
     match tokio::time::timeout(timeout, served.api.call(call)).await {
         Ok(Ok(value)) => Json(value).into_response(),
@@ -216,12 +258,9 @@ fn unknown_action(served: &Served, name: &str) -> Response {
 mod tests {
     use std::net::IpAddr;
 
-    use axum::body::Body;
+    use super::*;
     use hyper::service::Service as _;
     use hyper_util::service::TowerToHyperService;
-    use serde_json::Value;
-
-    use super::*;
 
     struct Idle;
 

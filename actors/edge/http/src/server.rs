@@ -132,6 +132,9 @@ impl Server {
                     Way::Tcp { tls } => tcp::foreign(request.headers(), tls),
                 };
                 request.extensions_mut().insert(source);
+                if matches!(way, Way::Tcp { tls: true }) {
+                    request.extensions_mut().insert(routes::Secure);
+                }
                 let answer = foreign.map_or_else(|| Ok(inner.call(request)), Err);
                 async move {
                     match answer {

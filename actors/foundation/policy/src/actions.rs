@@ -38,6 +38,8 @@ pub const ACTIONS: &[Action] = &[
     reads("policy.can", "Right", "Ask whether somebody may do something"),
     reads("policy.who", "Right", "Ask who may do something"),
     reads("policy.what", "Right", "Ask what somebody may do"),
+    reads("authz.evaluate", "Right", "Ask whether somebody may do something, as AuthZEN has it"),
+    reads("authz.search", "Right", "Search for who may, what may be done, and on what, as AuthZEN has it"),
     changes("token.issue", "Token", "Issue a token"),
     reads("token.show", "Token", "Show a token, without its secret"),
     reads("token.list", "Token", "List tokens"),

@@ -142,6 +142,10 @@ fn what_the_starter_says() {
         (alpha, "policy.can", None, Ok("rights-are-ones-own-to-know")),
         (alpha, "policy.what", Some(("about", "operator/root".into())), Err("")),
         (alpha, "policy.who", None, Err("")),
+        (alpha, "authz.evaluate", None, Ok("rights-are-ones-own-to-know")),
+        (alpha, "authz.evaluate", Some(("about", "agent/beta".into())), Err("")),
+        (alpha, "authz.search", Some(("about", "".into())), Err("")),
+        (root, "authz.search", Some(("about", "".into())), Ok("operators-may-all")),
         (arp, "system.tree", None, Err("")),
         (arp, "decision.explain", None, Err("")),
         (alpha, "protocol.call", Some(("via_token", true.into())), Ok("calls-by-token")),
@@ -647,6 +651,7 @@ fn context_of(action: &str) -> BTreeMap<String, Value> {
         ],
         "token.validate" | "token.consume" => vec![("audience", "gaps".into()), ("operation", "gap.scan".into())],
         "policy.can" | "policy.who" | "policy.what" => vec![("about", "agent/alpha".into())],
+        "authz.evaluate" | "authz.search" => vec![("about", "agent/alpha".into()), ("asked", "gap.scan".into())],
         "gap.scan" => vec![("root", "/srv".into())],
         "todo.claim" => vec![("holder", "agent/alpha".into())],
         "lease.request" => {
