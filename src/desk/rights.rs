@@ -185,8 +185,8 @@ pub async fn known_of(desk: &Desk, action: &str, resource: &str) -> Result<BTree
         "approval.show" | "approval.approve" | "approval.deny" | "approval.withdraw" => {
             let Ok(number) = resource.parse::<u64>() else { return Ok(BTreeMap::new()) };
             let found = desk.parts.approvals_view.read(|approvals| approvals.show(number, desk.now()));
-            let (asker, asked) = found.map(|found| (found.asker.to_string(), found.action)).unzip();
-            [attribute("asker", asker), attribute("asked", asked)].into()
+            let (who, what) = found.map(|found| (found.asker.to_string(), found.action)).unzip();
+            [attribute("asker", who), attribute("asked", what)].into()
         }
         _ => BTreeMap::new(),
     })

@@ -109,7 +109,7 @@ fn bearer(secret: &Secret) -> String {
 }
 
 fn post(path: &str, headers: &[&str], body: &str) -> String {
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers = headers.iter().flat_map(|header| [header, "\r\n"]).collect::<String>();
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
