@@ -16,7 +16,7 @@ use allocator::Allocator;
 use approvals::Approvals;
 use backup::Backups;
 use config::Config;
-use door::{Decisions, Door, Follower, Seal, Secret, SecretKind};
+use door::{Decisions, Door, Follower, Outcomes, Seal, Secret, SecretKind};
 use evidence::Evidence;
 use gaps::Gaps;
 use governance::Governance;
@@ -338,6 +338,9 @@ impl Parts {
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
+        let outcomes_view = Arc::new(Follower::<Outcomes>::default());
+        let view: Arc<dyn View<Outcomes>> = outcomes_view.clone();
+        let outcomes = (Handle::new(&journal, &clock, limits, Some(view)), outcomes_view);
         let seal = Seal::new(&places.seal);
         let bells = Arc::<Bells>::default();
         let view: Arc<dyn View<Nexus>> = bells.clone();
@@ -367,7 +370,7 @@ impl Parts {
             retention: retention.clone(),
         };
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
-        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
+        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, outcomes, seal);
         let door = door.with_limits(door::Limits {
             requests_per_second: config.door.limits.requests_per_second,
             burst: config.door.limits.burst,
@@ -424,6 +427,7 @@ impl Parts {
             allocator: self.allocator.clone(),
             health: self.health.clone(),
             nexus: self.nexus.clone(),
+            outcomes: self.door.outcomes().clone(),
         };
         // Not held: the tree, which holds the monitor, is one of the parts.
         let parts = Arc::downgrade(self);
@@ -569,6 +573,7 @@ impl Parts {
                 self.door.identity().child(),
                 self.door.tokens().child(),
                 self.door.decisions().child(),
+                self.door.outcomes().child(),
                 self.allocator.child(),
                 self.approvals.child(),
             ],
@@ -582,6 +587,7 @@ impl Parts {
         }
         self.tree.send_replace(Some(started));
         self.door.take_up_stop().await;
+        self.door.forsake(self.began).await;
         self.acquainted().await;
         self.read_why();
         Ok(())
@@ -614,7 +620,7 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 14] {
+    fn hosted(&self) -> [&dyn Hosted; 15] {
         let Self {
             gaps,
             todos,
@@ -634,6 +640,7 @@ impl Parts {
             door.identity(),
             door.tokens(),
             door.decisions(),
+            door.outcomes(),
             allocator,
             approvals,
             health,
@@ -657,7 +664,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 14] {
+    pub fn machines(&self) -> [(&'static str, Load); 15] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

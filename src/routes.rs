@@ -11,6 +11,7 @@
 //!             a protocol is revoked             -> nexus      withdraw it, whoever depends on it
 //! nexus       a protocol is let take part       -> identity   admit, if it is new
 //! backup      one is made, verified, bad        -> health     note
+//! backup, gaps, retention, subjects: what goes on begins, ends -> outcomes  open, close
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! backup      none is whole, or young enough    -> gaps       the same
 //! governance  what is built in decides too long -> gaps       the same
@@ -32,6 +33,7 @@ use std::time::Duration;
 use allocator::Allocator;
 use backup::Backups;
 use config::Config;
+use door::Outcomes;
 use gaps::detect::{Live, Seen};
 use gaps::{Gaps, Kind};
 use governance::Governance;
@@ -39,13 +41,18 @@ use health::Health;
 use host::Handle;
 use identity::Identity;
 use journal::Journal;
+use journal::envelope::Record;
 use kernel::{Kin, Machine, Millis, Principal, Sequence, Timestamp};
 use nexus::Nexus;
+use retention::Retention;
+use subjects::Subjects;
 use supervisors::Child;
 use todos::{TodoId, Todos};
 use tokens::{Grant, Issue, Tokens};
 use workers::route::Route;
 use workers::watch::Source;
+
+use crate::outcomes;
 
 /// The handles that routes lead to.
 pub struct Targets {
@@ -55,10 +62,11 @@ pub struct Targets {
     pub allocator: Handle<Allocator>,
     pub health: Handle<Health>,
     pub nexus: Handle<Nexus>,
+    pub outcomes: Handle<Outcomes>,
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 8] = [
+pub const ROUTES: [(&str, &str, &str); 12] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
@@ -67,25 +75,36 @@ pub const ROUTES: [(&str, &str, &str); 8] = [
     (Tokens::NAME, Nexus::NAME, "tokens-nexus"),
     (Governance::NAME, Identity::NAME, "governance-identity"),
     (Nexus::NAME, Identity::NAME, "nexus-identity"),
+    (Backups::NAME, Outcomes::NAME, "backup-outcomes"),
+    (Gaps::NAME, Outcomes::NAME, "gaps-outcomes"),
+    (Retention::NAME, Outcomes::NAME, "retention-outcomes"),
+    (Subjects::NAME, Outcomes::NAME, "subjects-outcomes"),
 ];
 
 /// The authority's own parts, and what each does: fixed, as it is written in their source; no policy judges it.
-pub const INTERNAL: [(&str, &str); 20] = [
+pub const INTERNAL: [(&str, &str); 24] = [
     ("archivist", "reports backups, and asks for what is due with them"),
     ("attestor", "records what was attested"),
     ("bootstrap", "names the first operator, once"),
     ("clock", "asks what a machine calls due"),
-    ("door", "consumes and settles tokens, records what it decides and which credential was used first"),
+    (
+        "door",
+        "consumes and settles tokens, records what it decides, what becomes of it, and which credential was used first",
+    ),
     ("eraser", "reports erasures"),
     ("host", "opens streams"),
     ("monitor", "reports what a node alone knows, and what supervision decided"),
     ("protocols", "issues the tickets of protocols that run"),
     ("pruner", "asks what is due to leave the tile log, and reports that it has left"),
     ("route.backup-health", "notes backups that were made, verified or found bad"),
+    ("route.backup-outcomes", "opens and closes what backups go on with"),
+    ("route.gaps-outcomes", "opens and closes scans"),
     ("route.gaps-todos", "opens and closes todos"),
     ("route.governance-identity", "admits the first operator"),
     ("route.governance-tokens", "revokes every token after an emergency stop"),
     ("route.nexus-identity", "admits protocols that take part"),
+    ("route.retention-outcomes", "opens and closes prunings"),
+    ("route.subjects-outcomes", "opens and closes erasures"),
     ("route.todos-tokens", "issues and revokes the tokens of claims"),
     ("route.tokens-allocator", "ends the leases of who was revoked"),
     ("route.tokens-nexus", "withdraws protocols that were revoked"),
@@ -104,6 +123,10 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         tokens_nexus,
         governance_identity,
         nexus_identity,
+        backup_outcomes,
+        gaps_outcomes,
+        retention_outcomes,
+        subjects_outcomes,
     ] = ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
@@ -114,6 +137,10 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         route::<Tokens, Nexus>(tokens_nexus, journal, &targets.nexus, revoked_to_nexus),
         route::<Governance, Identity>(governance_identity, journal, &targets.identity, operator_to_identity),
         route::<Nexus, Identity>(nexus_identity, journal, &targets.identity, protocol_to_identity),
+        route::<Backups, Outcomes>(backup_outcomes, journal, &targets.outcomes, outcomes::told::<Backups>),
+        route::<Gaps, Outcomes>(gaps_outcomes, journal, &targets.outcomes, outcomes::told::<Gaps>),
+        route::<Retention, Outcomes>(retention_outcomes, journal, &targets.outcomes, outcomes::told::<Retention>),
+        route::<Subjects, Outcomes>(subjects_outcomes, journal, &targets.outcomes, outcomes::told::<Subjects>),
     ]
 }
 
@@ -183,12 +210,12 @@ fn route<S: Machine, T: Machine>(
     name: &'static str,
     journal: &Journal,
     target: &Handle<T>,
-    translate: fn(&S::Event) -> Option<T::Command>,
+    translate: fn(&S::Event, &Record) -> Option<T::Command>,
 ) -> Child {
     Route::<S, T> { name, translate, target: target.clone(), journal: journal.clone() }.child()
 }
 
-fn gap_to_todo(event: &gaps::Event) -> Option<todos::Command> {
+fn gap_to_todo(event: &gaps::Event, _: &Record) -> Option<todos::Command> {
     match event {
         gaps::Event::GapOpened(gap) | gaps::Event::GapReopened(gap) => {
             let kind = gaps::Kind::from_tag(gap.kind).expect("a recorded gap has a kind");
@@ -201,7 +228,7 @@ fn gap_to_todo(event: &gaps::Event) -> Option<todos::Command> {
     }
 }
 
-fn todo_to_token(event: &todos::Event) -> Option<tokens::Command> {
+fn todo_to_token(event: &todos::Event, _: &Record) -> Option<tokens::Command> {
     if let Some(TodoId(todo)) = event.ends_authority() {
         return Some(tokens::Command::RevokeTodo { todo });
     }
@@ -218,16 +245,16 @@ fn todo_to_token(event: &todos::Event) -> Option<tokens::Command> {
     }))
 }
 
-fn stop_to_tokens(event: &governance::Event) -> Option<tokens::Command> {
+fn stop_to_tokens(event: &governance::Event, _: &Record) -> Option<tokens::Command> {
     matches!(event, governance::Event::Stopped(_)).then_some(tokens::Command::RevokeAll)
 }
 
-fn revoked_to_allocator(event: &tokens::Event) -> Option<allocator::Command> {
+fn revoked_to_allocator(event: &tokens::Event, _: &Record) -> Option<allocator::Command> {
     let tokens::Event::SubjectRevoked(revoked) = event else { return None };
     Some(allocator::Command::RevokeOwner { owner: revoked.subject() })
 }
 
-fn backup_to_health(event: &backup::Event) -> Option<health::Command> {
+fn backup_to_health(event: &backup::Event, _: &Record) -> Option<health::Command> {
     match event.clone() {
         backup::Event::Completed(made) => Some(health::Command::BackupMade { backup: made.backup, at: made.at }),
         backup::Event::Verified(backup::VerifiedV1 { backup, .. })
@@ -248,13 +275,13 @@ fn backup_to_health(event: &backup::Event) -> Option<health::Command> {
     }
 }
 
-fn revoked_to_nexus(event: &tokens::Event) -> Option<nexus::Command> {
+fn revoked_to_nexus(event: &tokens::Event, _: &Record) -> Option<nexus::Command> {
     let tokens::Event::SubjectRevoked(revoked) = event else { return None };
     let subject = revoked.subject();
     (subject.kin == Kin::Protocol).then(|| nexus::Command::Revoked { protocol: subject.name().to_owned() })
 }
 
-fn operator_to_identity(event: &governance::Event) -> Option<identity::Command> {
+fn operator_to_identity(event: &governance::Event, _: &Record) -> Option<identity::Command> {
     let governance::Event::Bootstrapped(first) = event else { return None };
     let operator = first.operator.parse().expect("a recorded operator is a principal");
     Some(identity::Command::Found { operator, secret: first.credential })
@@ -264,7 +291,7 @@ fn operator_to_identity(event: &governance::Event) -> Option<identity::Command> 
 pub const PROTOCOL_CAN: [&str; 7] =
     ["lease.*", "message.*", "protocol.call", "protocol.show", "resource.show", "token.consume", "token.validate"];
 
-fn protocol_to_identity(event: &nexus::Event) -> Option<identity::Command> {
+fn protocol_to_identity(event: &nexus::Event, _: &Record) -> Option<identity::Command> {
     let nexus::Event::Admitted(admitted) = event else { return None };
     let protocol = Principal::new(Kin::Protocol, &admitted.protocol).expect("a recorded protocol has a name");
     let can = PROTOCOL_CAN.map(|text| text.parse().expect("a capability of ours")).into();

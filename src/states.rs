@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use allocator::Allocator;
 use approvals::Approvals;
 use backup::Backups;
-use door::Decisions;
+use door::{Decisions, Outcomes};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
@@ -33,6 +33,7 @@ impl Default for States {
             replica::<Identity>(),
             replica::<Tokens>(),
             replica::<Decisions>(),
+            replica::<Outcomes>(),
             replica::<Allocator>(),
             replica::<Approvals>(),
             replica::<Health>(),

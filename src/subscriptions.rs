@@ -12,11 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allocator::Allocator;
+use approvals::Approvals;
 use backup::Backups;
-use door::{Ask, Decisions, Denied, Done};
+use door::{Ask, Decisions, Denied, Done, Outcomes};
 use gaps::Gaps;
 use governance::Governance;
 use health::Health;
+use identity::Identity;
 use journal::envelope::Record;
 use journal::reader::{Bounds, Filter, Page, Reader};
 use journal::store::StoreError;
@@ -73,8 +75,11 @@ pub fn kinds() -> impl Iterator<Item = &'static Kind> {
     let all = [
         HOST,
         of::<Governance>(),
+        of::<Identity>(),
+        of::<Approvals>(),
         of::<Tokens>(),
         of::<Decisions>(),
+        of::<Outcomes>(),
         of::<Allocator>(),
         of::<Health>(),
         of::<Gaps>(),

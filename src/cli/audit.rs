@@ -108,13 +108,16 @@ pub struct List {
     /// Of decisions, those that denied or refused one
     #[arg(long, conflicts_with = "allowed")]
     denied: bool,
+    /// Of requests, those that ended so, or are under way
+    #[arg(long, value_name = "OUTCOME", value_parser = ["succeeded", "refused", "failed", "unknown", "open"])]
+    outcome: Option<String>,
 }
 
 pub async fn run(globals: &Globals, command: Audit) -> Run {
     let remote = globals.remote()?;
     let format = globals.output;
     match command {
-        Audit::List(List { from, limit, stream, principal, action, resource, allowed, denied }) => {
+        Audit::List(List { from, limit, stream, principal, action, resource, allowed, denied, outcome }) => {
             let arguments = arguments([
                 ("from", json!(from)),
                 ("limit", json!(limit)),
@@ -123,6 +126,7 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
                 ("action", json!(action)),
                 ("resource", json!(resource)),
                 ("allowed", if allowed || denied { json!(allowed) } else { Value::Null }),
+                ("outcome", json!(outcome)),
             ]);
             answer(format, &remote.read("audit.list", &arguments).await?, |found| listed(found, "No such records."))?;
         }
@@ -301,9 +305,14 @@ fn listed(found: &Value, nothing: &str) -> String {
         return nothing.to_owned();
     }
     let row = |record: &Value| {
-        let about = match record["refused"].as_str() {
-            Some(code) => format!("refused: {code} {}", about(record)),
-            None => about(record),
+        let (refused, ended) = (&record["refused"], &record["ended"]);
+        let about = match (refused.as_str(), record["outcome"].as_str()) {
+            (Some(code), _) => format!("refused: {code} {}", about(record)),
+            (None, Some("failed")) => format!("failed: {} {}", cell(&ended["code"]), about(record)),
+            (None, Some("open")) if !ended["deadline"].is_null() => {
+                format!("until {}: {}", cell(&ended["deadline"]), about(record))
+            }
+            (None, _) => about(record),
         };
         [
             cell(&record["sequence"]),
@@ -312,10 +321,11 @@ fn listed(found: &Value, nothing: &str) -> String {
             cell(&record["kind"]),
             cell(&record["principal"]),
             cell(&record["command"]),
+            cell(&record["outcome"]),
             about.trim_end().to_owned(),
         ]
     };
-    table(["SEQ", "TIME", "STREAM", "KIND", "PRINCIPAL", "COMMAND", "ABOUT"], records.iter().map(row))
+    table(["SEQ", "TIME", "STREAM", "KIND", "PRINCIPAL", "COMMAND", "OUTCOME", "ABOUT"], records.iter().map(row))
 }
 
 fn about(record: &Value) -> String {
@@ -367,6 +377,7 @@ fn one(record: &Value) -> String {
         ("asked", asked(&record["asked"])),
         ("cause", cell(&record["cause"])),
         ("refused", cell(&record["refused"])),
+        ("outcome", outcome(record)),
         ("previous", cell(&record["previous"])),
         ("digest", cell(&record["digest"])),
     ])];
@@ -376,6 +387,24 @@ fn one(record: &Value) -> String {
         }
     }
     parts.join("\n")
+}
+
+/// What became of a request, when, and by which records it is known.
+fn outcome(shown: &Value) -> String {
+    let (outcome, ended) = (cell(&shown["outcome"]), &shown["ended"]);
+    let mut words = vec![outcome];
+    for (word, key) in [("", "code"), ("at ", "at"), ("by record ", "record"), ("because of record ", "cause")] {
+        if !ended[key].is_null() {
+            words.push(format!("{word}{}", cell(&ended[key])));
+        }
+    }
+    if ended["corrected"] == true {
+        words.push("unknown at first".to_owned());
+    }
+    if shown["outcome"] == "open" && !ended["deadline"].is_null() {
+        words.push(format!("until {} at the latest", cell(&ended["deadline"])));
+    }
+    words.join(", ")
 }
 
 /// What was asked, and in which standing.
@@ -466,6 +495,9 @@ fn reasons(explained: &Value) -> String {
             known.push((name, cell(&explained[key])));
         }
     }
+    if !explained["outcome"].is_null() {
+        known.push(("outcome", outcome(explained)));
+    }
     let stood = standing(&explained["standing"]);
     if !stood.is_empty() {
         known.push(("standing", stood.join(", ")));
@@ -513,6 +545,18 @@ mod tests {
         let none = json!({ "via_token": false, "roles": [], "approvals": 0, "proofs": [] });
         let plain = json!({ "action": "todo.list", "resource": "*", "context": {}, "standing": none });
         assert_eq!(asked(&plain), "todo.list on *");
+    }
+
+    #[test]
+    fn what_became_of_a_request_is_said_in_words() {
+        let ended = json!({ "code": "backup.failed", "at": "t", "record": 9, "cause": 8, "corrected": true,
+            "deadline": "d" });
+        assert_eq!(
+            outcome(&json!({ "outcome": "failed", "ended": ended })),
+            "failed, backup.failed, at t, by record 9, because of record 8, unknown at first"
+        );
+        assert_eq!(outcome(&json!({ "outcome": "open", "ended": { "deadline": "d" } })), "open, until d at the latest");
+        assert_eq!(outcome(&json!({ "outcome": null, "ended": null })), "-");
     }
 
     #[test]

@@ -188,6 +188,15 @@ fn shown(status: &Value) -> String {
     known.push(("disk", format!("{} free", status["disk_free_bytes"].as_u64().map_or("-".to_owned(), bytes))));
     let quarantined = status["quarantined"].as_array().filter(|paths| !paths.is_empty());
     known.push(("quarantined", quarantined.map_or("nothing".to_owned(), |paths| cell(&json!(paths)))));
+    let under_way = &status["operations"];
+    let [open, unknown] = ["open", "unknown"].map(|key| under_way[key].as_u64().unwrap_or_default());
+    if open + unknown != 0 {
+        let of = |outcome| format!("`sop audit list --outcome {outcome}`");
+        let some = [(open, "under way", "open"), (unknown, "ended unknown", "unknown")];
+        let some = some.into_iter().filter(|(count, ..)| *count != 0);
+        let some: Vec<_> = some.map(|(count, words, outcome)| format!("{count} {words}: {}", of(outcome))).collect();
+        known.push(("operations", some.join("; ")));
+    }
     known.push(("strangers", count(status["strangers_denied"].as_u64().unwrap_or_default(), "request") + " denied"));
     fields(known)
 }

@@ -6,7 +6,7 @@ use approvals::Approvals;
 use backup::Backups;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use door::{Decisions, Denied};
+use door::{Decisions, Denied, Outcomes};
 use evidence::verify::{Checked, Depth};
 use evidence::{CosignError, Evidence, LogError, Minimum, Witnessed, Witnesses};
 use gaps::Gaps;
@@ -29,6 +29,7 @@ use workers::witness::Trouble;
 
 use crate::attest;
 use crate::decided::{self, Verdict};
+use crate::outcomes::{Became, Outlook, State};
 
 use super::{Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, personal, time, unknown};
 use crate::subscriptions::kinds;
@@ -58,6 +59,8 @@ struct List {
     /// What was allowed and done, or what was denied or refused.
     #[serde(default, deserialize_with = "optional_flag")]
     allowed: Option<bool>,
+    /// What became of it.
+    outcome: Option<State>,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +137,10 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Show { record } = request.arguments()?;
             desk.door().witness(&request.about(&record)).await?;
             let records = find(desk, &record).await?;
-            personal::opened(desk, json!({ "records": records.iter().map(full).collect::<Vec<_>>() })).await
+            let mut outlook = outlook(desk)?;
+            let shown = |record: &Record| Ok(with_outcome(full(record), became(&mut outlook, record)?));
+            let shown = records.iter().map(shown).collect::<Result<Vec<_>, Denial>>()?;
+            personal::opened(desk, json!({ "records": shown })).await
         }
         "audit.verify" => {
             let Verify { from, deep } = request.arguments()?;
@@ -175,8 +181,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         }
         "audit.attest" => {
             let Nothing {} = request.arguments()?;
-            desk.door().witness(&request.about("*")).await?;
-            let attested = attest::attest(&desk.parts).await.map_err(|error| error.denial())?;
+            let attesting = async { attest::attest(&desk.parts).await.map_err(|error| Denied::from(error.denial())) };
+            let attested = desk.door().operate(&request.about("*"), attesting).await?;
             Ok(json!({
                 "attestation": attested.note,
                 "digest": attested.digest,
@@ -189,8 +195,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             // What it claims to be of; whether it is, is looked at next.
             let size = checkpoint.lines().nth(1).and_then(|size| size.parse::<u64>().ok());
             let size = size.ok_or_else(|| malformed(&"that is no checkpoint"))?;
-            desk.door().witness(&request.about(size)).await?;
-            cosigned(desk, checkpoint).await
+            desk.door().operate(&request.about(size), cosigned(desk, checkpoint)).await
         }
         "audit.export" => {
             let Export { from, to, prove } = request.arguments()?;
@@ -215,14 +220,19 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Explain { decision } = request.arguments()?;
             desk.door().witness(&request.about(&decision)).await?;
             let records = find(desk, &decision).await?;
-            Ok(explained(desk, &records))
+            let mut outlook = outlook(desk)?;
+            let became = records.first().map_or(Ok(None), |record| became(&mut outlook, record))?;
+            let mut explained = explained(desk, &records);
+            let first = explained["records"][0].take();
+            explained["records"][0] = with_outcome(first, became.clone());
+            Ok(with_outcome(explained, became))
         }
         action => unreachable!("{action} is no action on the audit"),
     }
 }
 
 async fn listed(desk: &Desk, asked: List) -> Given {
-    let List { from, limit, stream, principal, action, resource, allowed } = asked;
+    let List { from, limit, stream, principal, action, resource, allowed, outcome } = asked;
     let limit = limit.unwrap_or(LIST_DEFAULT);
     if limit == 0 || LIST_MAX < limit {
         return Err(malformed(&format!("limit is 1 to {LIST_MAX}")).into());
@@ -240,6 +250,16 @@ async fn listed(desk: &Desk, asked: List) -> Given {
                         && resource.as_ref().is_none_or(|resource| asked.resource() == resource)
                 }))
     };
+    let mut outlook = outlook(desk)?;
+    // What is wanted, with what became of it.
+    let mut chosen = |record: Record| {
+        let became = match became(&mut outlook, &record) {
+            Ok(became) => became,
+            Err(error) => return Some(Err(error)),
+        };
+        let is = |state: State| became.as_ref().is_some_and(|became| became.state == state);
+        outcome.is_none_or(is).then_some(Ok((record, became)))
+    };
     let mut found = Vec::new();
     if let Some(from) = from {
         let mut next = from.max(1);
@@ -247,22 +267,47 @@ async fn listed(desk: &Desk, asked: List) -> Given {
             let records = read(desk, next)?;
             let Some(newest) = records.last() else { break };
             next = newest.sequence.0 + 1;
-            found.extend(records.into_iter().filter(wanted));
+            let some = records.into_iter().filter(wanted).filter_map(&mut chosen);
+            found.extend(some.take(limit - found.len()).collect::<Result<Vec<_>, _>>()?);
             tokio::task::yield_now().await;
         }
-        found.truncate(limit);
     } else {
         let mut backwards = Backwards::new(desk);
         while let Some(records) = backwards.next(desk).await? {
-            found.extend(records.into_iter().rev().filter(wanted));
+            let some = records.into_iter().rev().filter(wanted).filter_map(&mut chosen);
+            found.extend(some.take(limit - found.len()).collect::<Result<Vec<_>, _>>()?);
             if limit <= found.len() {
                 break;
             }
         }
-        found.truncate(limit);
         found.reverse();
     }
-    Ok(json!({ "records": found.iter().map(line).collect::<Vec<_>>() }))
+    let lines = found.into_iter().map(|(record, became)| with_outcome(line(&record), became));
+    Ok(json!({ "records": lines.collect::<Vec<_>>() }))
+}
+
+fn outlook(desk: &Desk) -> Result<Outlook, Denial> {
+    Outlook::new(&desk.parts.journal).map_err(|error| unreadable(&error))
+}
+
+fn became(outlook: &mut Outlook, record: &Record) -> Result<Option<Became>, Denial> {
+    outlook.of(record).map_err(|error| unreadable(&error))
+}
+
+/// What became of the request of a record, if it is the first one of a request.
+fn with_outcome(mut shown: Value, became: Option<Became>) -> Value {
+    shown["outcome"] = json!(became.as_ref().map(|became| became.state));
+    shown["ended"] = became.map_or(Value::Null, |became| {
+        json!({
+            "code": became.code,
+            "at": became.at.map(time),
+            "record": became.record,
+            "cause": became.cause,
+            "corrected": became.corrected,
+            "deadline": became.deadline.map(time),
+        })
+    });
+    shown
 }
 
 async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
@@ -761,6 +806,9 @@ fn denial(record: &Record) -> Option<Denial> {
         Subjects::NAME => refusal::<Subjects>(json),
         Retention::NAME => refusal::<Retention>(json),
         Subscriptions::NAME => refusal::<Subscriptions>(json),
+        Identity::NAME => refusal::<Identity>(json),
+        Approvals::NAME => refusal::<Approvals>(json),
+        Outcomes::NAME => refusal::<Outcomes>(json),
         _ => None,
     }
 }
@@ -804,7 +852,7 @@ fn line(record: &Record) -> Value {
 
 /// A few words on what a record is about.
 fn about(record: &Record) -> Value {
-    if record.stream == Decisions::NAME
+    if [Decisions::NAME, Outcomes::NAME].contains(&record.stream.as_str())
         && let Some(asked) = decided::asked(record)
     {
         return json!({ "action": asked.action(), "resource": asked.resource() });
@@ -892,6 +940,7 @@ fn body(record: &Record) -> Value {
         Identity::NAME => shown::<identity::Event>(record),
         Tokens::NAME => shown::<tokens::Event>(record),
         Decisions::NAME => shown::<door::Event>(record),
+        Outcomes::NAME => shown::<door::outcomes::Event>(record),
         Gaps::NAME => shown::<gaps::Event>(record),
         Todos::NAME => shown::<todos::Event>(record),
         Allocator::NAME => shown::<allocator::Event>(record),

@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use door::outcomes::Ended;
+use door::{Door, UnderWay};
 use host::OwnedTask;
 use kernel::{CommandId, Denial, Layer};
 use serde::Deserialize;
@@ -74,21 +76,15 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 return Err(Denial::new(Layer::Request, "system.chaos_long", reason, "ask for less").into());
             }
             let asked_by = request.ask.command_id;
-            desk.door().witness(&request.about("sop")).await?;
-            let Some(tree) = desk.parts.tree() else { return Err(system::starting().into()) };
-            let mut run = lock(&desk.chaos.0);
-            match &*run {
-                // A repeat.
-                Some(run) if run.asked_by == asked_by => {}
-                Some(run) if !lock(&run.standing).is_over => {
-                    let remedy = "wait until it is over; `system.judgement` says how it stands";
-                    return Err(
-                        Denial::new(Layer::Decide, "system.chaos_runs", "another plan is under way", remedy).into()
-                    );
+            let under_way = desk.door().begin(&request.about("sop")).await?;
+            match begun(desk, asked_by, seed, lasts, under_way) {
+                Ok(()) => Ok(json!({ "seed": seed, "for_ms": for_ms })),
+                Err((under_way, denial)) => {
+                    let ended = Ended::Failed { code: denial.code.clone() };
+                    desk.door().close(under_way, ended).await;
+                    Err(denial.into())
                 }
-                _ => *run = Some(begun(asked_by, tree, seed, lasts)),
             }
-            Ok(json!({ "seed": seed, "for_ms": for_ms }))
         }
         "system.judgement" => {
             let Nothing {} = request.arguments()?;
@@ -100,7 +96,29 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     }
 }
 
-fn begun(asked_by: CommandId, tree: Tree, seed: u64, lasts: Duration) -> Run {
+/// Begins a plan; a repeat finds it under way.
+fn begun(
+    desk: &Desk,
+    asked_by: CommandId,
+    seed: u64,
+    lasts: Duration,
+    under_way: UnderWay,
+) -> Result<(), (UnderWay, Denial)> {
+    let Some(tree) = desk.parts.tree() else { return Err((under_way, system::starting())) };
+    let mut run = lock(&desk.chaos.0);
+    match &*run {
+        Some(run) if run.asked_by == asked_by => {}
+        Some(run) if !lock(&run.standing).is_over => {
+            let remedy = "wait until it is over; `system.judgement` says how it stands";
+            let denial = Denial::new(Layer::Decide, "system.chaos_runs", "another plan is under way", remedy);
+            return Err((under_way, denial));
+        }
+        _ => *run = Some(running(asked_by, desk.parts.door.clone(), under_way, tree, seed, lasts)),
+    }
+    Ok(())
+}
+
+fn running(asked_by: CommandId, door: Arc<Door>, under_way: UnderWay, tree: Tree, seed: u64, lasts: Duration) -> Run {
     tracing::warn!(code = "system.chaos", seed, ?lasts, "actors are being killed on purpose");
     let standing = Arc::new(Mutex::new(Standing::default()));
     let told = standing.clone();
@@ -109,7 +127,13 @@ fn begun(asked_by: CommandId, tree: Tree, seed: u64, lasts: Duration) -> Run {
         let plan = Plan::new(seed, &tree, &cast, lasts).pause(PAUSE);
         let mut chaos = supervisors::chaos::Chaos::over(&tree, &cast).await;
         let judgement = chaos.run_and_tell(&plan, |judgement| lock(&told).judgement = judgement.clone()).await;
+        let code = match (&judgement.violation, &judgement.ended) {
+            (Some(_), _) => Some("system.chaos_violation"),
+            (None, Some(_)) => Some("system.chaos_ended"),
+            (None, None) => None,
+        };
         *lock(&told) = Standing { judgement, is_over: true };
+        door.close(under_way, code.map_or(Ended::Succeeded, |code| Ended::Failed { code: code.to_owned() })).await;
     });
     Run { asked_by, standing, _task: task }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
 
+use door::outcomes::Counts;
 use health::Severity;
 use journal::SYNC_BOUNDS;
 use supervisors::{Node, NodeState};
@@ -73,6 +74,8 @@ pub const CATALOGUE: &[Metric] = &[
         "Records that the subscription which is furthest behind has yet to acknowledge or pass over.",
     ),
     metric("sop_approvals_pending", "gauge", &[], "Requests for approvals that wait for somebody to decide."),
+    metric("sop_operations_open", "gauge", &[], "Operations that were let in, and are under way."),
+    metric("sop_operations_ended_total", "counter", &["outcome"], "Operations that were under way, by how they ended."),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -207,6 +210,12 @@ pub fn text(desk: &Desk) -> String {
     let now = parts.clock.now();
     let pending = parts.approvals_view.read(|approvals| approvals.pending(now));
     page.one("sop_approvals_pending", float(pending as u64));
+
+    let view = parts.door.outcomes_view();
+    let (open, Counts { succeeded, failed, unknown, corrected }) = view.read(|now| (now.open().count(), now.counts()));
+    page.one("sop_operations_open", float(open as u64));
+    let ended = [("succeeded", succeeded), ("failed", failed), ("unknown", unknown), ("corrected", corrected)];
+    page.put("sop_operations_ended_total", ended.map(|(outcome, count)| ([outcome], float(count))));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

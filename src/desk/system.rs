@@ -1,5 +1,6 @@
 //! The system itself: its status, its tree, kill and restart, emergency stop and resume.
 
+use door::Outcomes;
 use evidence::Standing;
 use kernel::{Denial, Digest, Layer, Timestamp};
 use serde::Deserialize;
@@ -52,23 +53,27 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                     .into());
             }
             let path = full(&path);
-            desk.door().witness(&request.about(&path)).await?;
-            let Some(tree) = desk.parts.tree() else { return Err(starting().into()) };
-            tree.kill(&path).await.map_err(|NotFound { path }| no_node(&path))?;
-            Ok(json!({ "killed": path }))
+            let killing = async {
+                let Some(tree) = desk.parts.tree() else { return Err(starting().into()) };
+                tree.kill(&path).await.map_err(|NotFound { path }| no_node(&path))?;
+                Ok(json!({ "killed": path }))
+            };
+            desk.door().operate(&request.about(&path), killing).await
         }
         "system.restart" => {
             let Path { path } = request.arguments()?;
             let path = full(&path);
-            desk.door().witness(&request.about(&path)).await?;
-            let Some(tree) = desk.parts.tree() else { return Err(starting().into()) };
-            tree.restart(&path).await.map_err(|error| match error {
-                RestartError::NotFound(NotFound { path }) => no_node(&path),
-                error @ (RestartError::NotDown { .. } | RestartError::SupervisorDown { .. }) => {
-                    Denial::new(Layer::Decide, "system.not_down", error.to_string(), "see `sop tree`")
-                }
-            })?;
-            Ok(json!({ "restarted": path }))
+            let restarting = async {
+                let Some(tree) = desk.parts.tree() else { return Err(starting().into()) };
+                tree.restart(&path).await.map_err(|error| match error {
+                    RestartError::NotFound(NotFound { path }) => no_node(&path),
+                    error @ (RestartError::NotDown { .. } | RestartError::SupervisorDown { .. }) => {
+                        Denial::new(Layer::Decide, "system.not_down", error.to_string(), "see `sop tree`")
+                    }
+                })?;
+                Ok(json!({ "restarted": path }))
+            };
+            desk.door().operate(&request.about(&path), restarting).await
         }
         "system.stop" => {
             let Stop { reason } = request.arguments()?;
@@ -129,6 +134,7 @@ pub fn status(desk: &Desk) -> Value {
         "log": log(&parts.evidence.standing()),
         "witnesses": witnesses(parts, desk.now()),
         "subscriptions": subscribed(parts),
+        "operations": under_way(desk),
         "disk_free_bytes": parts.journal.free_bytes(),
     });
     personal::peeked(desk, answer)
@@ -180,6 +186,12 @@ fn witnesses(parts: &Parts, now: Timestamp) -> Value {
 fn subscribed(parts: &Parts) -> Value {
     let (count, lag) = crate::subscriptions::lag(parts);
     json!({ "count": count, "lag": lag })
+}
+
+/// What was let in and is under way, and of how much nothing is known.
+fn under_way(desk: &Desk) -> Value {
+    let count = |outcomes: &Outcomes| json!({ "open": outcomes.open().count(), "unknown": outcomes.unknown().count() });
+    desk.door().outcomes_view().read(count)
 }
 
 /// `root` knows who restarts with whom.

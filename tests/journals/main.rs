@@ -43,6 +43,7 @@ fn each(look: &mut impl Look) {
     look.at::<subjects::Subjects>();
     look.at::<todos::Todos>();
     look.at::<door::Decisions>();
+    look.at::<door::Outcomes>();
     look.at::<health::Health>();
     look.at::<subscriptions::Subscriptions>();
 }
@@ -442,6 +443,35 @@ fn retention_reads_as_it_was_written() {
         Event::Abandoned(AbandonedV1 {
             minimum: 512,
             why: "record 7 of todos is held by case-2026-17".into(),
+            at: LATER,
+        }),
+    ]);
+}
+
+#[test]
+fn outcomes_read_as_they_were_written() {
+    use door::outcomes::Event;
+    use door::outcomes::records::*;
+    check(&[
+        Event::Opened(OpenedV1 {
+            number: 7,
+            operation: COMMAND,
+            stream: "backup".into(),
+            thing: "backup-3 make".into(),
+            action: "backup.create".into(),
+            resource: "*".into(),
+            principal: "operator/root".into(),
+            began: NOON,
+            deadline: LATER,
+        }),
+        Event::Closed(ClosedV1 {
+            number: 7,
+            operation: COMMAND,
+            stream: "backup".into(),
+            outcome: 1,
+            code: "backup.failed".into(),
+            corrects: true,
+            forgets: Some(3),
             at: LATER,
         }),
     ]);

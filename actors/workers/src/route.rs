@@ -27,7 +27,8 @@ use crate::wake::{Wake, Waker};
 pub struct Route<S: Machine, T: Machine> {
     /// Names the actor `route.<name>` and, in the journal, the principal `internal/route.<name>`. Never renamed.
     pub name: &'static str,
-    pub translate: fn(&S::Event) -> Option<T::Command>,
+    /// From a fact, and the record that it stands in.
+    pub translate: fn(&S::Event, &Record) -> Option<T::Command>,
     pub target: Handle<T>,
     pub journal: Journal,
 }
@@ -53,7 +54,8 @@ impl<S: Machine, T: Machine> Route<S, T> {
     fn translate(&self, record: &Record) -> Result<Option<T::Command>, Unrecoverable> {
         let unreadable =
             |error| Unrecoverable(format!("route {} cannot read record {}: {error}", self.name, record.sequence));
-        Ok(codec::fact(record).map_err(unreadable)?.as_ref().and_then(self.translate))
+        let fact = codec::fact(record).map_err(unreadable)?;
+        Ok(fact.and_then(|fact| (self.translate)(&fact, record)))
     }
 
     async fn ask(&self, command: T::Command, cause: Sequence) -> Result<(), Error> {

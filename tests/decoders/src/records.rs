@@ -100,7 +100,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// What reads the bodies of a concern; `false` if the kind is none of its.
 type Again = fn((u32, u16), &[u8]) -> bool;
 
-const CONCERNS: [Again; 14] = [
+const CONCERNS: [Again; 15] = [
     again::<governance::Governance>,
     again::<identity::Identity>,
     again::<tokens::Tokens>,
@@ -111,6 +111,7 @@ const CONCERNS: [Again; 14] = [
     again::<nexus::Nexus>,
     again::<todos::Todos>,
     again::<door::Decisions>,
+    again::<door::Outcomes>,
     again::<health::Health>,
     again::<retention::Retention>,
     again::<subjects::Subjects>,

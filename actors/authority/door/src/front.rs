@@ -17,13 +17,16 @@ use tokens::{Consume, Settlement, Tokens};
 use crate::decisions::{self, Decisions};
 use crate::judge::{Approved, Supposed, Supposition, admitted, audience, ended, sealed_by, suppose, under};
 use crate::lockout::Lockout;
+use crate::outcomes::{self, Outcomes};
 use crate::rates::{Limits, Rates, TooOften};
 use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, SecretKind, Sight, Source, Verdict, judge};
 
 mod approving;
+mod operating;
 
 use approving::{Approving, No};
 pub use approving::{Bound, Known, RESUME_ALONE_AFTER, Things, Wanted};
+pub use operating::UnderWay;
 
 /// A request at the door.
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ pub struct Door {
     tokens: Handle<Tokens>,
     tokens_view: Arc<Follower<Tokens>>,
     decisions: Handle<Decisions>,
+    outcomes: (Handle<Outcomes>, Arc<Follower<Outcomes>>),
     seal: Seal,
     /// The latest epoch that was compiled, or why it could not be.
     compiled: RwLock<Option<(u64, Compiled)>>,
@@ -141,6 +145,7 @@ impl Door {
         identity: (Handle<Identity>, Arc<Follower<Identity>>),
         tokens: (Handle<Tokens>, Arc<Follower<Tokens>>),
         decisions: Handle<Decisions>,
+        outcomes: (Handle<Outcomes>, Arc<Follower<Outcomes>>),
         seal: Seal,
     ) -> Self {
         Self {
@@ -152,6 +157,7 @@ impl Door {
             tokens: tokens.0,
             tokens_view: tokens.1,
             decisions,
+            outcomes,
             seal,
             compiled: RwLock::new(None),
             strangers: DashMap::new(),
@@ -183,6 +189,10 @@ impl Door {
 
     pub fn decisions(&self) -> &Handle<Decisions> {
         &self.decisions
+    }
+
+    pub fn outcomes(&self) -> &Handle<Outcomes> {
+        &self.outcomes.0
     }
 
     /// What is durable of governance.
@@ -685,6 +695,11 @@ impl Door {
             }
         };
         self.take_note(ask, &bearer).await;
+        if outcomes::operation(ask.action).is_some()
+            && let Some(denial) = operating::full(&self.outcomes.1)
+        {
+            return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
+        }
         let principal = bearer.principal().clone();
         if let Bearer::Token { token, operation, todo, .. } = &bearer {
             if let Err(error) = self.timely(ask.command_id) {

@@ -23,11 +23,14 @@
 //! 9. Neither lockout nor rate keeps out an emergency stop.
 //! 10. An approved request is spent on the command before the effect as a token is, and given back as one: one approval, at
 //!     most one effect, of exactly what was approved, on what has not changed.
+//! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
+//!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
 
 pub mod decisions;
 mod front;
 mod judge;
 mod lockout;
+pub mod outcomes;
 mod rates;
 mod seal;
 mod secret;
@@ -37,9 +40,11 @@ mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{
-    Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, Wanted,
+    Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, UnderWay,
+    Wanted,
 };
 pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
+pub use outcomes::Outcomes;
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use door::{Ask, Decisions, Door, Follower, Seal, Secret};
+use door::{Ask, Decisions, Door, Follower, Outcomes, Seal, Secret};
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
 use identity::Identity;
@@ -55,9 +55,12 @@ impl Plan {
         let view: Arc<dyn View<Nexus>> = bells.clone();
         let nexus = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
+        let outcomes_view = Arc::new(Follower::<Outcomes>::default());
+        let view: Arc<dyn View<Outcomes>> = outcomes_view.clone();
+        let outcomes = (Handle::new(&journal, &clock, limits, Some(view)), outcomes_view);
         let seal = Seal::new(&dir.path().join("sealed"));
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
-        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, seal);
+        let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, outcomes, seal);
         let door = Arc::new(door);
         let runtime = Runtime::new(&door, &nexus, &clock, &bells);
         Self { dir, journal, clock, nexus, door, runtime, protocols: Vec::new(), lists: Vec::new() }
@@ -95,6 +98,7 @@ impl Plan {
             .child(door.identity().child())
             .child(door.tokens().child())
             .child(door.decisions().child())
+            .child(door.outcomes().child())
             .child(nexus.child());
         let root = protocols.into_iter().fold(root, Supervisor::child);
         let tree = Tree::start(root, 1).await.unwrap();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use approvals::Approvals;
 use door::{
-    Ask, Credential, Decisions, Denied, Done, Door, Follower, Known, Limits as Rate, Seal, Secret, Sight, Things,
-    Verdict, judge,
+    Ask, Credential, Decisions, Denied, Done, Door, Follower, Known, Limits as Rate, Outcomes, Seal, Secret, Sight,
+    Things, Verdict, judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -191,6 +191,9 @@ impl Setup {
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
         let tokens = Handle::new(&journal, &clock, limits, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
+        let outcomes_view = Arc::new(Follower::<Outcomes>::default());
+        let view: Arc<dyn View<Outcomes>> = outcomes_view.clone();
+        let outcomes = Handle::<Outcomes>::new(&journal, &clock, limits, Some(view));
         let kept = Limits { outcomes: self.outcomes, ..limits };
         let things = Handle::<Shelf>::new(&journal, &clock, kept, None);
         let seal = Seal::new(&self.seal_file());
@@ -203,6 +206,7 @@ impl Setup {
             (identity.clone(), identity_view.clone()),
             (tokens.clone(), tokens_view.clone()),
             decisions.clone(),
+            (outcomes.clone(), outcomes_view),
             seal,
         );
         let thing = Box::new(Thing(self.thing.clone()));
@@ -216,6 +220,7 @@ impl Setup {
             .child(identity.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(tokens.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(decisions.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(outcomes.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(approvals.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(things.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine));
         let tree = Tree::start(root, 1).await.unwrap();
