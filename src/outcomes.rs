@@ -32,16 +32,16 @@ pub enum Mark {
 }
 
 impl Mark {
-    fn begins(action: &'static str, thing: String) -> Option<Self> {
-        Some(Self::Begins { action, thing })
+    fn begins(action: &'static str, thing: String) -> Self {
+        Self::Begins { action, thing }
     }
 
-    fn succeeds(thing: String) -> Option<Self> {
-        Some(Self::Ends { thing, ended: Ended::Succeeded })
+    fn succeeds(thing: String) -> Self {
+        Self::Ends { thing, ended: Ended::Succeeded }
     }
 
-    fn fails(thing: String, code: &str) -> Option<Self> {
-        Some(Self::Ends { thing, ended: Ended::Failed { code: code.to_owned() } })
+    fn fails(thing: String, code: &str) -> Self {
+        Self::Ends { thing, ended: Ended::Failed { code: code.to_owned() } }
     }
 }
 
@@ -56,7 +56,7 @@ impl Marks for backup::Backups {
         let making = |backup: u64| format!("backup-{backup} make");
         let checking = |backup: u64| format!("backup-{backup} verify");
         let drilling = |backup: u64| format!("backup-{backup} drill");
-        match event {
+        Some(match event {
             E::Started(one) => Mark::begins("backup.create", making(one.backup)),
             E::Completed(one) => Mark::succeeds(making(one.backup)),
             E::Failed(one) => Mark::fails(making(one.backup), "backup.failed"),
@@ -66,8 +66,8 @@ impl Marks for backup::Backups {
             E::DrillStarted(one) => Mark::begins("backup.drill", drilling(one.backup)),
             E::Drilled(one) => Mark::succeeds(drilling(one.backup)),
             E::DrillFailed(one) => Mark::fails(drilling(one.backup), "backup.drill_failed"),
-            E::Held(_) | E::Released(_) | E::Expired(_) | E::Removed(_) | E::Archived(_) => None,
-        }
+            E::Held(_) | E::Released(_) | E::Expired(_) | E::Removed(_) | E::Archived(_) => return None,
+        })
     }
 }
 
@@ -75,12 +75,12 @@ impl Marks for gaps::Gaps {
     fn mark(event: &gaps::Event) -> Option<Mark> {
         use gaps::Event as E;
         let scan = |scan: u64| format!("scan-{scan}");
-        match event {
+        Some(match event {
             E::ScanStarted(one) => Mark::begins("gap.scan", scan(one.scan)),
             E::ScanFinished(one) => Mark::succeeds(scan(one.scan)),
             E::ScanAbandoned(one) => Mark::fails(scan(one.scan), "gaps.scan_failed"),
-            E::GapOpened(_) | E::GapReopened(_) | E::GapClosed(_) => None,
-        }
+            E::GapOpened(_) | E::GapReopened(_) | E::GapClosed(_) => return None,
+        })
     }
 }
 
@@ -88,23 +88,23 @@ impl Marks for retention::Retention {
     fn mark(event: &retention::Event) -> Option<Mark> {
         use retention::Event as E;
         let leaving = |minimum: u64| format!("the first {minimum}");
-        match event {
+        Some(match event {
             E::Pruning(one) => Mark::begins("retention.prune", leaving(one.minimum)),
             E::Pruned(one) => Mark::succeeds(leaving(one.minimum)),
             E::Abandoned(one) => Mark::fails(leaving(one.minimum), "retention.abandoned"),
-            E::Held(_) | E::Released(_) => None,
-        }
+            E::Held(_) | E::Released(_) => return None,
+        })
     }
 }
 
 impl Marks for subjects::Subjects {
     fn mark(event: &subjects::Event) -> Option<Mark> {
         use subjects::Event as E;
-        match event {
+        Some(match event {
             E::Erasing(one) => Mark::begins("subject.erase", one.erasure.to_string()),
             E::Erased(one) => Mark::succeeds(one.erasure.to_string()),
-            E::Held(_) | E::Released(_) => None,
-        }
+            E::Held(_) | E::Released(_) => return None,
+        })
     }
 }
 

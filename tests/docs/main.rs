@@ -71,6 +71,11 @@ fn the_page_on_the_decision_point_is_true() {
 }
 
 #[test]
+fn the_page_on_outcomes_is_true() {
+    run("docs/outcomes.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -92,6 +97,7 @@ fn every_page_is_run_or_has_no_commands() {
             "authzen.md",
             "evidence.md",
             "operating.md",
+            "outcomes.md",
             "protocols.md",
             "personal-data.md",
             "policies.md",
