@@ -40,7 +40,7 @@ fn health(socket: &Path) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap())
 }
 
-fn metrics(socket: &Path) -> BTreeMap<String, Family> {
+pub fn metrics(socket: &Path) -> BTreeMap<String, Family> {
     let (status, kind, body) = page(socket, "/metrics");
     assert_eq!((status, kind.as_str()), (200, "text/plain; version=0.0.4; charset=utf-8"));
     figures::families(&body).unwrap_or_else(|why| panic!("{why}\n{body}"))

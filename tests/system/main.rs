@@ -15,6 +15,7 @@ mod input;
 mod leases;
 mod live;
 mod messages;
+mod outcomes;
 mod personal;
 mod proofs;
 mod quarantine;
