@@ -352,7 +352,7 @@ async fn what_is_given_away_is_what_the_quorum_saw() {
     let kept = asked(&place, &["audit", "cosign", &file("cosigned")]);
     assert_eq!((&kept["new"], &kept["quorum"]), (&json!(true), &json!(2)), "{kept}");
     assert_eq!(asked(&place, &["audit", "cosign", &file("cosigned")])["new"], false);
-    let records = asked(&place, &["audit", "list", "--stream", "decisions", "--limit", "1000"]);
+    let records = asked(&place, &["audit", "list", "--stream", "outcomes", "--limit", "1000"]);
     assert!(records.to_string().contains("audit.cosign"), "it is on record");
 
     // All of it is there after a kill, in a backup, and in what is restored from it.
