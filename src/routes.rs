@@ -11,6 +11,8 @@
 //!             a protocol is revoked             -> nexus      withdraw it, whoever depends on it
 //! nexus       a protocol is let take part       -> identity   admit, if it is new
 //! backup      one is made, verified, bad        -> health     note
+//! security    an incident's evidence is held    -> retention  hold
+//!             it is released                    -> retention  release
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! backup      none is whole, or young enough    -> gaps       the same
 //! governance  what is built in decides too long -> gaps       the same
@@ -39,8 +41,10 @@ use health::Health;
 use host::Handle;
 use identity::Identity;
 use journal::Journal;
-use kernel::{Kin, Machine, Millis, Principal, Sequence, Timestamp};
+use kernel::{Kin, Machine, Millis, Personal, Principal, Sequence, Timestamp};
 use nexus::Nexus;
+use retention::Retention;
+use security::Security;
 use supervisors::Child;
 use todos::{TodoId, Todos};
 use tokens::{Grant, Issue, Tokens};
@@ -55,10 +59,11 @@ pub struct Targets {
     pub allocator: Handle<Allocator>,
     pub health: Handle<Health>,
     pub nexus: Handle<Nexus>,
+    pub retention: Handle<Retention>,
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 8] = [
+pub const ROUTES: [(&str, &str, &str); 9] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
@@ -67,14 +72,16 @@ pub const ROUTES: [(&str, &str, &str); 8] = [
     (Tokens::NAME, Nexus::NAME, "tokens-nexus"),
     (Governance::NAME, Identity::NAME, "governance-identity"),
     (Nexus::NAME, Identity::NAME, "nexus-identity"),
+    (Security::NAME, Retention::NAME, "security-retention"),
 ];
 
 /// The authority's own parts, and what each does: fixed, as it is written in their source; no policy judges it.
-pub const INTERNAL: [(&str, &str); 20] = [
+pub const INTERNAL: [(&str, &str); 22] = [
     ("archivist", "reports backups, and asks for what is due with them"),
     ("attestor", "records what was attested"),
     ("bootstrap", "names the first operator, once"),
     ("clock", "asks what a machine calls due"),
+    ("detector", "reports what the records show, and what the door tells"),
     ("door", "consumes and settles tokens, records what it decides and which credential was used first"),
     ("eraser", "reports erasures"),
     ("host", "opens streams"),
@@ -86,6 +93,7 @@ pub const INTERNAL: [(&str, &str); 20] = [
     ("route.governance-identity", "admits the first operator"),
     ("route.governance-tokens", "revokes every token after an emergency stop"),
     ("route.nexus-identity", "admits protocols that take part"),
+    ("route.security-retention", "holds the evidence of incidents"),
     ("route.todos-tokens", "issues and revokes the tokens of claims"),
     ("route.tokens-allocator", "ends the leases of who was revoked"),
     ("route.tokens-nexus", "withdraws protocols that were revoked"),
@@ -104,6 +112,7 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         tokens_nexus,
         governance_identity,
         nexus_identity,
+        security_retention,
     ] = ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
@@ -114,6 +123,7 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         route::<Tokens, Nexus>(tokens_nexus, journal, &targets.nexus, revoked_to_nexus),
         route::<Governance, Identity>(governance_identity, journal, &targets.identity, operator_to_identity),
         route::<Nexus, Identity>(nexus_identity, journal, &targets.identity, protocol_to_identity),
+        route::<Security, Retention>(security_retention, journal, &targets.retention, incident_to_retention),
     ]
 }
 
@@ -258,6 +268,25 @@ fn operator_to_identity(event: &governance::Event) -> Option<identity::Command> 
     let governance::Event::Bootstrapped(first) = event else { return None };
     let operator = first.operator.parse().expect("a recorded operator is a principal");
     Some(identity::Command::Found { operator, secret: first.credential })
+}
+
+/// What is held for an incident.
+pub fn hold_of(incident: u64) -> String {
+    format!("{}{incident}", retention::OF_INCIDENT)
+}
+
+fn incident_to_retention(event: &security::Event) -> Option<retention::Command> {
+    match event {
+        security::Event::Held(held) => {
+            let scope = retention::Scope { stream: None, first: held.first, last: held.last };
+            let reason = Personal::plain("evidence of an incident");
+            Some(retention::Command::Hold { name: hold_of(held.incident), reason, scope })
+        }
+        security::Event::Released(released) => {
+            Some(retention::Command::Release { name: hold_of(released.incident) })
+        }
+        _ => None,
+    }
 }
 
 /// What a protocol may ask for from when it is let take part; an operator admits it for more.

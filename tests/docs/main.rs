@@ -71,6 +71,11 @@ fn the_page_on_the_decision_point_is_true() {
 }
 
 #[test]
+fn the_page_on_incidents_is_true() {
+    run("docs/incidents.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -91,6 +96,7 @@ fn every_page_is_run_or_has_no_commands() {
             "approvals.md",
             "authzen.md",
             "evidence.md",
+            "incidents.md",
             "operating.md",
             "protocols.md",
             "personal-data.md",

@@ -32,6 +32,7 @@ mod rates;
 mod seal;
 mod secret;
 mod source;
+mod trace;
 mod views;
 mod warrant;
 
@@ -44,6 +45,7 @@ pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};
 pub use source::Source;
+pub use trace::{Tell, Trace};
 pub use views::Follower;
 pub use warrant::Warrant;
 
