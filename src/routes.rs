@@ -282,9 +282,7 @@ fn incident_to_retention(event: &security::Event) -> Option<retention::Command> 
             let reason = Personal::plain("evidence of an incident");
             Some(retention::Command::Hold { name: hold_of(held.incident), reason, scope })
         }
-        security::Event::Released(released) => {
-            Some(retention::Command::Release { name: hold_of(released.incident) })
-        }
+        security::Event::Released(released) => Some(retention::Command::Release { name: hold_of(released.incident) }),
         _ => None,
     }
 }

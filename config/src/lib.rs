@@ -20,8 +20,8 @@ pub use address::{Address, Named};
 pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
 pub use sections::{
-    Attestation, Backup, Bytes, Classes, Door, Gaps, Host, Http, Journal, Limits, Log, Pages, Place, Retention, S3, Security,
-    Scan, Store, Supervision, Tls,
+    Attestation, Backup, Bytes, Classes, Door, Gaps, Host, Http, Journal, Limits, Log, Pages, Place, Retention, S3,
+    Scan, Security, Store, Supervision, Tls,
 };
 pub use template::template;
 pub use witness::{NotAWitness, Witness};

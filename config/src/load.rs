@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan, Security,
-    Sources, Store, Supervision, Witness, place,
+    Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan,
+    Security, Sources, Store, Supervision, Witness, place,
 };
 
 /// Names less alike than this are no suggestion but noise.

@@ -269,7 +269,15 @@ fn row(found: &Value) -> [String; 7] {
         Some(incident) => format!("incident-{incident}"),
         None => part("state"),
     };
-    [format!("event-{}", part("event")), part("severity"), part("kind"), part("subject"), part("count"), part("last_at"), state]
+    [
+        format!("event-{}", part("event")),
+        part("severity"),
+        part("kind"),
+        part("subject"),
+        part("count"),
+        part("last_at"),
+        state,
+    ]
 }
 
 const HEADINGS: [&str; 7] = ["EVENT", "SEVERITY", "KIND", "SUBJECT", "COUNT", "LAST", "STATE"];
@@ -361,7 +369,12 @@ fn shown(found: &Value) -> String {
     let timeline = found["timeline"].as_array().map(Vec::as_slice).unwrap_or_default();
     let entry = |entry: &Value| {
         let said = if entry["text"].is_null() { &entry["what"] } else { &entry["text"] };
-        [cell(&entry["at"]), cell(&entry["by"]), cell(&entry["act"]), if said.is_null() { String::new() } else { cell(said) }]
+        [
+            cell(&entry["at"]),
+            cell(&entry["by"]),
+            cell(&entry["act"]),
+            if said.is_null() { String::new() } else { cell(said) },
+        ]
     };
     parts.push(table(["AT", "BY", "WHAT", ""], timeline.iter().map(entry)));
     parts.join("\n\n")

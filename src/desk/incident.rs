@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 
 use door::{Ask, Denied};
 use kernel::{CommandId, Digest, Principal, Refuse as _, Timestamp};
-use security::{
-    Command, Detection, Incident, Kind, Measure, Reply, Security, Severity, Triage, clipped,
-};
+use security::{Command, Detection, Incident, Kind, Measure, Reply, Security, Severity, Triage, clipped};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -334,9 +332,10 @@ async fn shown(desk: &Desk, incident: u64) -> Given {
             })
         });
         shown["timeline"] = timeline.collect();
-        shown["closed"] = found.closed.as_ref().map_or(Value::Null, |closed| {
-            json!({ "by": closed.by, "at": time(closed.at), "postmortem": closed.postmortem })
-        });
+        shown["closed"] = found.closed.as_ref().map_or(
+            Value::Null,
+            |closed| json!({ "by": closed.by, "at": time(closed.at), "postmortem": closed.postmortem }),
+        );
         Some(shown)
     });
     let none = || unknown("security.unknown_incident", &incident_name(incident), "see `sop incident list`");
@@ -431,7 +430,8 @@ impl Hand<'_> {
                 let mut ended = 0;
                 for (index, lease) in self.leases(subject, "before").await?.into_iter().enumerate() {
                     // Whose tokens were revoked loses his leases by that, too: the next look says what is left.
-                    let released = self.asked("lease.release", &format!("{what} {index}"), json!({ "lease": lease })).await;
+                    let released =
+                        self.asked("lease.release", &format!("{what} {index}"), json!({ "lease": lease })).await;
                     ended += u32::from(released.is_ok());
                 }
                 match self.leases(subject, "after").await?.len() {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use door::{Secret, SecretKind};
 use identity::CredentialId;
-use kit::{Client, Output, admit, adopt_starter, root};
 use kernel::TokenId;
+use kit::{Client, Output, admit, adopt_starter, root};
 use serde_json::{Value, json};
 
 use crate::{Place, failed};
@@ -75,23 +75,27 @@ async fn issued(setup: &mut Client, operator: &Secret, uses: u32) -> (Secret, To
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_should_not_be_is_seen_contained_and_kept() {
-    let soon = "[journal]\nsegment = \"64KiB\"\n[retention]\nauthority = \"1s\"\noperations = \"1s\"\nmessages = \"1s\"\n";
+    let soon =
+        "[journal]\nsegment = \"64KiB\"\n[retention]\nauthority = \"1s\"\noperations = \"1s\"\nmessages = \"1s\"\n";
     let (mut place, mut setup) = started(soon).await;
     let operator = place.daemon.credential();
     admit(&mut setup, &operator, "agent/alpha").await;
     let key = Secret::generate(SecretKind::Key(CredentialId(1)));
-    let make = json!({ "id": CredentialId(1), "principal": "agent/alpha", "secret_digest": key.digest(), "label": "key" });
+    let make =
+        json!({ "id": CredentialId(1), "principal": "agent/alpha", "secret_digest": key.digest(), "label": "key" });
     setup.ask(Some(&root()), operator.expose(), "credential.create", make).await.yes();
     let pool = place.daemon.run(&["resource", "define", "gpu", "--capacity", "2", "--unit", "card"]);
     assert_eq!(pool.code, Some(0), "{pool:?}");
-    let lease = place.daemon.run(&["lease", "request", "gpu", "--amount", "1", "--lifetime", "10m", "--for", "agent/alpha"]);
+    let lease =
+        place.daemon.run(&["lease", "request", "gpu", "--amount", "1", "--lifetime", "10m", "--for", "agent/alpha"]);
     assert_eq!(lease.code, Some(0), "{lease:?}");
     let (spent, _) = issued(&mut setup, &operator, 1).await;
     let (revoked, id) = issued(&mut setup, &operator, 2).await;
     let (live, _) = issued(&mut setup, &operator, 5).await;
 
     // Whatever it should not do, it does.
-    let look = async |token: &Secret| place.daemon.client().call("gap.list", &json!({}), Some(token.expose()), None).await;
+    let look =
+        async |token: &Secret| place.daemon.client().call("gap.list", &json!({}), Some(token.expose()), None).await;
     look(&spent).await.unwrap();
     assert_eq!(denied(&place, &spent, "gap.list", json!({})).await, "tokens.exhausted");
     setup.ask(Some(&root()), operator.expose(), "token.revoke", json!({ "id": id })).await.yes();
@@ -109,13 +113,17 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     let about = |kind: &str, subject: &str| {
         seen.get(&(kind.to_owned(), subject.to_owned())).unwrap_or_else(|| panic!("{kind} of {subject}: {seen:?}"))
     };
-    let of = |kind: &str| seen.iter().find(|((found, _), _)| found == kind).unwrap_or_else(|| panic!("{kind}: {seen:?}")).1;
+    let of =
+        |kind: &str| seen.iter().find(|((found, _), _)| found == kind).unwrap_or_else(|| panic!("{kind}: {seen:?}")).1;
     let (burst, spend) = (about("denied_burst", "agent/alpha"), about("double_spend", "agent/alpha"));
     let after = about("use_after_revocation", "agent/alpha");
     assert!(about("privilege_change", "agent/alpha")["detail"].as_str().unwrap().contains("operator/root admitted it"));
     assert!(about("privilege_change", "policy")["detail"].as_str().unwrap().contains("activated epoch"));
     assert!(of("lockout")["subject"].as_str().unwrap().contains("from user"), "{seen:?}");
-    assert_eq!((of("stranger_burst")["detail"].as_str(), of("stranger_burst")["count"].as_u64()), (Some("door.unknown_credential"), Some(8)));
+    assert_eq!(
+        (of("stranger_burst")["detail"].as_str(), of("stranger_burst")["count"].as_u64()),
+        (Some("door.unknown_credential"), Some(8))
+    );
     // The two by tokens are denials, too.
     assert_eq!((&burst["count"], &spend["count"], burst["severity"].as_str()), (&json!(11), &json!(1), Some("medium")));
     let first = after["evidence"][0].to_string();
@@ -130,7 +138,10 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     // Triage, and an incident of what is not nothing.
     let lockout = number(of("lockout"));
     assert_eq!(place.daemon.run(&["security", "event", "ack", &lockout]).code, Some(0));
-    assert_eq!(place.daemon.run(&["security", "event", "dismiss", &lockout, "--reason", "a typing error"]).code, Some(0));
+    assert_eq!(
+        place.daemon.run(&["security", "event", "dismiss", &lockout, "--reason", "a typing error"]).code,
+        Some(0)
+    );
     let told = place.daemon.run(&["security", "event", "show", &lockout]);
     assert!(told.stdout.contains("a typing error") && told.stdout.contains("dismissed"), "{told:?}");
     failed(&place.daemon.run(&["security", "event", "ack", &lockout]), 1, &["error[security.dismissed]"]);
@@ -142,15 +153,29 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     failed(&by(&place, &agent, &["incident", "list"]), 3, &["policy.not_permitted"]);
     let plan = json_of(&place, &["incident", "contain", "1"]);
     let steps = |answer: &Value| {
-        let step = |step: &Value| format!("{} {} {}", step["measure"].as_str().unwrap(), step["subject"].as_str().unwrap(), step["state"].as_str().unwrap());
+        let step = |step: &Value| {
+            format!(
+                "{} {} {}",
+                step["measure"].as_str().unwrap(),
+                step["subject"].as_str().unwrap(),
+                step["state"].as_str().unwrap()
+            )
+        };
         answer["steps"].as_array().unwrap().iter().map(step).collect::<Vec<_>>()
     };
-    assert_eq!(steps(&plan), ["freeze agent/alpha proposed", "revoke agent/alpha proposed", "fence agent/alpha proposed"]);
+    assert_eq!(
+        steps(&plan),
+        ["freeze agent/alpha proposed", "revoke agent/alpha proposed", "fence agent/alpha proposed"]
+    );
     look(&live).await.unwrap();
 
     // Contained: nothing opens any more, whatever it had.
     let contained = json_of(&place, &["incident", "contain", "1", "--apply"]);
-    assert_eq!(steps(&contained), ["freeze agent/alpha done", "revoke agent/alpha done", "fence agent/alpha done"], "{contained}");
+    assert_eq!(
+        steps(&contained),
+        ["freeze agent/alpha done", "revoke agent/alpha done", "fence agent/alpha done"],
+        "{contained}"
+    );
     assert_eq!(denied(&place, &key, "gap.list", json!({})).await, "door.suspended");
     assert_eq!(place.daemon.run(&["security", "resume", "agent/alpha"]).code, Some(0));
     assert_eq!(denied(&place, &live, "gap.list", json!({})).await, "tokens.revoked");
@@ -158,10 +183,17 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     assert!(leases["leases"].as_array().unwrap().iter().all(|lease| lease["state"] != "held"), "{leases}");
     let command = contained["steps"][1]["command"].as_str().unwrap();
     let shown = place.daemon.run(&["audit", "show", command]);
-    assert!(shown.stdout.contains("token.revoke") && shown.stdout.contains("operator/root"), "each step is on record: {shown:?}");
+    assert!(
+        shown.stdout.contains("token.revoke") && shown.stdout.contains("operator/root"),
+        "each step is on record: {shown:?}"
+    );
     place.daemon.kill();
     place.daemon.start().await;
-    assert_eq!(steps(&json_of(&place, &["incident", "contain", "1", "--apply"])), steps(&contained), "what is done is done");
+    assert_eq!(
+        steps(&json_of(&place, &["incident", "contain", "1", "--apply"])),
+        steps(&contained),
+        "what is done is done"
+    );
 
     // The evidence stays until it is released.
     let held = json_of(&place, &["incident", "hold", "1"]);
@@ -172,7 +204,11 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     super::retention::backed_up(&place);
     failed(&place.daemon.run(&["retention", "prune"]), 1, &["error[retention.nothing]", "is held by incident-1"]);
     failed(&place.daemon.run(&["retention", "release", "incident-1"]), 1, &["error[retention.of_incident]"]);
-    failed(&place.daemon.run(&["retention", "hold", "incident-9", "--reason", "x"]), 1, &["error[retention.of_incident]"]);
+    failed(
+        &place.daemon.run(&["retention", "hold", "incident-9", "--reason", "x"]),
+        1,
+        &["error[retention.of_incident]"],
+    );
     assert_eq!(place.daemon.run(&["incident", "note", "1", "asked the owner"]).code, Some(0));
     let closed = place.daemon.run(&["incident", "close", "1", "--postmortem", "a loop without a pause"]);
     assert!(closed.code == Some(0) && closed.stdout.contains("stays held"), "{closed:?}");
@@ -181,12 +217,22 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     super::retention::until_minimum(&mut place, &secret, 512, "minimum").await;
     assert_eq!(place.daemon.run(&["retention", "prune"]).code, Some(0));
     let shown = place.daemon.run(&["incident", "show", "1"]);
-    for word in ["alpha went wild", "closed", "a loop without a pause", "asked the owner", "freeze agent/alpha: suspended", "double_spend"] {
+    for word in [
+        "alpha went wild",
+        "closed",
+        "a loop without a pause",
+        "asked the owner",
+        "freeze agent/alpha: suspended",
+        "double_spend",
+    ] {
         assert!(shown.stdout.contains(word), "{word}: {shown:?}");
     }
     assert_eq!(json_of(&place, &["incident", "list"])["incidents"], json!([]));
     let (_, _, metrics) = super::health::page(&place.daemon.socket, "/metrics");
-    assert!(metrics.contains("sop_incidents_open 0") && metrics.contains("sop_security_events_total{kind=\"lockout\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("sop_incidents_open 0") && metrics.contains("sop_security_events_total{kind=\"lockout\"} 1"),
+        "{metrics}"
+    );
 
     // What happens again is another event.
     assert_eq!(denied(&place, &spent, "gap.list", json!({})).await, "tokens.revoked");

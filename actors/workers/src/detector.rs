@@ -251,9 +251,10 @@ impl Actor for Detecting {
     async fn pre_start(&self, myself: ActorRef<Wake>, detector: Detector) -> Result<Working, ActorProcessingErr> {
         let waker = Waker::new(&detector.journal, myself.clone());
         let mut calls = detector.told.calls.subscribe();
-        let ears = OwnedTask::spawn(async move {
-            while calls.changed().await.is_ok() && myself.send_message(Wake).is_ok() {}
-        });
+        let ears =
+            OwnedTask::spawn(
+                async move { while calls.changed().await.is_ok() && myself.send_message(Wake).is_ok() {} },
+            );
         Ok(Working {
             detectors: Detectors::new(detector.rules),
             detector,

@@ -44,14 +44,30 @@ impl Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// The door or a machine said no to somebody known.
-    Denied { who: String, layer: Layer, code: String, action: String },
+    Denied {
+        who: String,
+        layer: Layer,
+        code: String,
+        action: String,
+    },
     /// Somebody may do more, or rights were rewritten.
-    Privileged { subject: String, what: String },
-    ClockJumped { what: String },
+    Privileged {
+        subject: String,
+        what: String,
+    },
+    ClockJumped {
+        what: String,
+    },
     /// A record is missing, or another history was seen.
-    Gap { subject: String, what: String },
+    Gap {
+        subject: String,
+        what: String,
+    },
     /// The credential for emergencies was used.
-    BrokeGlass { who: String, what: String },
+    BrokeGlass {
+        who: String,
+        what: String,
+    },
 }
 
 /// Codes of denials that mean something by themselves.

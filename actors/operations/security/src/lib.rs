@@ -182,16 +182,15 @@ impl Machine for Security {
             }
             Command::Hold { incident, first, last } => {
                 let found = self.open(*incident)?;
-                let shown = found.events.iter().filter_map(|event| self.events.get(event)?.evidence.iter().min().copied());
+                let shown =
+                    found.events.iter().filter_map(|event| self.events.get(event)?.evidence.iter().min().copied());
                 let first = first.or(shown.min()).ok_or(Refusal::NoEvidence { incident: *incident })?;
                 let last = last.unwrap_or(u64::MAX);
                 if first == 0 || last < first {
                     return Err(Refusal::BadRange);
                 }
                 match found.hold {
-                    Some(held) if held == (Hold { first, last }) => {
-                        Ok(Outcome::already(Reply::Held { first, last }))
-                    }
+                    Some(held) if held == (Hold { first, last }) => Ok(Outcome::already(Reply::Held { first, last })),
                     Some(_) => Err(Refusal::HeldOtherwise { incident: *incident }),
                     None => {
                         let held = HeldV1 { incident: *incident, first, last, by, at };
@@ -369,9 +368,8 @@ impl Security {
                 alike.find(|(_, event)| event.subject == subject && !self.is_over(event)).map(|(number, _)| *number)
             };
             let (mut subject, mut forgets) = (finding.subject.clone(), 0);
-            let again = |subject: &String| {
-                known(subject).or_else(|| made.get(&(finding.kind, subject.clone())).copied())
-            };
+            let again =
+                |subject: &String| known(subject).or_else(|| made.get(&(finding.kind, subject.clone())).copied());
             let mut event = again(&subject);
             if event.is_none() && EVENTS_MAX <= kept {
                 match over.next() {
@@ -439,7 +437,12 @@ impl Security {
         self.looked = self.looked.max(looked);
     }
 
-    fn missing(&self, found: &Incident, subjects: &BTreeSet<Principal>, asker: &Principal) -> Vec<(Measure, Principal)> {
+    fn missing(
+        &self,
+        found: &Incident,
+        subjects: &BTreeSet<Principal>,
+        asker: &Principal,
+    ) -> Vec<(Measure, Principal)> {
         let about = || {
             let subjects = found.events.iter().filter_map(|event| self.events.get(event)?.subject.parse().ok());
             subjects.filter(|subject: &Principal| subject != asker).collect::<BTreeSet<_>>()

@@ -140,9 +140,16 @@ pub enum Event {
 pub enum Reply {
     /// It is so.
     Done,
-    Opened { incident: u64 },
-    Planned { steps: u32 },
-    Held { first: u64, last: u64 },
+    Opened {
+        incident: u64,
+    },
+    Planned {
+        steps: u32,
+    },
+    Held {
+        first: u64,
+        last: u64,
+    },
 }
 
 /// Why the answer can be no. Worded for the caller, who gets to read it.

@@ -2,8 +2,8 @@
 
 use kernel::{CommandId, Context, Decision, Machine, Millis, Personal, Position, Principal, Refuse, Timestamp};
 use security::{
-    Act, Command, DETAIL_MAX, EVENTS_MAX, EVIDENCE_MAX, FINDINGS_MAX, Finding, INCIDENTS_MAX, Kind, LINKED_MAX, Measure,
-    OTHERS, Refusal, Reply, STEPS_MAX, Security, Severity, TEXT_MAX, TIMELINE_MAX, TITLE_MAX,
+    Act, Command, DETAIL_MAX, EVENTS_MAX, EVIDENCE_MAX, FINDINGS_MAX, Finding, INCIDENTS_MAX, Kind, LINKED_MAX,
+    Measure, OTHERS, Refusal, Reply, STEPS_MAX, Security, Severity, TEXT_MAX, TIMELINE_MAX, TITLE_MAX,
 };
 
 const NOON: Timestamp = Timestamp(1_800_000_000_000);
@@ -130,7 +130,12 @@ fn decide() {
         ("opened with a long one", &seen, titled(long(TITLE_MAX)), Err(Refusal::TooLong)),
         ("opened of what is part", &opened, open(&[1]), Err(Refusal::Taken { event: 1, incident: 1 })),
         ("opened of what was dismissed", &dismissed, open(&[1]), Err(Refusal::Dismissed { event: 1 })),
-        ("opened of too many", &seen, open(&(0..=LINKED_MAX as u64).collect::<Vec<_>>()), Err(Refusal::Full { incident: 1 })),
+        (
+            "opened of too many",
+            &seen,
+            open(&(0..=LINKED_MAX as u64).collect::<Vec<_>>()),
+            Err(Refusal::Full { incident: 1 }),
+        ),
         ("linked", &opened, link(2), done.clone()),
         ("linked again", &opened, link(1), nothing.clone()),
         ("linked to none", &seen, link(1), Err(Refusal::UnknownIncident { incident: 1 })),
@@ -160,7 +165,12 @@ fn decide() {
         ("released nothing", &opened, Command::Release { incident: 1 }, Err(Refusal::NotHeld { incident: 1 })),
         ("closed", &held, close(), done),
         ("closed again", &closed, close(), nothing),
-        ("closed, nothing learnt", &opened, Command::Close { incident: 1, postmortem: words("") }, Err(Refusal::NoReason)),
+        (
+            "closed, nothing learnt",
+            &opened,
+            Command::Close { incident: 1, postmortem: words("") },
+            Err(Refusal::NoReason),
+        ),
     ] {
         let outcome = security.decide(&command, &cx(by(&command)));
         assert_eq!(outcome.map(|outcome| (outcome.events.len(), outcome.reply)), expected, "{row}");
@@ -175,7 +185,8 @@ fn decide() {
 
 #[test]
 fn what_is_found_again_is_one_event_until_somebody_is_done_with_it() {
-    let mut security = after(&[report(1, Kind::DeniedBurst, "agent/alpha"), report(2, Kind::DeniedBurst, "agent/alpha")]);
+    let mut security =
+        after(&[report(1, Kind::DeniedBurst, "agent/alpha"), report(2, Kind::DeniedBurst, "agent/alpha")]);
     let one = security.event(1).unwrap();
     assert_eq!((one.count, &one.evidence[..], security.events().count()), (4, &[1, 2][..], 1));
     take(&mut security, &report(3, Kind::DeniedBurst, "agent/beta")).unwrap();
@@ -231,7 +242,8 @@ fn incidents_are_bounded_and_those_that_hold_evidence_stay() {
 
 #[test]
 fn the_timeline_tells_it_all_and_has_an_end() {
-    let mut security = after(&[report(10, Kind::DoubleSpend, "agent/alpha"), report(20, Kind::Replay, "operator/root")]);
+    let mut security =
+        after(&[report(10, Kind::DoubleSpend, "agent/alpha"), report(20, Kind::Replay, "operator/root")]);
     for command in [open(&[1, 2]), plan(&[]), step(1, false, FIRST), step(1, true, CommandId(8)), hold(None, None)] {
         take(&mut security, &command).unwrap();
     }

@@ -82,7 +82,10 @@ fn a_burst_that_goes_on_is_told_at_doublings_and_once_a_span() {
     // The spans are whole minutes; noon begins one.
     let history: Vec<_> = (0..100).map(|number| (number * 1_000, forbidden("agent/alpha"))).collect();
     let told: Vec<_> = found(&history).into_iter().map(|(at, finding)| (at, finding.count)).collect();
-    assert_eq!(told, [(4, 4), (5, 1), (7, 2), (11, 4), (19, 8), (35, 16), (61, 26), (62, 1), (64, 2), (68, 4), (76, 8), (92, 16)]);
+    assert_eq!(
+        told,
+        [(4, 4), (5, 1), (7, 2), (11, 4), (19, 8), (35, 16), (61, 26), (62, 1), (64, 2), (68, 4), (76, 8), (92, 16)]
+    );
     let one = &found(&history)[0].1;
     assert_eq!((&one.evidence[..], one.subject.as_str()), (&[1, 2, 3, 4][..], "agent/alpha"));
     assert_eq!(one.detail, "gap.scan was denied: policy.forbidden");

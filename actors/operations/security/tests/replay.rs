@@ -63,14 +63,17 @@ fn version_1_reads_as_it_did() {
     assert_eq!((&one.triage, one.last_at), (&Triage::Incident(1), Timestamp(13)));
     assert_eq!(all.event(2).unwrap().triage.as_str(), "dismissed");
     let incident = all.show(1).unwrap();
-    assert_eq!((incident.severity, incident.hold, incident.closed.as_ref().unwrap().at), (Severity::High, None, Timestamp(24)));
-    let acts: Vec<_> = incident.timeline.iter().map(|entry| entry.act).collect();
     assert_eq!(
-        acts,
-        [Act::Opened, Act::Noted, Act::Planned, Act::Contained, Act::Held, Act::Released, Act::Closed]
+        (incident.severity, incident.hold, incident.closed.as_ref().unwrap().at),
+        (Severity::High, None, Timestamp(24))
     );
+    let acts: Vec<_> = incident.timeline.iter().map(|entry| entry.act).collect();
+    assert_eq!(acts, [Act::Opened, Act::Noted, Act::Planned, Act::Contained, Act::Held, Act::Released, Act::Closed]);
     let [first, second] = &incident.steps[..] else { panic!("two steps") };
-    assert_eq!((first.measure, first.done, second.measure, second.done), (Measure::Freeze, true, Measure::Quarantine, false));
+    assert_eq!(
+        (first.measure, first.done, second.measure, second.done),
+        (Measure::Freeze, true, Measure::Quarantine, false)
+    );
     assert_eq!(first.last.as_ref().unwrap().0, CommandId(7));
 }
 
