@@ -301,7 +301,7 @@ pub fn hold_of(incident: u64) -> String {
     format!("{}{incident}", retention::OF_INCIDENT)
 }
 
-fn incident_to_retention(event: &security::Event) -> Option<retention::Command> {
+fn incident_to_retention(event: &security::Event, _: &Record) -> Option<retention::Command> {
     match event {
         security::Event::Held(held) => {
             let scope = retention::Scope { stream: None, first: held.first, last: held.last };
