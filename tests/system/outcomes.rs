@@ -77,10 +77,10 @@ async fn a_backup_that_is_cut_off_by_a_kill_has_its_closing_record_after_the_nex
         let of = |sequence: &Value| json!({ "record": sequence.to_string() });
         let cause = asked(&place, "audit.show", of(&started["ended"]["cause"])).await;
         assert_eq!(cause["records"][0]["kind"], "backup.completed", "it is closed by what the machine recorded");
-        let began = asked(&place, "audit.show", of(&started["sequence"])).await;
-        assert_eq!(began["records"][0]["outcome"], "succeeded");
+        let first = asked(&place, "audit.show", of(&started["sequence"])).await;
+        assert_eq!(first["records"][0]["outcome"], "succeeded");
         // Made by the process that came after the one that was killed?
-        if began["records"][0]["epoch"] != cause["records"][0]["epoch"] {
+        if first["records"][0]["epoch"] != cause["records"][0]["epoch"] {
             return;
         }
     }
