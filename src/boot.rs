@@ -24,9 +24,10 @@ use health::Health;
 use host::{Clock, Handle, Hosted, Order, View};
 use identity::Identity;
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
-use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
+use kernel::{Decision, Denial, Digest, Epoch, Machine, Millis, Position, Principal, Refuse as _, Timestamp};
 use keyring::Keyring;
 use nexus::Nexus;
+use proofs::Proofs;
 use protocols::{Bells, Runtime};
 use retention::Retention;
 use subjects::Subjects;
@@ -46,6 +47,7 @@ use workers::watch::Watch;
 use workers::witness::Witnessing;
 
 use crate::attest;
+use crate::gate::Gate;
 use crate::requests::Requests;
 use crate::retention as keeping;
 use crate::routes::{self, Targets, Watched};
@@ -278,6 +280,8 @@ pub struct Parts {
     pub allocator: Handle<Allocator>,
     pub approvals: Handle<Approvals>,
     pub approvals_view: Arc<Follower<Approvals>>,
+    pub proofs: Handle<Proofs>,
+    pub proofs_view: Arc<Follower<Proofs>>,
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
@@ -349,6 +353,10 @@ impl Parts {
         let approvals_view = Arc::new(Follower::<Approvals>::default());
         let decided: Arc<dyn View<Approvals>> = approvals_view.clone();
         let approvals = Handle::new(&journal, &clock, limits, Some(decided));
+        let proofs_view = Arc::new(Follower::<Proofs>::default());
+        let proven: Arc<dyn View<Proofs>> = proofs_view.clone();
+        let proofs = Handle::new(&journal, &clock, limits, Some(proven));
+        let gate = Gate::new(&clock, &journal, &evidence, &governance_view);
         let todos = Handle::new(&journal, &clock, limits, None);
         let allocator = Handle::new(&journal, &clock, limits, None);
         let backups = Handle::new(&journal, &clock, limits, None);
@@ -373,6 +381,8 @@ impl Parts {
             burst: config.door.limits.burst,
         });
         let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
+        let lifetime = Millis(u64::try_from(config.door.receipt_lifetime.as_millis()).unwrap_or(u64::MAX));
+        let door = door.with_proofs(proofs.clone(), proofs_view.clone(), Box::new(gate), lifetime);
         let door = Arc::new(door);
         Arc::new(Self {
             subscriptions: Handle::new(&journal, &clock, limits, Some(shown)),
@@ -390,6 +400,8 @@ impl Parts {
             allocator,
             approvals,
             approvals_view,
+            proofs,
+            proofs_view,
             backups,
             subjects,
             retention,
@@ -571,6 +583,7 @@ impl Parts {
                 self.door.decisions().child(),
                 self.allocator.child(),
                 self.approvals.child(),
+                self.proofs.child(),
             ],
             operations,
         };
@@ -614,12 +627,13 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 14] {
+    fn hosted(&self) -> [&dyn Hosted; 15] {
         let Self {
             gaps,
             todos,
             allocator,
             approvals,
+            proofs,
             backups,
             health,
             nexus,
@@ -636,6 +650,7 @@ impl Parts {
             door.decisions(),
             allocator,
             approvals,
+            proofs,
             health,
             gaps,
             todos,
@@ -657,7 +672,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 14] {
+    pub fn machines(&self) -> [(&'static str, Load); 15] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

@@ -73,6 +73,7 @@ pub const CATALOGUE: &[Metric] = &[
         "Records that the subscription which is furthest behind has yet to acknowledge or pass over.",
     ),
     metric("sop_approvals_pending", "gauge", &[], "Requests for approvals that wait for somebody to decide."),
+    metric("sop_receipts_live", "gauge", &[], "Receipts of what was proven that can be spent."),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -207,6 +208,9 @@ pub fn text(desk: &Desk) -> String {
     let now = parts.clock.now();
     let pending = parts.approvals_view.read(|approvals| approvals.pending(now));
     page.one("sop_approvals_pending", float(pending as u64));
+
+    let live = parts.proofs_view.read(|proofs| proofs.live(now));
+    page.one("sop_receipts_live", float(live as u64));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

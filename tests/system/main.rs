@@ -16,6 +16,7 @@ mod leases;
 mod live;
 mod messages;
 mod personal;
+mod proof_gate;
 mod proofs;
 mod quarantine;
 mod retention;

@@ -100,12 +100,13 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// What reads the bodies of a concern; `false` if the kind is none of its.
 type Again = fn((u32, u16), &[u8]) -> bool;
 
-const CONCERNS: [Again; 14] = [
+const CONCERNS: [Again; 15] = [
     again::<governance::Governance>,
     again::<identity::Identity>,
     again::<tokens::Tokens>,
     again::<allocator::Allocator>,
     again::<approvals::Approvals>,
+    again::<proofs::Proofs>,
     again::<gaps::Gaps>,
     again::<backup::Backups>,
     again::<nexus::Nexus>,

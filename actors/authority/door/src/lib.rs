@@ -1,7 +1,7 @@
 //! The one door: every request, from wherever, takes this path and no other.
 //!
 //! ```text
-//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token, approval (consumed) -> seal -> decide, commit with audit -> settled
+//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token, approval, proofs (consumed) -> seal -> decide, commit with audit -> settled
 //! ```
 //!
 //! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
@@ -23,6 +23,8 @@
 //! 9. Neither lockout nor rate keeps out an emergency stop.
 //! 10. An approved request is spent on the command before the effect as a token is, and given back as one: one approval, at
 //!     most one effect, of exactly what was approved, on what has not changed.
+//! 11. What was proven counts by a receipt alone: signed by the authority, for exactly this request on what has not changed, not
+//!     expired, and spent on the command as an approval is. What cannot be checked now is not proven.
 
 pub mod decisions;
 mod front;
@@ -37,7 +39,8 @@ mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{
-    Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, Wanted,
+    Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Gate, Introduced, Known, Outcome, Pass,
+    RESUME_ALONE_AFTER, Stopped, Things, Wanted,
 };
 pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
 pub use rates::Limits;

@@ -6,6 +6,7 @@ mod denials;
 mod effects;
 mod failures;
 mod ledger;
+mod proofs;
 mod shelf;
 mod spending;
 mod stops;
