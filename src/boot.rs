@@ -27,6 +27,7 @@ use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
 use kernel::{Decision, Denial, Digest, Epoch, Machine, Millis, Position, Principal, Refuse as _, Timestamp};
 use keyring::Keyring;
 use nexus::Nexus;
+use proofs::Proofs;
 use protocols::{Bells, Runtime};
 use retention::Retention;
 use security::Security;
@@ -49,6 +50,7 @@ use workers::witness::Witnessing;
 
 use crate::attest;
 use crate::detections;
+use crate::gate::Gate;
 use crate::requests::Requests;
 use crate::retention as keeping;
 use crate::routes::{self, Targets, Watched};
@@ -284,6 +286,8 @@ pub struct Parts {
     pub allocator: Handle<Allocator>,
     pub approvals: Handle<Approvals>,
     pub approvals_view: Arc<Follower<Approvals>>,
+    pub proofs: Handle<Proofs>,
+    pub proofs_view: Arc<Follower<Proofs>>,
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
@@ -365,6 +369,10 @@ impl Parts {
         let security_view = Arc::new(Follower::<Security>::default());
         let found: Arc<dyn View<Security>> = security_view.clone();
         let security = Handle::new(&journal, &clock, limits, Some(found));
+        let proofs_view = Arc::new(Follower::<Proofs>::default());
+        let proven: Arc<dyn View<Proofs>> = proofs_view.clone();
+        let proofs = Handle::new(&journal, &clock, limits, Some(proven));
+        let gate = Gate::new(&clock, &journal, &evidence, &governance_view);
         let todos = Handle::new(&journal, &clock, limits, None);
         let allocator = Handle::new(&journal, &clock, limits, None);
         let backups = Handle::new(&journal, &clock, limits, None);
@@ -391,6 +399,8 @@ impl Parts {
         let told = Arc::<Told>::default();
         let door = door.with_tell(detections::tell(&told));
         let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
+        let lifetime = Millis(u64::try_from(config.door.receipt_lifetime.as_millis()).unwrap_or(u64::MAX));
+        let door = door.with_proofs(proofs.clone(), proofs_view.clone(), Box::new(gate), lifetime);
         let door = Arc::new(door);
         Arc::new(Self {
             subscriptions: Handle::new(&journal, &clock, limits, Some(shown)),
@@ -408,6 +418,8 @@ impl Parts {
             allocator,
             approvals,
             approvals_view,
+            proofs,
+            proofs_view,
             backups,
             subjects,
             retention,
@@ -608,6 +620,7 @@ impl Parts {
                 self.door.outcomes().child(),
                 self.allocator.child(),
                 self.approvals.child(),
+                self.proofs.child(),
             ],
             operations,
         };
@@ -678,12 +691,13 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 16] {
+    fn hosted(&self) -> [&dyn Hosted; 17] {
         let Self {
             gaps,
             todos,
             allocator,
             approvals,
+            proofs,
             backups,
             health,
             nexus,
@@ -702,6 +716,7 @@ impl Parts {
             door.outcomes(),
             allocator,
             approvals,
+            proofs,
             health,
             gaps,
             todos,
@@ -724,7 +739,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 16] {
+    pub fn machines(&self) -> [(&'static str, Load); 17] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

@@ -11,6 +11,7 @@ pub mod decided;
 #[cfg(feature = "http")]
 pub mod desk;
 mod detections;
+mod gate;
 pub mod outcomes;
 pub mod requests;
 pub mod retention;

@@ -79,6 +79,7 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_security_events_total", "counter", &["kind"], "How often something was detected, ever."),
     metric("sop_security_events_new", "gauge", &[], "Security events that nobody has looked at."),
     metric("sop_incidents_open", "gauge", &[], "Incidents that are open."),
+    metric("sop_receipts_live", "gauge", &[], "Receipts of what was proven that can be spent."),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -228,6 +229,8 @@ pub fn text(desk: &Desk) -> String {
     page.put("sop_security_events_total", found);
     page.one("sop_security_events_new", float(new as u64));
     page.one("sop_incidents_open", float(open as u64));
+    let live = parts.proofs_view.read(|proofs| proofs.live(now));
+    page.one("sop_receipts_live", float(live as u64));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

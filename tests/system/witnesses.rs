@@ -207,7 +207,7 @@ impl Answers {
 }
 
 /// The body of a request.
-async fn request(stream: &mut TcpStream) -> std::io::Result<String> {
+pub async fn request(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
