@@ -1,8 +1,9 @@
 //! `sop security events`, `sop security event` and `sop incident`: what was detected, and what is done about it.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
+use host::Clock;
 use kernel::Principal;
 use serde_json::{Value, json};
 
@@ -163,8 +164,7 @@ fn numbered(text: &str, prefix: &str) -> Result<u64, String> {
 
 pub async fn events(globals: &Globals, asked: Events) -> Run {
     let Events { last, state, kind, subject } = asked;
-    let since = last.and_then(|last| SystemTime::now().checked_sub(last));
-    let since = since.map(|since| humantime::format_rfc3339_millis(since).to_string());
+    let since = last.map(ago);
     let arguments = json!({ "state": state, "kind": kind, "subject": subject, "since": since });
     let found = globals.remote()?.read("event.list", &given(arguments)).await?;
     answer(globals.output, &found, listed)?;
@@ -253,6 +253,13 @@ pub async fn incident(globals: &Globals, command: Incident) -> Run {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// When a span that ends now began.
+pub fn ago(span: Duration) -> String {
+    let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let began = Duration::from_millis(Clock::system().now().0.saturating_sub(span));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + began).to_string()
 }
 
 /// Without what was not given.

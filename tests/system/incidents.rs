@@ -94,13 +94,13 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
     let lease =
         place.daemon.run(&["lease", "request", "gpu", "--amount", "1", "--lifetime", "10m", "--for", "agent/alpha"]);
     assert_eq!(lease.code, Some(0), "{lease:?}");
-    let (spent, _) = issued(&mut setup, &operator, 1).await;
+    let (once, _) = issued(&mut setup, &operator, 1).await;
     let (revoked, id) = issued(&mut setup, &operator, 2).await;
     let (live, _) = issued(&mut setup, &operator, 5).await;
 
     // Whatever it should not do, it does.
-    looked(&place, &spent).await;
-    assert_eq!(denied(&place, &spent, "gap.list", json!({})).await, "tokens.exhausted");
+    looked(&place, &once).await;
+    assert_eq!(denied(&place, &once, "gap.list", json!({})).await, "tokens.exhausted");
     setup.ask(Some(&root()), operator.expose(), "token.revoke", json!({ "id": id })).await.yes();
     assert_eq!(denied(&place, &revoked, "gap.list", json!({})).await, "tokens.revoked");
     for _ in 0..10 {

@@ -11,7 +11,6 @@
 //! 2. At most [`KEYS_MAX`] pairs of kind and subject are watched at once, those seen last; each with no more than
 //!    [`Rules::denials`] records.
 
-use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -188,7 +187,7 @@ impl Detectors {
         let evidence = watched.times.iter().map(|(_, at)| *at);
         let skipped = watched.times.len().saturating_sub(EVIDENCE_MAX);
         let evidence = evidence.skip(skipped).collect();
-        let (subject, detail) = (key.1, clipped(detail).to_owned());
+        let (subject, detail) = (key.1, clipped(detail));
         Some(Finding { kind, subject, detail, count, first_at, last_at: time, evidence })
     }
 }

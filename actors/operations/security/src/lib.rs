@@ -372,12 +372,11 @@ impl Security {
                 |subject: &String| known(subject).or_else(|| made.get(&(finding.kind, subject.clone())).copied());
             let mut event = again(&subject);
             if event.is_none() && EVENTS_MAX <= kept {
-                match over.next() {
-                    Some((number, _)) => forgets = *number,
-                    None => {
-                        subject = OTHERS.to_owned();
-                        event = again(&subject);
-                    }
+                if let Some((number, _)) = over.next() {
+                    forgets = *number;
+                } else {
+                    OTHERS.clone_into(&mut subject);
+                    event = again(&subject);
                 }
             }
             let fresh = event.is_none();

@@ -233,11 +233,10 @@ impl Refuse for Refusal {
             Self::Full { .. } => "Open another one for the rest.",
             Self::Nobody { .. } => "Name whom with `--subject`.",
             Self::UnknownStep { .. } => "See the plan with `sop incident contain`.",
-            Self::StepDone { .. } => "Nothing is to be done.",
             Self::HeldOtherwise { .. } => "Release that first, with `sop incident release`.",
             Self::NoEvidence { .. } => "Name the first record with `--from`.",
             Self::BadRange => "Name the records as `sop audit list` does.",
-            Self::NotHeld { .. } => "Nothing is to be done.",
+            Self::StepDone { .. } | Self::NotHeld { .. } => "Nothing is to be done.",
         }
         .to_string()
     }

@@ -17,6 +17,9 @@ fn forbidden(who: &str) -> Seen {
     denied(who, Layer::Policy, "policy.forbidden")
 }
 
+/// What it is called, what happens, and what is found where.
+type Row = (&'static str, Vec<(u64, Seen)>, Vec<(u64, Kind)>);
+
 /// What is found in a history, as records that follow each other at these times.
 fn found(history: &[(u64, Seen)]) -> Vec<(u64, Finding)> {
     let mut detectors = Detectors::new(RULES);
@@ -40,7 +43,7 @@ fn times(times: &[u64], seen: &Seen) -> Vec<(u64, Seen)> {
 fn each_finds_what_it_is_for_and_not_what_is_near() {
     let alpha = "agent/alpha";
     let privileged = Seen::Privileged { subject: alpha.to_owned(), what: "a role".to_owned() };
-    let rows: [(&str, Vec<(u64, Seen)>, Vec<(u64, Kind)>); 18] = [
+    let rows: [Row; 18] = [
         ("four denials in a minute", times(&[0, 1, 2, 60_000], &forbidden(alpha)), vec![(4, Kind::DeniedBurst)]),
         ("three", times(&[0, 1, 2], &forbidden(alpha)), vec![]),
         ("four in more than a minute", times(&[0, 1, 2, 60_001], &forbidden(alpha)), vec![]),
