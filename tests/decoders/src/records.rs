@@ -100,7 +100,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// What reads the bodies of a concern; `false` if the kind is none of its.
 type Again = fn((u32, u16), &[u8]) -> bool;
 
-const CONCERNS: [Again; 15] = [
+const CONCERNS: [Again; 17] = [
     again::<governance::Governance>,
     again::<identity::Identity>,
     again::<tokens::Tokens>,
@@ -115,6 +115,7 @@ const CONCERNS: [Again; 15] = [
     again::<door::Outcomes>,
     again::<health::Health>,
     again::<retention::Retention>,
+    again::<security::Security>,
     again::<subjects::Subjects>,
     again::<subscriptions::Subscriptions>,
 ];
