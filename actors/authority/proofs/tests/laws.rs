@@ -141,13 +141,13 @@ impl Counted {
                 assert_eq!(self.received.insert(received.number, (**received).clone()), None, "a number twice");
             }
             Event::Spent(spent) => {
-                let Command::Spend(spend) = command else { panic!("nothing else spends") };
+                let Command::Spend(about) = command else { panic!("nothing else spends") };
                 let received = &self.received[&spent.number];
                 assert_eq!(cx.principal.kin, Kin::Internal, "spent by a stranger");
                 assert!(cx.now < received.expires_at, "spent after it expired");
-                assert_eq!(received.content, spend.content, "spent for another digest");
-                assert_eq!(received.target, spend.target, "spent on what has changed");
-                assert_eq!(received.asker, spend.asker.to_string(), "spent by another");
+                assert_eq!(received.content, about.content, "spent for another digest");
+                assert_eq!(received.target, about.target, "spent on what has changed");
+                assert_eq!(received.asker, about.asker.to_string(), "spent by another");
                 assert_eq!(self.revisions.get(&received.proof), Some(&received.revision), "its verifier has changed");
                 assert_eq!(self.held.insert(spent.number, spent.command), None, "spent twice");
             }
