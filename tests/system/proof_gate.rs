@@ -84,7 +84,7 @@ async fn answer(
     manner: Manner,
     asked: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
-    let body = request(&mut stream).await?;
+    let body = request(&mut stream, "/check").await?;
     let field = |name: &str| body.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
     let (goal, check): (Digest, _) = (field("goal ").parse().unwrap(), field("check "));
     asked.lock().unwrap().push(body);
