@@ -24,11 +24,12 @@ use health::Health;
 use host::{Clock, Handle, Hosted, Order, View};
 use identity::Identity;
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
-use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
+use kernel::{Decision, Denial, Digest, Epoch, Machine, Millis, Position, Principal, Refuse as _, Timestamp};
 use keyring::Keyring;
 use nexus::Nexus;
 use protocols::{Bells, Runtime};
 use retention::Retention;
+use security::Security;
 use subjects::Subjects;
 use subscriptions::Subscriptions;
 use supervisors::{Child, ChildRef, Ended, Report, StartError, Tree};
@@ -37,6 +38,7 @@ use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
 use workers::attestor::Attestor;
 use workers::backup::{Archivist, Rehearsal, Schedule, Shelves};
+use workers::detector::{Detector, Told};
 use workers::erasure::Eraser;
 use workers::evidence::Following;
 use workers::monitor::{Monitor, Settings};
@@ -46,6 +48,7 @@ use workers::watch::Watch;
 use workers::witness::Witnessing;
 
 use crate::attest;
+use crate::detections;
 use crate::requests::Requests;
 use crate::retention as keeping;
 use crate::routes::{self, Targets, Watched};
@@ -238,6 +241,9 @@ pub const NEEDED: [&str; 5] = [
 /// Who has waited so long goes on; until identity knows whom he waited for, that one is denied.
 const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Who asks what was detected waits so long for what was recorded before.
+const DETECTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a machine has to do, and cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -285,6 +291,10 @@ pub struct Parts {
     pub rules: keeping::Rules,
     /// How many of the last records a change of policy is held against.
     pub replayed_at_change: u64,
+    pub security: Handle<Security>,
+    pub security_view: Arc<Follower<Security>>,
+    /// What the door tells of, and is in no record yet.
+    told: Arc<Told>,
     pub health: Handle<Health>,
     pub health_view: Arc<Follower<Health>>,
     pub nexus: Handle<Nexus>,
@@ -352,6 +362,9 @@ impl Parts {
         let approvals_view = Arc::new(Follower::<Approvals>::default());
         let decided: Arc<dyn View<Approvals>> = approvals_view.clone();
         let approvals = Handle::new(&journal, &clock, limits, Some(decided));
+        let security_view = Arc::new(Follower::<Security>::default());
+        let found: Arc<dyn View<Security>> = security_view.clone();
+        let security = Handle::new(&journal, &clock, limits, Some(found));
         let todos = Handle::new(&journal, &clock, limits, None);
         let allocator = Handle::new(&journal, &clock, limits, None);
         let backups = Handle::new(&journal, &clock, limits, None);
@@ -375,6 +388,8 @@ impl Parts {
             requests_per_second: config.door.limits.requests_per_second,
             burst: config.door.limits.burst,
         });
+        let told = Arc::<Told>::default();
+        let door = door.with_tell(detections::tell(&told));
         let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
         let door = Arc::new(door);
         Arc::new(Self {
@@ -396,6 +411,9 @@ impl Parts {
             backups,
             subjects,
             retention,
+            security,
+            security_view,
+            told,
             rules: keeping::Rules::of(&config.retention),
             replayed_at_change: config.door.replayed_at_change as u64,
             door,
@@ -428,6 +446,7 @@ impl Parts {
             health: self.health.clone(),
             nexus: self.nexus.clone(),
             outcomes: self.door.outcomes().clone(),
+            retention: self.retention.clone(),
         };
         // Not held: the tree, which holds the monitor, is one of the parts.
         let parts = Arc::downgrade(self);
@@ -554,6 +573,7 @@ impl Parts {
             self.subjects.child(),
             self.subscriptions.child(),
             self.retention.child(),
+            self.security.child(),
             scanner.child(),
             archivist.child(),
             eraser.child(),
@@ -562,6 +582,18 @@ impl Parts {
             attestor.child(),
             self.witnessing.clone().child(),
         ];
+        let detector = Detector {
+            security: self.security.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+            rules: security::detect::Rules {
+                denials: config.security.denials,
+                within: Millis(u64::try_from(config.security.within.as_millis()).unwrap_or(u64::MAX)),
+            },
+            seen: detections::seen,
+            told: self.told.clone(),
+        };
+        operations.push(detector.child());
         operations.extend(routes::children(&self.journal, &targets));
         let groups = Groups {
             edge,
@@ -619,8 +651,34 @@ impl Parts {
         }
     }
 
+    /// Waits until the evidence of an incident is held, or is not: a route tells retention.
+    pub async fn held_for(&self, incident: u64, wanted: bool) {
+        let name = routes::hold_of(incident);
+        let told = async {
+            let mut durable = self.journal.durable();
+            loop {
+                durable.borrow_and_update();
+                let name = name.clone();
+                let held = self.retention.inspect(move |retention| retention.hold(&name).is_some()).await;
+                if held.is_ok_and(|held| held == wanted) || durable.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(ACQUAINTED_WITHIN, told).await.is_err() {
+            tracing::warn!(code = "boot.retention_behind", incident, "retention does not know it yet: see `sop tree`");
+        }
+    }
+
+    /// Waits a while until all that is recorded was looked at by the detectors.
+    pub async fn detected(&self) {
+        let head = *self.journal.durable().borrow();
+        // Who asks gets what there is.
+        drop(tokio::time::timeout(DETECTED_WITHIN, self.told.settled(head)).await);
+    }
+
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 15] {
+    fn hosted(&self) -> [&dyn Hosted; 16] {
         let Self {
             gaps,
             todos,
@@ -631,6 +689,7 @@ impl Parts {
             nexus,
             subjects,
             retention,
+            security,
             subscriptions,
             door,
             ..
@@ -650,6 +709,7 @@ impl Parts {
             nexus,
             subjects,
             retention,
+            security,
             subscriptions,
         ]
     }
@@ -664,7 +724,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 15] {
+    pub fn machines(&self) -> [(&'static str, Load); 16] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

@@ -12,6 +12,8 @@
 //! nexus       a protocol is let take part       -> identity   admit, if it is new
 //! backup      one is made, verified, bad        -> health     note
 //! backup, gaps, retention, subjects: what goes on begins, ends -> outcomes  open, close
+//! security    an incident's evidence is held    -> retention  hold
+//!             it is released                    -> retention  release
 //! (tree)      a child is quarantined, released  -> gaps       observe, clear      workers::watch
 //! backup      none is whole, or young enough    -> gaps       the same
 //! governance  what is built in decides too long -> gaps       the same
@@ -42,9 +44,10 @@ use host::Handle;
 use identity::Identity;
 use journal::Journal;
 use journal::envelope::Record;
-use kernel::{Kin, Machine, Millis, Principal, Sequence, Timestamp};
+use kernel::{Kin, Machine, Millis, Personal, Principal, Sequence, Timestamp};
 use nexus::Nexus;
 use retention::Retention;
+use security::Security;
 use subjects::Subjects;
 use supervisors::Child;
 use todos::{TodoId, Todos};
@@ -63,10 +66,11 @@ pub struct Targets {
     pub health: Handle<Health>,
     pub nexus: Handle<Nexus>,
     pub outcomes: Handle<Outcomes>,
+    pub retention: Handle<Retention>,
 }
 
 /// From, to, and by which name: what the table above says, checked by a test.
-pub const ROUTES: [(&str, &str, &str); 12] = [
+pub const ROUTES: [(&str, &str, &str); 13] = [
     (Gaps::NAME, Todos::NAME, "gaps-todos"),
     (Todos::NAME, Tokens::NAME, "todos-tokens"),
     (Governance::NAME, Tokens::NAME, "governance-tokens"),
@@ -79,14 +83,16 @@ pub const ROUTES: [(&str, &str, &str); 12] = [
     (Gaps::NAME, Outcomes::NAME, "gaps-outcomes"),
     (Retention::NAME, Outcomes::NAME, "retention-outcomes"),
     (Subjects::NAME, Outcomes::NAME, "subjects-outcomes"),
+    (Security::NAME, Retention::NAME, "security-retention"),
 ];
 
 /// The authority's own parts, and what each does: fixed, as it is written in their source; no policy judges it.
-pub const INTERNAL: [(&str, &str); 24] = [
+pub const INTERNAL: [(&str, &str); 26] = [
     ("archivist", "reports backups, and asks for what is due with them"),
     ("attestor", "records what was attested"),
     ("bootstrap", "names the first operator, once"),
     ("clock", "asks what a machine calls due"),
+    ("detector", "reports what the records show, and what the door tells"),
     (
         "door",
         "consumes and settles tokens, records what it decides, what becomes of it, and which credential was used first",
@@ -105,6 +111,7 @@ pub const INTERNAL: [(&str, &str); 24] = [
     ("route.nexus-identity", "admits protocols that take part"),
     ("route.retention-outcomes", "opens and closes prunings"),
     ("route.subjects-outcomes", "opens and closes erasures"),
+    ("route.security-retention", "holds the evidence of incidents"),
     ("route.todos-tokens", "issues and revokes the tokens of claims"),
     ("route.tokens-allocator", "ends the leases of who was revoked"),
     ("route.tokens-nexus", "withdraws protocols that were revoked"),
@@ -127,6 +134,7 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         gaps_outcomes,
         retention_outcomes,
         subjects_outcomes,
+        security_retention,
     ] = ROUTES.map(|(_, _, name)| name);
     vec![
         route::<Gaps, Todos>(gaps_todos, journal, &targets.todos, gap_to_todo),
@@ -141,6 +149,7 @@ pub fn children(journal: &Journal, targets: &Targets) -> Vec<Child> {
         route::<Gaps, Outcomes>(gaps_outcomes, journal, &targets.outcomes, outcomes::told::<Gaps>),
         route::<Retention, Outcomes>(retention_outcomes, journal, &targets.outcomes, outcomes::told::<Retention>),
         route::<Subjects, Outcomes>(subjects_outcomes, journal, &targets.outcomes, outcomes::told::<Subjects>),
+        route::<Security, Retention>(security_retention, journal, &targets.retention, incident_to_retention),
     ]
 }
 
@@ -285,6 +294,23 @@ fn operator_to_identity(event: &governance::Event, _: &Record) -> Option<identit
     let governance::Event::Bootstrapped(first) = event else { return None };
     let operator = first.operator.parse().expect("a recorded operator is a principal");
     Some(identity::Command::Found { operator, secret: first.credential })
+}
+
+/// What is held for an incident.
+pub fn hold_of(incident: u64) -> String {
+    format!("{}{incident}", retention::OF_INCIDENT)
+}
+
+fn incident_to_retention(event: &security::Event, _: &Record) -> Option<retention::Command> {
+    match event {
+        security::Event::Held(held) => {
+            let scope = retention::Scope { stream: None, first: held.first, last: held.last };
+            let reason = Personal::plain("evidence of an incident");
+            Some(retention::Command::Hold { name: hold_of(held.incident), reason, scope })
+        }
+        security::Event::Released(released) => Some(retention::Command::Release { name: hold_of(released.incident) }),
+        _ => None,
+    }
 }
 
 /// What a protocol may ask for from when it is let take part; an operator admits it for more.

@@ -17,6 +17,7 @@ use journal::envelope::Record;
 use kernel::{Digest, Machine, Position};
 use nexus::Nexus;
 use retention::Retention;
+use security::Security;
 use subjects::Subjects;
 use subscriptions::Subscriptions;
 use todos::Todos;
@@ -43,6 +44,7 @@ impl Default for States {
             replica::<Nexus>(),
             replica::<Subjects>(),
             replica::<Retention>(),
+            replica::<Security>(),
             replica::<Subscriptions>(),
         ];
         Self(replicas.into_iter().map(|replica| (replica.name(), replica)).collect())

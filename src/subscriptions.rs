@@ -26,6 +26,7 @@ use journal::{CONCLUDED, OPENED, codec};
 use kernel::{Denial, Kind, Layer, Machine, Recorded, Refuse as _, Sequence};
 use nexus::Nexus;
 use retention::Retention;
+use security::Security;
 use subjects::Subjects;
 use subscriptions::records::ACKNOWLEDGED;
 use subscriptions::{Command, Subscriptions, Wanted};
@@ -88,6 +89,7 @@ pub fn kinds() -> impl Iterator<Item = &'static Kind> {
         of::<Nexus>(),
         of::<Subjects>(),
         of::<Retention>(),
+        of::<Security>(),
         of::<Subscriptions>(),
     ];
     all.into_iter().flatten()

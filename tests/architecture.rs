@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "backup",
             "health",
             "retention",
+            "security",
             "subjects",
             "subscriptions",
         ],

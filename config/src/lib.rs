@@ -21,7 +21,7 @@ pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
 pub use sections::{
     Attestation, Backup, Bytes, Classes, Door, Gaps, Host, Http, Journal, Limits, Log, Pages, Place, Retention, S3,
-    Scan, Store, Supervision, Tls,
+    Scan, Security, Store, Supervision, Tls,
 };
 pub use template::template;
 pub use witness::{NotAWitness, Witness};

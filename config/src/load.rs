@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{
     Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan,
-    Sources, Store, Supervision, Witness, place,
+    Security, Sources, Store, Supervision, Witness, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -42,6 +42,7 @@ pub struct Config {
     pub retention: Classes,
     pub scan: Scan,
     pub gaps: Gaps,
+    pub security: Security,
     pub attestation: Attestation,
     effective: Vec<Effective>,
 }
@@ -171,6 +172,7 @@ impl Config {
             retention: Classes::read(&mut from),
             scan: Scan::read(&mut from),
             gaps: Gaps::read(&mut from),
+            security: Security::read(&mut from),
             attestation: Attestation::read(&mut from),
             effective: Vec::new(),
         };

@@ -216,6 +216,13 @@ pub struct Attestation {
     pub every: Duration,
 }
 
+/// When denials are a burst.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    pub denials: usize,
+    pub within: Duration,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gaps {
     pub expiry_warning: Duration,
@@ -360,6 +367,15 @@ impl Scan {
 impl Attestation {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
         Self { every: from.span("attestation.every", Duration::ZERO..=YEAR) }
+    }
+}
+
+impl Security {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            denials: from.count("security.denials", 2..=1_000),
+            within: from.span("security.within", SECOND..=24 * HOUR),
+        }
     }
 }
 

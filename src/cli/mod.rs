@@ -19,6 +19,7 @@ mod daemon;
 mod exit;
 mod gap;
 mod health;
+mod incident;
 mod lease;
 mod logging;
 mod logs;
@@ -115,6 +116,9 @@ enum Command {
     /// Who there is, what each may ask for, roles and credentials
     #[command(subcommand)]
     Security(security::Security),
+    /// What is done about what was detected: timeline, containment, evidence
+    #[command(subcommand)]
+    Incident(incident::Incident),
     /// Who asks, and what he may ask for
     Whoami,
     /// Rights that end: for a subject, an operation, a number of uses, a time
@@ -239,6 +243,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::WhoCan(asked) => rights::who(globals, asked).await,
         Command::WhatCan(asked) => rights::what(globals, asked).await,
         Command::Security(command) => security::run(globals, command).await,
+        Command::Incident(command) => incident::incident(globals, command).await,
         Command::Whoami => security::whoami(globals).await,
         Command::Token(command) => token::run(globals, command).await,
         Command::Approval(command) => approval::run(globals, command).await,

@@ -48,6 +48,11 @@ pub enum Security {
     Capabilities,
     /// Credentials: listed, made, rotated, revoked
     Credentials(Credentials),
+    /// What was detected in the records and at the door
+    Events(super::incident::Events),
+    /// Look at one of them, dismiss it, or make it an incident
+    #[command(subcommand)]
+    Event(super::incident::Event),
 }
 
 #[derive(Args, Debug)]
@@ -268,6 +273,8 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
             answer(format, &remote.read("security.list", &json!({})).await?, capabilities)?;
         }
         Security::Credentials(asked) => credentials(globals, &remote, asked).await?,
+        Security::Events(asked) => return super::incident::events(globals, asked).await,
+        Security::Event(command) => return super::incident::event(globals, command).await,
     }
     Ok(Exit::Ok)
 }

@@ -76,6 +76,9 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_approvals_pending", "gauge", &[], "Requests for approvals that wait for somebody to decide."),
     metric("sop_operations_open", "gauge", &[], "Operations that were let in, and are under way."),
     metric("sop_operations_ended_total", "counter", &["outcome"], "Operations that were under way, by how they ended."),
+    metric("sop_security_events_total", "counter", &["kind"], "How often something was detected, ever."),
+    metric("sop_security_events_new", "gauge", &[], "Security events that nobody has looked at."),
+    metric("sop_incidents_open", "gauge", &[], "Incidents that are open."),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -216,6 +219,15 @@ pub fn text(desk: &Desk) -> String {
     page.one("sop_operations_open", float(open as u64));
     let ended = [("succeeded", succeeded), ("failed", failed), ("unknown", unknown), ("corrected", corrected)];
     page.put("sop_operations_ended_total", ended.map(|(outcome, count)| ([outcome], float(count))));
+    let (found, new, open) = parts.security_view.read(|security| {
+        let new = security.events().filter(|(_, event)| event.triage == ::security::Triage::New).count();
+        let open = security.incidents().filter(|(_, incident)| incident.closed.is_none()).count();
+        (security.found().collect::<Vec<_>>(), new, open)
+    });
+    let found = found.into_iter().map(|(kind, count)| ([kind.as_str()], float(count)));
+    page.put("sop_security_events_total", found);
+    page.one("sop_security_events_new", float(new as u64));
+    page.one("sop_incidents_open", float(open as u64));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

@@ -13,6 +13,7 @@ mod backup;
 mod chaos;
 mod gap;
 mod health;
+mod incident;
 mod lease;
 mod metrics;
 mod nexus;
@@ -148,6 +149,7 @@ impl Desk {
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
             "security" | "credential" => security::answer(self, request).await,
+            "event" | "incident" => incident::answer(self, request).await,
             "approval" => approval::answer(self, request).await,
             "subject" => subject::answer(self, request).await,
             "retention" => retention::answer(self, request).await,

@@ -76,6 +76,11 @@ fn the_page_on_outcomes_is_true() {
 }
 
 #[test]
+fn the_page_on_incidents_is_true() {
+    run("docs/incidents.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -96,6 +101,7 @@ fn every_page_is_run_or_has_no_commands() {
             "approvals.md",
             "authzen.md",
             "evidence.md",
+            "incidents.md",
             "operating.md",
             "outcomes.md",
             "protocols.md",

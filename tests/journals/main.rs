@@ -40,6 +40,7 @@ fn each(look: &mut impl Look) {
     look.at::<backup::Backups>();
     look.at::<nexus::Nexus>();
     look.at::<retention::Retention>();
+    look.at::<security::Security>();
     look.at::<subjects::Subjects>();
     look.at::<todos::Todos>();
     look.at::<door::Decisions>();
@@ -612,5 +613,61 @@ fn identity_reads_as_it_was_written() {
         Event::RoleTaken(RoleTakenV1 { principal: alpha(), role: "auditor".into(), by: root(), at: LATER }),
         Event::RolesSeparated(RolesSeparatedV1 { one: "auditor".into(), other: "payer".into(), by: root(), at: NOON }),
         Event::RolesUnited(RolesUnitedV1 { one: "auditor".into(), other: "payer".into(), by: root(), at: LATER }),
+    ]);
+}
+
+#[test]
+fn security_reads_as_it_was_written() {
+    use security::Event;
+    use security::records::*;
+    let (root, alpha) = (|| "operator/root".to_owned(), || "agent/alpha".to_owned());
+    check(&[
+        Event::Detected(DetectedV1 {
+            event: 3,
+            kind: 5,
+            subject: alpha(),
+            detail: "gap.scan was denied: tokens.exhausted".into(),
+            count: 70_000,
+            first_at: NOON,
+            last_at: LATER,
+            evidence: vec![7, 70_000],
+            fresh: true,
+            forgets: 1,
+            looked: 70_000,
+            at: LATER,
+        }),
+        Event::Looked(LookedV1 { looked: 70_000, at: NOON }),
+        Event::Acknowledged(AcknowledgedV1 { event: 3, by: root(), at: NOON }),
+        Event::Dismissed(DismissedV1 { event: 3, reason: sealed(4), by: root(), at: LATER }),
+        Event::Opened(OpenedV1 {
+            incident: 2,
+            title: sealed(4),
+            severity: 3,
+            owner: root(),
+            events: vec![3, 300],
+            forgets: 1,
+            by: root(),
+            at: NOON,
+        }),
+        Event::Linked(LinkedV1 { incident: 2, event: 300, by: root(), at: NOON }),
+        Event::Noted(NotedV1 { incident: 2, text: sealed(4), by: root(), at: NOON }),
+        Event::Planned(PlannedV1 {
+            incident: 2,
+            steps: vec![StepV1 { measure: 4, subject: "protocol/ARP".into() }],
+            by: root(),
+            at: NOON,
+        }),
+        Event::Stepped(SteppedV1 {
+            incident: 2,
+            step: 1,
+            done: true,
+            command: COMMAND,
+            answer: "withdrawn".into(),
+            by: root(),
+            at: LATER,
+        }),
+        Event::Held(HeldV1 { incident: 2, first: 7, last: u64::MAX, by: root(), at: NOON }),
+        Event::Released(ReleasedV1 { incident: 2, by: root(), at: LATER }),
+        Event::Closed(ClosedV1 { incident: 2, postmortem: sealed(4), by: root(), at: LATER }),
     ]);
 }

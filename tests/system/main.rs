@@ -11,6 +11,7 @@ mod decided;
 mod disk;
 mod evidence;
 mod health;
+mod incidents;
 mod input;
 mod leases;
 mod live;

@@ -26,7 +26,7 @@ async fn started(configuration: &str) -> (Place, String) {
 }
 
 /// Asks until there are so many records: each reading is one.
-async fn recorded(place: &Place, secret: &str, records: u64) {
+pub async fn recorded(place: &Place, secret: &str, records: u64) {
     let client = place.daemon.client();
     loop {
         let listed = client.call("audit.list", &json!({ "limit": 1 }), Some(secret), None).await.unwrap();
@@ -41,7 +41,7 @@ async fn recorded(place: &Place, secret: &str, records: u64) {
 }
 
 /// One that was read again, and the directory that it is in.
-fn backed_up(place: &Place) -> PathBuf {
+pub fn backed_up(place: &Place) -> PathBuf {
     let made = place.daemon.run(&["backup", "create", "-o", "json"]);
     let made: Value = serde_json::from_str(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
     let backup = made["backup"].as_str().unwrap();
@@ -56,7 +56,7 @@ fn shown(place: &Place) -> Value {
 }
 
 /// Waits until so many records have left, or would.
-async fn until_minimum(place: &mut Place, secret: &str, minimum: u64, key: &str) {
+pub async fn until_minimum(place: &mut Place, secret: &str, minimum: u64, key: &str) {
     let ask = async |client: &http::Client| {
         let shown = client.call("retention.show", &json!({}), Some(secret), None).await.unwrap_or_default();
         minimum <= shown[key].as_u64().unwrap_or_default()

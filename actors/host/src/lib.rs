@@ -28,5 +28,5 @@ pub use error::Error;
 pub use handle::{Answer, Handle, Hosted, Limits, Order, View};
 pub use memory::Standing;
 pub use owned::OwnedTask;
-pub use replica::{Replay, Replica, Unreadable, state_digest};
+pub use replica::{Replay, Replica, Unreadable, refused, state_digest};
 pub use shape::digest_of as shape_digest;

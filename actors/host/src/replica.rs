@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use journal::codec::{self, CodecError};
-use journal::envelope::Record;
+use journal::envelope::{Answer, Record};
 use kernel::{Digest, Machine, Position, Sequence};
 
 /// A record that a machine cannot take. What cannot be replayed now cannot be replayed later.
@@ -13,6 +13,12 @@ pub struct Unreadable {
     pub name: &'static str,
     pub at: Sequence,
     pub why: String,
+}
+
+/// The refusal that a record of `M` holds, if it holds one.
+pub fn refused<M: Machine>(record: &Record) -> Option<M::Refusal> {
+    let Answer::Refusal(refusal) = &record.answer else { return None };
+    (record.stream == M::NAME).then(|| serde_json::from_slice(refusal).ok()).flatten()
 }
 
 /// A machine at a version of its stream.

@@ -19,6 +19,7 @@ use crate::judge::{Approved, Supposed, Supposition, admitted, audience, ended, s
 use crate::lockout::Lockout;
 use crate::outcomes::{self, Outcomes};
 use crate::rates::{Limits, Rates, TooOften};
+use crate::trace::{Strangers, Tell, Trace};
 use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, SecretKind, Sight, Source, Verdict, judge};
 
 mod approving;
@@ -130,7 +131,8 @@ pub struct Door {
     seal: Seal,
     /// The latest epoch that was compiled, or why it could not be.
     compiled: RwLock<Option<(u64, Compiled)>>,
-    strangers: DashMap<(Source, String), u64>,
+    strangers: DashMap<(Source, String), Strangers>,
+    tell: Option<Tell>,
     lockout: Lockout,
     rates: Rates,
     /// When a credential was used last, since the process began.
@@ -161,6 +163,7 @@ impl Door {
             seal,
             compiled: RwLock::new(None),
             strangers: DashMap::new(),
+            tell: None,
             lockout: Lockout::default(),
             rates: Rates::default(),
             used: DashMap::new(),
@@ -172,6 +175,18 @@ impl Door {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { rates: Rates::new(limits), ..self }
+    }
+
+    /// With somebody who listens to what is not recorded one by one.
+    #[must_use]
+    pub fn with_tell(self, tell: Tell) -> Self {
+        Self { tell: Some(tell), ..self }
+    }
+
+    fn tell(&self, trace: impl FnOnce() -> Trace) {
+        if let Some(tell) = &self.tell {
+            tell(trace());
+        }
     }
 
     /// For the tree, for [`Door::perform`], and for bootstrap: nothing else asks a machine past the door.
@@ -356,6 +371,8 @@ impl Door {
                     && let Some(wait) = self.lockout.failed(named, ask.source, self.clock.now())
                 {
                     denial = denial.retry_after(wait);
+                    let (credential, source, at) = (named.to_string(), ask.source, self.clock.now());
+                    self.tell(|| Trace::LockedOut { credential, source, wait, at });
                 }
                 let (policy_epoch, generation) = (*policy_epoch, *generation);
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };
@@ -483,6 +500,8 @@ impl Door {
             Ok(_) => Ok(pass),
             Err(error @ Error::Unwritable(_)) if reads && pass.decision.token.is_none() => {
                 tracing::warn!(code = error.code(), action = ask.action, "a read went unrecorded");
+                let at = self.clock.now();
+                self.tell(|| Trace::Unrecorded { what: format!("a read: {}", ask.action), at });
                 Ok(pass)
             }
             Err(error) => Err(error.denial().into()),
@@ -639,9 +658,9 @@ impl Door {
     /// Denials of strangers since the process began: (source, code, count), in order. Beyond [`SOURCES_MAX`] they
     /// are counted together, as [`Source::Others`].
     pub fn strangers(&self) -> Vec<(Source, String, u64)> {
-        let count = |entry: dashmap::mapref::multiple::RefMulti<'_, (Source, String), u64>| {
+        let count = |entry: dashmap::mapref::multiple::RefMulti<'_, (Source, String), Strangers>| {
             let (source, code) = entry.key();
-            (*source, code.clone(), *entry.value())
+            (*source, code.clone(), entry.value().total)
         };
         let mut strangers: Vec<_> = self.strangers.iter().map(count).collect();
         strangers.sort_unstable();
@@ -848,11 +867,18 @@ impl Door {
             let key = (ask.source, denial.code.clone());
             let counted = self.strangers.len() < SOURCES_MAX || self.strangers.contains_key(&key);
             let key = if counted { key } else { (Source::Others, key.1) };
-            let mut count = self.strangers.entry(key).or_default();
-            *count += 1;
+            let ((source, code), last_at) = (key.clone(), self.clock.now());
+            let (total, told) = {
+                let mut strangers = self.strangers.entry(key).or_default();
+                let told = strangers.count(last_at);
+                (strangers.total, told)
+            };
             // The first, the second, the fourth: a flood is seen, and does not fill the log.
-            if count.is_power_of_two() {
-                tracing::warn!(code = denial.code, source = %ask.source, count = *count, "a stranger was denied");
+            if total.is_power_of_two() {
+                tracing::warn!(code = denial.code, source = %ask.source, count = total, "a stranger was denied");
+            }
+            if let Some((count, first_at)) = told {
+                self.tell(|| Trace::Strangers { source, code, count, first_at, last_at });
             }
             return denial.into();
         };
@@ -880,6 +906,8 @@ impl Door {
             Ok(id) => Some(id),
             Err(error) => {
                 tracing::warn!(code = error.code(), denied = denial.code, "a denial went unrecorded");
+                let (what, at) = (format!("a denial: {}", denial.code), self.clock.now());
+                self.tell(|| Trace::Unrecorded { what, at });
                 None
             }
         };

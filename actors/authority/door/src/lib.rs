@@ -35,6 +35,7 @@ mod rates;
 mod seal;
 mod secret;
 mod source;
+mod trace;
 mod views;
 mod warrant;
 
@@ -49,6 +50,7 @@ pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};
 pub use source::Source;
+pub use trace::{Tell, Trace};
 pub use views::Follower;
 pub use warrant::Warrant;
 

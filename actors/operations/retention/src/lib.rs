@@ -9,6 +9,7 @@
 //! 2. The minimum grows, bundle by bundle, and one pruning at a time.
 //! 3. Each pruning names the backup that has what left.
 //! 4. Only the authority's own worker says what became of one.
+//! 5. What an incident holds is held and released by the incident alone.
 
 #![no_std]
 
@@ -54,12 +55,14 @@ impl Machine for Retention {
         let (by, at, internal) = (cx.principal.to_string(), cx.now, cx.principal.kin == Kin::Internal);
         match command {
             Command::Hold { name, .. } if !is_name(name) => Err(Refusal::BadName),
+            Command::Hold { name, .. } if name.starts_with(OF_INCIDENT) && !internal => Err(Refusal::OfIncident),
             Command::Hold { reason, .. } if reason.is_longer_than(REASON_MAX) => Err(Refusal::ReasonTooLong),
             Command::Hold { scope, .. } if !is_scope(scope) => Err(Refusal::BadScope),
             Command::Hold { name, reason, scope } => match self.holds.get(name) {
                 Some(known) if known.scope == *scope => Ok(Outcome::already(self.held())),
                 Some(_) => Err(Refusal::Taken { name: name.clone() }),
-                None if HOLDS_MAX <= self.holds.len() => Err(Refusal::TooManyHolds),
+                // What an incident holds has a bound of its own.
+                None if HOLDS_MAX <= self.holds.len() && !internal => Err(Refusal::TooManyHolds),
                 None => {
                     let Scope { stream, first, last } = scope.clone();
                     let (name, reason, stream) = (name.clone(), reason.clone(), stream.unwrap_or_default());
@@ -67,6 +70,9 @@ impl Machine for Retention {
                     Ok(Outcome::new(vec![Event::Held(held)], self.held()))
                 }
             },
+            Command::Release { name } if !internal && self.holds.get(name).is_some_and(is_internal) => {
+                Err(Refusal::OfIncident)
+            }
             Command::Release { name } if self.holds.contains_key(name) => {
                 let released = ReleasedV1 { name: name.clone(), by, at };
                 Ok(Outcome::new(vec![Event::Released(released)], Reply::Released))
@@ -208,6 +214,10 @@ pub fn clipped(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+fn is_internal(hold: &Hold) -> bool {
+    hold.by.kin == Kin::Internal
 }
 
 fn is_name(name: &str) -> bool {

@@ -17,6 +17,8 @@ pub const HOLDS_MAX: usize = 1_000;
 pub const REASON_MAX: usize = 300;
 /// Longest name of a stream, in bytes.
 pub const STREAM_MAX: usize = 64;
+/// Names of holds that begin so are of incidents, which hold and release them by themselves.
+pub const OF_INCIDENT: &str = "incident-";
 /// Longest place of a backup and longest reason of a worker, in bytes. The caller shortens its own.
 pub const TEXT_MAX: usize = 1_000;
 
@@ -126,6 +128,8 @@ pub enum Refusal {
     ReasonTooLong,
     #[error("a hold is on records from 1 on, the first not after the last, and on a stream by its name")]
     BadScope,
+    #[error("holds by the names {OF_INCIDENT}… are of incidents")]
+    OfIncident,
     #[error("{name} holds other records")]
     Taken { name: String },
     #[error("there are {HOLDS_MAX} holds already")]
@@ -156,6 +160,7 @@ impl Refuse for Refusal {
             Self::BadName => "retention.bad_name",
             Self::ReasonTooLong => "retention.reason_too_long",
             Self::BadScope => "retention.bad_scope",
+            Self::OfIncident => "retention.of_incident",
             Self::Taken { .. } => "retention.taken",
             Self::TooManyHolds => "retention.too_many_holds",
             Self::NotHeld { .. } => "retention.not_held",
@@ -175,6 +180,7 @@ impl Refuse for Refusal {
             Self::BadName => "Give the name that the matter has elsewhere, such as case-2026-17.",
             Self::ReasonTooLong => "Shorten the reason.",
             Self::BadScope => "Name the records as `sop audit list` does.",
+            Self::OfIncident => "Hold and release it with `sop incident hold` and `sop incident release`.",
             Self::Taken { .. } => "Give it another name, or release that one.",
             Self::TooManyHolds => "Release one whose matter has ended.",
             Self::NotHeld { .. } => "See the holds with `sop retention list`.",
