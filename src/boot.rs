@@ -24,9 +24,10 @@ use health::Health;
 use host::{Clock, Handle, Hosted, Order, View};
 use identity::Identity;
 use journal::{AppendError, Entry, Journal, Keeper, WrapLog};
-use kernel::{Decision, Denial, Digest, Epoch, Machine, Position, Principal, Refuse as _, Timestamp};
+use kernel::{Decision, Denial, Digest, Epoch, Machine, Millis, Position, Principal, Refuse as _, Timestamp};
 use keyring::Keyring;
 use nexus::Nexus;
+use proofs::Proofs;
 use protocols::{Bells, Runtime};
 use retention::Retention;
 use subjects::Subjects;
@@ -46,6 +47,7 @@ use workers::watch::Watch;
 use workers::witness::Witnessing;
 
 use crate::attest;
+use crate::gate::Gate;
 use crate::requests::Requests;
 use crate::retention as keeping;
 use crate::routes::{self, Targets, Watched};
@@ -278,6 +280,8 @@ pub struct Parts {
     pub allocator: Handle<Allocator>,
     pub approvals: Handle<Approvals>,
     pub approvals_view: Arc<Follower<Approvals>>,
+    pub proofs: Handle<Proofs>,
+    pub proofs_view: Arc<Follower<Proofs>>,
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
@@ -352,6 +356,10 @@ impl Parts {
         let approvals_view = Arc::new(Follower::<Approvals>::default());
         let decided: Arc<dyn View<Approvals>> = approvals_view.clone();
         let approvals = Handle::new(&journal, &clock, limits, Some(decided));
+        let proofs_view = Arc::new(Follower::<Proofs>::default());
+        let proven: Arc<dyn View<Proofs>> = proofs_view.clone();
+        let proofs = Handle::new(&journal, &clock, limits, Some(proven));
+        let gate = Gate::new(&clock, &journal, &evidence, &governance_view);
         let todos = Handle::new(&journal, &clock, limits, None);
         let allocator = Handle::new(&journal, &clock, limits, None);
         let backups = Handle::new(&journal, &clock, limits, None);
@@ -376,6 +384,8 @@ impl Parts {
             burst: config.door.limits.burst,
         });
         let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
+        let lifetime = Millis(u64::try_from(config.door.receipt_lifetime.as_millis()).unwrap_or(u64::MAX));
+        let door = door.with_proofs(proofs.clone(), proofs_view.clone(), Box::new(gate), lifetime);
         let door = Arc::new(door);
         Arc::new(Self {
             subscriptions: Handle::new(&journal, &clock, limits, Some(shown)),
@@ -393,6 +403,8 @@ impl Parts {
             allocator,
             approvals,
             approvals_view,
+            proofs,
+            proofs_view,
             backups,
             subjects,
             retention,
@@ -576,6 +588,7 @@ impl Parts {
                 self.door.outcomes().child(),
                 self.allocator.child(),
                 self.approvals.child(),
+                self.proofs.child(),
             ],
             operations,
         };
@@ -626,6 +639,7 @@ impl Parts {
             todos,
             allocator,
             approvals,
+            proofs,
             backups,
             health,
             nexus,
@@ -643,6 +657,7 @@ impl Parts {
             door.outcomes(),
             allocator,
             approvals,
+            proofs,
             health,
             gaps,
             todos,

@@ -15,7 +15,7 @@ use journal::Journal;
 use journal::codec;
 use journal::envelope::{Answer, Record};
 use journal::store::StoreError;
-use kernel::{Asked, CommandId, Denial, Kin, Layer, Machine, Principal, Sequence, Timestamp};
+use kernel::{Asked, CommandId, Denial, Kin, Layer, Machine, Millis, Principal, Sequence, Timestamp};
 use policy::{Judgement, Policies, WhyNot};
 
 /// What was asked for this record to be; nothing where nobody asked at the door, nor in records of effects from before it
@@ -61,6 +61,34 @@ pub enum Verdict {
     /// It was let in, and the machine that owns the concern refused.
     Refused,
     Denied(Denial),
+}
+
+/// The first record of a command, if it has one.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn of_command(journal: &Journal, id: CommandId) -> Result<Option<Record>, StoreError> {
+    // Its records cannot be much older than the id itself: the host refuses ids from the future.
+    let oldest = id.made_at().map_or(Timestamp(0), |made| Timestamp(made.0.saturating_sub(Millis::minutes(2).0)));
+    let mut before = journal.durable().borrow().0 + 1;
+    while 1 < before {
+        let from = before.saturating_sub(CHUNK as u64).max(1);
+        let records = journal.read(Sequence(from), usize::try_from(before - from).unwrap_or(CHUNK))?;
+        let over = records.first().is_some_and(|first| first.time < oldest);
+        if let Some(found) = records.into_iter().find(|record| record.command_id == id && record.index == 0) {
+            return Ok(Some(found));
+        }
+        if over {
+            break;
+        }
+        before = from;
+    }
+    Ok(None)
+}
+
+/// Whether capability decided it, and no policy.
+pub fn is_by_capability(record: &Record) -> bool {
+    record.decision.policies.iter().any(|policy| policy.starts_with(CAPABILITY))
 }
 
 /// Longest that a page takes, in records looked at and in time.
@@ -165,9 +193,7 @@ impl Replayed {
             Verdict::Denied(_) => return,
             Verdict::Allowed | Verdict::Refused => Ok(&record.decision.policies),
         };
-        if let Ok(by) = &before
-            && by.iter().any(|policy| policy.starts_with(CAPABILITY))
-        {
+        if before.is_ok() && is_by_capability(record) {
             return;
         }
         let (Some(asked), Ok(principal)) = (&record.asked, record.principal.parse::<Principal>()) else {

@@ -10,6 +10,7 @@ pub mod boot;
 pub mod decided;
 #[cfg(feature = "http")]
 pub mod desk;
+mod gate;
 pub mod outcomes;
 pub mod requests;
 pub mod retention;

@@ -16,6 +16,7 @@ use journal::codec::CodecError;
 use journal::envelope::Record;
 use kernel::{Digest, Machine, Position};
 use nexus::Nexus;
+use proofs::Proofs;
 use retention::Retention;
 use subjects::Subjects;
 use subscriptions::Subscriptions;
@@ -36,6 +37,7 @@ impl Default for States {
             replica::<Outcomes>(),
             replica::<Allocator>(),
             replica::<Approvals>(),
+            replica::<Proofs>(),
             replica::<Health>(),
             replica::<Gaps>(),
             replica::<Todos>(),

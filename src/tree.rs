@@ -8,7 +8,7 @@
 //! │  ├─ journal
 //! │  └─ evidence
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
-//! │  ├─ governance   identity   tokens   decisions   outcomes   allocator   approvals
+//! │  ├─ governance   identity   tokens   decisions   outcomes   allocator   approvals   proofs
 //! ├─ operations      one_for_one    the same
 //! │  ├─ health   nexus   gaps   todos   backup   subjects   subscriptions   retention
 //! │  └─ monitor   scanner   archivist   eraser   pruner   watch   attestor   witness   route.*

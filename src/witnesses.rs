@@ -36,7 +36,8 @@ fn post(config: &Config) -> Post {
     Arc::new(move |address, text| {
         let outward = outward.clone();
         Box::pin(async move {
-            let (status, body) = outward.post(&address, text, ANSWER_MAX).await?;
+            let answer = outward.post(&address, text, ANSWER_MAX).await;
+            let (status, body) = answer.map_err(|lost| lost.to_string())?;
             Ok(Answer { status, body })
         })
     })

@@ -22,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "tokens",
             "allocator",
             "approvals",
+            "proofs",
             "nexus",
             "gaps",
             "todos",
@@ -35,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("config", &["config"]),
     ("foundation", &["journal", "keyring", "supervisors"]),
     ("evidence", &["evidence"]),
-    ("vault", &["vault"]),
+    ("vault, checks", &["vault", "checks"]),
     ("bucket", &["bucket"]),
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
@@ -50,7 +51,7 @@ const WITHIN_A_LAYER: [(&str, &str); 2] = [("kit", "sop"), ("library", "sop")];
 const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
 
 /// Where something may be started: supervision itself, and the few places whose owner ends what it starts.
-const SPAWNERS: [(&str, &str); 16] = [
+const SPAWNERS: [(&str, &str); 17] = [
     ("supervisors/src/", "supervision starts actors"),
     ("actors/host/src/owned.rs", "a task owned by an actor's state"),
     ("actors/foundation/journal/src/lib.rs", "the committer's thread, joined at close"),
@@ -64,6 +65,7 @@ const SPAWNERS: [(&str, &str); 16] = [
     ("actors/edge/http/src/", "connections, owned by the server's actor"),
     ("src/desk/audit.rs", "re-reading everything blocks; it reads only"),
     ("src/attest.rs", "signing waits for the disk; it ends by itself"),
+    ("src/gate.rs", "signing and reading wait for the disk; they end by themselves"),
     ("src/retention.rs", "reading and taking away block; a flag ends what takes away with its actor"),
     ("tests/", "tests own what they start"),
     ("benches/", "benches own what they start"),

@@ -24,7 +24,7 @@ pub use sections::{
     Scan, Store, Supervision, Tls,
 };
 pub use template::template;
-pub use witness::{NotAWitness, Witness};
+pub use witness::{NotAWitness, Witness, address_of};
 
 /// The lowest layer, and the documentation of all options.
 pub const DEFAULT: &str = include_str!("../default.toml");

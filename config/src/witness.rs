@@ -66,7 +66,8 @@ impl FromStr for Witness {
     }
 }
 
-fn address_of(text: &str) -> Option<String> {
+/// The address that a text is, without the slash at its end: of HTTP, with a host, perhaps a port and a path, and nothing else.
+pub fn address_of(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, port) = match authority.rsplit_once(':') {

@@ -16,6 +16,7 @@ use sop::boot::Places;
 
 use super::exit::Failure;
 use super::output::{Format, complain, problem_line};
+use super::proof::{self, Given};
 
 /// How often a request without an answer is repeated, and after which pause.
 const REPEATS: u32 = 5;
@@ -66,6 +67,17 @@ pub struct Globals {
         help_heading = "Global options"
     )]
     pub request_approval: Option<String>,
+    /// Prove what a policy demands for exactly this command, by what is in a file or a directory, and give it then; NAME alone
+    /// shows what has to be proven, and does nothing
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME=EVIDENCE",
+        value_parser = proof::given,
+        conflicts_with = "request_approval",
+        help_heading = "Global options"
+    )]
+    pub prove: Vec<Given>,
     /// For people, or for programs: the API's answer as it is
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = "Global options")]
     pub output: Format,
@@ -167,7 +179,7 @@ impl Globals {
             None => (Some(read_secret(&usual)?), None),
         };
         let client = self.client(config)?.timeout(config.http.request_timeout + ANSWER_MARGIN);
-        Ok(Remote { client, credential, looked_at, leave: self.request_approval.clone() })
+        Ok(Remote { client, credential, looked_at, leave: self.request_approval.clone(), prove: self.prove.clone() })
     }
 
     /// The status page, for which no credential is needed.
@@ -250,6 +262,8 @@ pub struct Remote {
     looked_at: Option<PathBuf>,
     /// Why leave is to be asked for what would be asked.
     leave: Option<String>,
+    /// What is to be proven for what is asked.
+    prove: Vec<Given>,
 }
 
 impl Remote {
@@ -261,6 +275,10 @@ impl Remote {
             (Some(reason), Err(Lost::Refused(failure))) if failure.problem.missing.is_some() => {
                 return Err(self.request(reason, action, arguments, id).await);
             }
+            (None, Err(Lost::Refused(failure))) if failure.problem.missing.is_some() && !self.prove.is_empty() => {
+                self.prove(action, arguments, id).await?;
+                self.repeated(action, arguments, id).await
+            }
             (_, answered) => answered,
         };
         answered.map_err(|error| match error {
@@ -271,10 +289,26 @@ impl Remote {
 
     /// Asks for a change, which is done once however often it has to be asked for.
     pub async fn change(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Value, Failure> {
-        match &self.leave {
-            Some(reason) => Err(self.request(reason, action, arguments, id).await),
-            None => self.give(action, arguments, id).await,
+        if let Some(reason) = &self.leave {
+            return Err(self.request(reason, action, arguments, id).await);
         }
+        self.prove(action, arguments, id).await?;
+        self.give(action, arguments, id).await
+    }
+
+    /// Gives the evidence that there is for exactly this. Where only the goal is wanted, that ends it.
+    async fn prove(&self, action: &str, arguments: &Value, id: CommandId) -> Result<(), Failure> {
+        for Given { proof, evidence } in &self.prove {
+            let mut about = json!({ "action": action, "arguments": arguments, "proof": proof });
+            match evidence {
+                Some(path) => {
+                    about["evidence"] = proof::evidence(path)?.into();
+                    self.give("proof.submit", &about, id).await?;
+                }
+                None => return Err(Failure::asked(self.give("proof.goal", &about, id).await?)),
+            }
+        }
+        Ok(())
     }
 
     /// Asks leave for it. What comes of that is no answer to the command, so it ends here.
@@ -302,6 +336,7 @@ impl Remote {
         if let Some(reason) = &self.leave {
             return Err(self.request(reason, action, arguments, id).await);
         }
+        self.prove(action, arguments, id).await?;
         let bearer = self.credential.as_ref().map(Secret::expose);
         match self.client.call(action, arguments, bearer, Some(id)).await {
             Ok(answer) => Ok(Some(answer)),

@@ -54,7 +54,7 @@ pub struct Failure {
     pub notes: Vec<String>,
     /// The command may have been carried out, or may still be.
     pub open: bool,
-    /// It is none: leave was asked for the command instead, and this came of it.
+    /// It is none: leave was asked for the command instead, or what has to be proven for it, and this came of it.
     pub asked: Option<Value>,
 }
 

@@ -25,6 +25,7 @@ mod logs;
 mod message;
 mod output;
 mod policy;
+mod proof;
 mod prove;
 mod replay;
 mod restore;
@@ -123,6 +124,9 @@ enum Command {
     /// What leave was asked for, and who decided how
     #[command(subcommand)]
     Approval(approval::Approval),
+    /// What has to be proven by whom, how that is checked, and what was
+    #[command(subcommand)]
+    Proof(proof::Proof),
     /// What is missing or wrong, found by scans and by supervision
     #[command(subcommand)]
     Gap(gap::Gap),
@@ -192,7 +196,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn failed(format: Format, failure: &Failure) -> Exit {
     if let Some(asked) = &failure.asked {
-        return match answer(format, asked, approval::requested) {
+        let worded = if asked["goal"].is_null() { approval::requested } else { proof::goal };
+        return match answer(format, asked, worded) {
             Ok(()) => failure.exit,
             Err(unsaid) => failed(format, &unsaid),
         };
@@ -242,6 +247,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Whoami => security::whoami(globals).await,
         Command::Token(command) => token::run(globals, command).await,
         Command::Approval(command) => approval::run(globals, command).await,
+        Command::Proof(command) => proof::run(globals, command).await,
         Command::Gap(command) => gap::run(globals, command).await,
         Command::Todo(command) => todo::run(globals, command).await,
         Command::Resource(command) => lease::resource(globals, command).await,

@@ -65,7 +65,7 @@ pub fn bound(action: &str, arguments: &Value) -> Bound {
     for (name, value) in sorted(arguments).into_iter().filter(|(name, _)| !left_out.contains(&name.as_str())) {
         hasher.update(json!([name, canonical(value)]).to_string().as_bytes());
     }
-    Bound { content: Some(Digest(*hasher.finalize().as_bytes())), anew, wanted: None }
+    Bound { content: Some(Digest(*hasher.finalize().as_bytes())), anew, wanted: None, proving: None }
 }
 
 /// What was not given and what was given as nothing are the same.
@@ -144,9 +144,8 @@ async fn asked(desk: &Desk, mut request: Request) -> Given {
         let reason = format!("there is no action {name:?}");
         return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());
     };
-    if action.starts_with("approval.") || action == "system.stop" {
-        let reason = format!("leave is not asked for {action}");
-        return Err(Denial::new(Layer::Request, "approvals.not_for_this", reason, "do it without").into());
+    if action.starts_with("approval.") || ["proof.submit", "proof.goal", "system.stop"].contains(&action) {
+        return Err(not_for_this(action).into());
     }
     if REASON_MAX < reason.chars().count() {
         let refusal = approvals::Refusal::TooLong { what: "the reason".to_owned(), max: count(REASON_MAX) };
@@ -172,8 +171,14 @@ async fn asked(desk: &Desk, mut request: Request) -> Given {
             "expires_at": time(*expires_at),
         })),
         (_, Err(denied)) => Err(denied),
-        (_, Ok(_)) => unreachable!("what is to be approved is not done: the door answers no"),
+        // Of what takes no leave at all.
+        (_, Ok(_)) => Err(not_for_this(action).into()),
     }
+}
+
+fn not_for_this(action: &str) -> Denial {
+    let reason = format!("leave is not asked for {action}");
+    Denial::new(Layer::Request, "approvals.not_for_this", reason, "do it without")
 }
 
 fn count(number: usize) -> u32 {

@@ -1,5 +1,6 @@
 //! The audit: the journal's own records, listed, shown, verified, proven, and explained as decisions.
 
+use ::proofs::Proofs;
 use ::subscriptions::Subscriptions;
 use allocator::Allocator;
 use approvals::Approvals;
@@ -945,6 +946,7 @@ fn body(record: &Record) -> Value {
         Todos::NAME => shown::<todos::Event>(record),
         Allocator::NAME => shown::<allocator::Event>(record),
         Approvals::NAME => shown::<approvals::Event>(record),
+        Proofs::NAME => shown::<::proofs::Event>(record),
         Backups::NAME => shown::<backup::Event>(record),
         Health::NAME => shown::<health::Event>(record),
         Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),

@@ -76,6 +76,7 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_approvals_pending", "gauge", &[], "Requests for approvals that wait for somebody to decide."),
     metric("sop_operations_open", "gauge", &[], "Operations that were let in, and are under way."),
     metric("sop_operations_ended_total", "counter", &["outcome"], "Operations that were under way, by how they ended."),
+    metric("sop_receipts_live", "gauge", &[], "Receipts of what was proven that can be spent."),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -216,6 +217,9 @@ pub fn text(desk: &Desk) -> String {
     page.one("sop_operations_open", float(open as u64));
     let ended = [("succeeded", succeeded), ("failed", failed), ("unknown", unknown), ("corrected", corrected)];
     page.put("sop_operations_ended_total", ended.map(|(outcome, count)| ([outcome], float(count))));
+
+    let live = parts.proofs_view.read(|proofs| proofs.live(now));
+    page.one("sop_receipts_live", float(live as u64));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

@@ -18,6 +18,7 @@ mod metrics;
 mod nexus;
 mod personal;
 mod policy;
+mod proof;
 mod replay;
 mod retention;
 mod rights;
@@ -47,11 +48,17 @@ use crate::boot::Parts;
 pub use chaos::Chaos;
 
 /// Decided by capability, so not in the policies' catalogue.
-const BY_CAPABILITY: [ActionInfo; 4] = [
+const BY_CAPABILITY: [ActionInfo; 6] = [
     ActionInfo {
         name: "approval.request",
         reads_only: false,
         summary: "Ask leave for what approvals alone keep one from",
+    },
+    ActionInfo { name: "proof.goal", reads_only: true, summary: "Show what has to be proven for something" },
+    ActionInfo {
+        name: "proof.submit",
+        reads_only: false,
+        summary: "Give evidence for what proofs alone keep one from",
     },
     ActionInfo { name: "security.whoami", reads_only: true, summary: "Show who asks, and what he may ask for" },
     ActionInfo { name: "system.stop", reads_only: false, summary: "Stop everything, at once" },
@@ -149,6 +156,7 @@ impl Desk {
             "resource" | "lease" => lease::answer(self, request).await,
             "security" | "credential" => security::answer(self, request).await,
             "approval" => approval::answer(self, request).await,
+            "proof" => proof::answer(self, request).await,
             "subject" => subject::answer(self, request).await,
             "retention" => retention::answer(self, request).await,
             "backup" => backup::answer(self, request).await,

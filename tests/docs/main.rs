@@ -76,6 +76,11 @@ fn the_page_on_outcomes_is_true() {
 }
 
 #[test]
+fn the_page_on_the_proof_gate_is_true() {
+    run("docs/proof-gate.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -101,6 +106,7 @@ fn every_page_is_run_or_has_no_commands() {
             "protocols.md",
             "personal-data.md",
             "policies.md",
+            "proof-gate.md",
             "proofs.md",
             "retention.md",
             "security.md",

@@ -36,6 +36,7 @@ fn each(look: &mut impl Look) {
     look.at::<tokens::Tokens>();
     look.at::<allocator::Allocator>();
     look.at::<approvals::Approvals>();
+    look.at::<proofs::Proofs>();
     look.at::<gaps::Gaps>();
     look.at::<backup::Backups>();
     look.at::<nexus::Nexus>();
@@ -250,6 +251,52 @@ fn approvals_read_as_they_were_written() {
         Event::Released(ReleasedV1 { number, command: COMMAND }),
         Event::Stale(StaleV1 { number, found: None, at: LATER }),
         Event::Expired(ExpiredV1 { number }),
+    ]);
+}
+
+#[test]
+fn proofs_read_as_they_were_written() {
+    use proofs::Event;
+    use proofs::records::*;
+    let number = 70_000;
+    check(&[
+        Event::Declared(Box::new(DeclaredV1 {
+            revision: 300,
+            name: "manifest".into(),
+            verifier: 5,
+            algorithm: Some(2),
+            digest: Some(OTHER),
+            argument: Some("digest".into()),
+            files: vec![FileV1 { path: "a/b".into(), sha256: DIGEST }],
+            key: Some("root+1+A".into()),
+            action: Some("backup.verify".into()),
+            within: Some(Millis(3_600_000)),
+            url: Some("https://p.example".into()),
+            timeout: Some(Millis(5_000)),
+            by: "operator/root".into(),
+            at: NOON,
+        })),
+        Event::Withdrawn(WithdrawnV1 { name: "manifest".into(), by: "operator/anne".into(), at: LATER }),
+        Event::Received(Box::new(ReceivedV1 {
+            number,
+            check: COMMAND,
+            asker: "agent/alpha".into(),
+            proof: "manifest".into(),
+            revision: 300,
+            action: "retention.prune".into(),
+            resource: "*".into(),
+            content: DIGEST,
+            target: Some(OTHER),
+            goal: OTHER,
+            evidence: DIGEST,
+            note: "receipt v1".into(),
+            at: NOON,
+            expires_at: LATER,
+            kept_until: LATER,
+        })),
+        Event::Spent(SpentV1 { number, command: COMMAND, at: NOON }),
+        Event::Released(ReleasedV1 { number, command: COMMAND }),
+        Event::Forgotten(ForgottenV1 { number }),
     ]);
 }
 

@@ -17,6 +17,7 @@ mod live;
 mod messages;
 mod outcomes;
 mod personal;
+mod proof_gate;
 mod proofs;
 mod quarantine;
 mod retention;

@@ -138,7 +138,7 @@ struct Answers {
 
 impl Answers {
     async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let body = request(&mut stream).await?;
+        let body = request(&mut stream, "/w/add-checkpoint").await?;
         let manner = *self.manner.lock().unwrap();
         let text = body.split_once("\n\n").map(|(_, note)| note[..=note.find("\n\n").unwrap()].to_owned()).unwrap();
         let larger = text.replacen('\n', "\n1", 1);
@@ -206,8 +206,8 @@ impl Answers {
     }
 }
 
-/// The body of a request.
-async fn request(stream: &mut TcpStream) -> std::io::Result<String> {
+/// The body of a request to a path.
+pub async fn request(stream: &mut TcpStream, path: &str) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
@@ -216,7 +216,7 @@ async fn request(stream: &mut TcpStream) -> std::io::Result<String> {
         let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        if head.starts_with("POST /w/add-checkpoint HTTP/1.1") && length == Some(body.len()) {
+        if head.starts_with(&format!("POST {path} HTTP/1.1")) && length == Some(body.len()) {
             return Ok(body.to_owned());
         }
     }

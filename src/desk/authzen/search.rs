@@ -186,6 +186,11 @@ async fn resources(
         "Approval" => parts.approvals_view.read(|approvals| {
             approvals.list(&approvals::Filter::default(), now).map(|request| request.number.to_string()).collect()
         }),
+        "Proof" => parts.proofs_view.read(|proofs| {
+            let every = ::proofs::Filter::default();
+            let receipts = proofs.list(&every, now).map(|receipt| receipt.number.to_string());
+            receipts.chain(proofs.verifiers().map(|(name, _)| name.to_owned())).collect()
+        }),
         "Subscription" => parts.subscriptions_view.read(|all| all.list().map(|(name, _)| name.to_owned()).collect()),
         "Gap" => {
             listed(&parts.gaps, |gaps| gaps.list(&gaps::Filter::default()).map(|gap| gap.id.to_string()).collect())

@@ -106,6 +106,7 @@ const CONCERNS: [Again; 15] = [
     again::<tokens::Tokens>,
     again::<allocator::Allocator>,
     again::<approvals::Approvals>,
+    again::<proofs::Proofs>,
     again::<gaps::Gaps>,
     again::<backup::Backups>,
     again::<nexus::Nexus>,

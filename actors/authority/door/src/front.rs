@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use approvals::Use;
 use dashmap::DashMap;
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Order};
@@ -12,6 +13,7 @@ use kernel::{
     Timestamp,
 };
 use policy::{Policies, Standing, Value};
+use proofs::Spend;
 use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Decisions};
@@ -23,10 +25,13 @@ use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, Secret
 
 mod approving;
 mod operating;
+mod proving;
 
 use approving::{Approving, No};
 pub use approving::{Bound, Known, RESUME_ALONE_AFTER, Things, Wanted};
 pub use operating::UnderWay;
+use proving::Proving;
+pub use proving::{Came, Checking, Evidence, Gate, Outcome};
 
 /// A request at the door.
 #[derive(Clone, Debug)]
@@ -88,6 +93,8 @@ pub struct Pass {
     approval: Option<u64>,
     /// How many have approved it.
     pub(crate) approved: Approved,
+    /// What was proven of it: receipts were spent on it.
+    pub(crate) proven: BTreeSet<String>,
 }
 
 /// A command's reply, and where its records lie.
@@ -136,6 +143,7 @@ pub struct Door {
     /// When a credential was used last, since the process began.
     used: DashMap<CredentialId, Timestamp>,
     approving: Option<Approving>,
+    proving: Option<Proving>,
 }
 
 impl Door {
@@ -165,6 +173,7 @@ impl Door {
             rates: Rates::default(),
             used: DashMap::new(),
             approving: None,
+            proving: None,
         }
     }
 
@@ -254,12 +263,15 @@ impl Door {
         let content = Handle::<M>::digest(&command).map_err(|error| error.denial())?;
         is_up(machine)?;
         // What was done by a token stays answered after the token has ended: its end may be what the first answer was lost to.
-        if let Some(subject) = self.subject_of_ended_token(ask)
+        if ask.bound.does()
+            && let Some(subject) = self.subject_of_ended_token(ask)
             && let Ok(Some(first)) = machine.recall_first(ask.command_id, content, &subject).await
         {
             return told(first, ask.command_id);
         }
-        if let Some(first) = self.done_by_approval(ask, machine, content).await {
+        if ask.bound.does()
+            && let Some(first) = self.done_by_leave(ask, machine, content).await
+        {
             return told(first, ask.command_id);
         }
         let pass = self.admit(ask, content).await?;
@@ -456,6 +468,9 @@ impl Door {
         // An id that is taken or too old says nothing of what was done under it: what others approved stays used then.
         if let (Some(request), Ok(Answer { outcome: Err(_), .. })) = (pass.approval, &answer) {
             self.release_approval(request, pass.command_id).await;
+        }
+        if let (false, Ok(Answer { outcome: Err(_), .. })) = (pass.proven.is_empty(), &answer) {
+            self.release_receipts(pass.command_id).await;
         }
         self.settle(&pass, settlement(&answer)).await;
         match answer {
@@ -671,11 +686,11 @@ impl Door {
     async fn admit(&self, ask: &Ask, content: Digest) -> Result<Pass, Denied> {
         let mut verdict = self.known(ask).await?;
         self.not_too_often(ask, &verdict).await?;
-        let (mut approved, mut spent) = (Approved::default(), None);
+        let mut leave = Leave::default();
         match &verdict {
-            Verdict::Deny { by: Some(bearer), denial, .. } if is_near(denial) => {
-                match self.judge_approved(ask, bearer, denial.clone(), content).await {
-                    Ok(again) => (verdict, approved, spent) = again,
+            Verdict::Deny { by: Some(bearer), denial, .. } if denial.missing.is_some() => {
+                match self.judge_with_leave(ask, bearer, denial.clone(), content).await {
+                    Ok(again) => (verdict, leave) = again,
                     Err(No::Asked(asked)) => return Err(asked.into()),
                     Err(No::Denied(why)) => {
                         if let Verdict::Deny { denial, .. } = &mut verdict {
@@ -685,8 +700,10 @@ impl Door {
                 }
             }
             Verdict::Allow { .. } if ask.bound.wanted.is_some() => return Err(approving::not_needed().into()),
+            Verdict::Allow { .. } if ask.bound.proving.is_some() => return Err(proving::not_needed().into()),
             Verdict::Allow { .. } | Verdict::Deny { .. } => {}
         }
+        let Leave { approved, approval: spent, proven, receipts } = leave;
         let (bearer, standing, mut decision) = match verdict {
             Verdict::Allow { bearer, standing, decision } => (bearer, standing, decision),
             Verdict::Deny { by, standing, denial, policy_epoch, generation } => {
@@ -742,12 +759,12 @@ impl Door {
                 return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
             }
         }
-        if let Some(spent) = &spent {
+        if spent.is_some() || receipts.is_some() {
             if let Err(error) = self.timely(ask.command_id) {
                 return Err(self.never(&principal, asked(ask, &standing), &error, decision).await);
             }
             // What a token paid stays open if this is refused: the same command may yet be let in.
-            let used = self.spend_approval(spent).await;
+            let used = self.spend_leave(spent.as_ref(), receipts.as_ref()).await;
             let stopped = || self.seal.get().map_or(Ok(()), |sealed| under(&sealed, ask.action));
             if let Err(denial) = used.and_then(|()| stopped()) {
                 return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
@@ -755,7 +772,37 @@ impl Door {
         }
         let asked = Box::new(asked(ask, &standing));
         let approval = spent.map(|spent| spent.request);
-        Ok(Pass { principal, decision, command_id: ask.command_id, asked, approval, approved })
+        Ok(Pass { principal, decision, command_id: ask.command_id, asked, approval, approved, proven })
+    }
+
+    /// Judges again what was denied for want of proofs or approvals, with those that there are.
+    async fn judge_with_leave(
+        &self,
+        ask: &Ask,
+        bearer: &Bearer,
+        denied: Denial,
+        content: Digest,
+    ) -> Result<(Verdict, Leave), No> {
+        let (verdict, proven, receipts) = self.judge_proven(ask, bearer, denied, content).await?;
+        match verdict {
+            Verdict::Deny { denial, .. } if is_near(&denial) => {
+                let judged = self.judge_approved(ask, bearer, denial, content, &proven).await?;
+                let (verdict, approved, approval) = judged;
+                Ok((verdict, Leave { approved, approval, proven, receipts }))
+            }
+            verdict => Ok((verdict, Leave { proven, receipts, ..Leave::default() })),
+        }
+    }
+
+    /// Spends what others gave for it, durably: before the effect.
+    async fn spend_leave(&self, approval: Option<&Use>, receipts: Option<&Spend>) -> Result<(), Denial> {
+        if let Some(approval) = approval {
+            self.spend_approval(approval).await?;
+        }
+        match receipts {
+            Some(receipts) => self.spend_receipts(receipts).await,
+            None => Ok(()),
+        }
     }
 
     /// A use is not spent on what the machine could not take up: a command id without a time, or one far ahead of ours.
@@ -769,26 +816,26 @@ impl Door {
     }
 
     pub(crate) fn judge(&self, ask: &Ask) -> Verdict {
-        self.judge_with(ask, Approved::default())
+        self.judge_with(ask, Approved::default(), &BTreeSet::new())
     }
 
-    /// Judges as if so many had approved exactly this.
-    pub(crate) fn judge_with(&self, ask: &Ask, approved: Approved) -> Verdict {
-        self.look((ask.action, &ask.resource, &ask.context), (ask.shown(), approved), judge)
+    /// Judges as if so many had approved exactly this, and that were proven of it.
+    pub(crate) fn judge_with(&self, ask: &Ask, approved: Approved, proven: &BTreeSet<String>) -> Verdict {
+        self.look((ask.action, &ask.resource, &ask.context), (ask.shown(), approved, proven), judge)
     }
 
     /// What would be said of a request that nobody made, and the epoch whose policies say it.
     pub fn suppose(&self, supposed: &Supposed<'_>) -> (u64, Supposition) {
         let about = (supposed.action, supposed.resource.unwrap_or("*"), supposed.context);
         let look = |sight: &Sight<'_>| (sight.governance.active_epoch(), suppose(sight, supposed));
-        self.look(about, (Credential::Nothing, Approved::default()), look)
+        self.look(about, (Credential::Nothing, Approved::default(), &BTreeSet::new()), look)
     }
 
     /// Shows what is durable.
     fn look<R>(
         &self,
         (action, resource, context): (&str, &str, &BTreeMap<String, Value>),
-        (credential, approved): (Credential, Approved),
+        (credential, approved, proven): (Credential, Approved, &BTreeSet<String>),
         judged: impl Fn(&Sight<'_>) -> R,
     ) -> R {
         loop {
@@ -811,6 +858,7 @@ impl Door {
                         context,
                         credential,
                         approved,
+                        proven,
                     })
                 };
                 let look =
@@ -899,6 +947,15 @@ impl Door {
         let order = Order { command, command_id: id, principal, decision, cause: None, asked };
         self.execute_somehow(&self.decisions, order).await.map(|(id, _)| id)
     }
+}
+
+/// What others gave for a request, and what of it is to be spent if it is let in.
+#[derive(Default)]
+struct Leave {
+    approved: Approved,
+    approval: Option<Use>,
+    proven: BTreeSet<String>,
+    receipts: Option<Spend>,
 }
 
 /// The door's own command, under an id derived from the request's: a repeat of the request repeats it too.

@@ -54,6 +54,8 @@ pub struct Sight<'a> {
     pub context: &'a BTreeMap<String, Value>,
     pub credential: Credential,
     pub approved: Approved,
+    /// What was proven of exactly this.
+    pub proven: &'a BTreeSet<String>,
 }
 
 /// How those who were asked to approve exactly this have answered.
@@ -225,7 +227,7 @@ fn standing(sight: &Sight<'_>, bearer: &Bearer) -> Standing {
         via_token: matches!(bearer, Bearer::Token { .. }),
         roles,
         approvals: sight.approved.have,
-        ..Standing::default()
+        proofs: sight.proven.clone(),
     }
 }
 

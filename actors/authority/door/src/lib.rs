@@ -1,7 +1,7 @@
 //! The one door: every request, from wherever, takes this path and no other.
 //!
 //! ```text
-//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token, approval (consumed) -> seal -> decide, commit with audit -> settled
+//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token, approval, proofs (consumed) -> seal -> decide, commit with audit -> settled
 //! ```
 //!
 //! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
@@ -25,6 +25,8 @@
 //!     most one effect, of exactly what was approved, on what has not changed.
 //! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
 //!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
+//! 12. What was proven counts by a receipt alone: signed by the authority, for exactly this request on what has not changed, not
+//!     expired, and spent on the command as an approval is. What cannot be checked now is not proven.
 
 pub mod decisions;
 mod front;
@@ -40,8 +42,8 @@ mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{
-    Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, UnderWay,
-    Wanted,
+    Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Gate, Introduced, Known, Outcome, Pass,
+    RESUME_ALONE_AFTER, Stopped, Things, UnderWay, Wanted,
 };
 pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
 pub use outcomes::Outcomes;

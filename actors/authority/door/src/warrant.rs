@@ -8,6 +8,7 @@
 //! 1. Nothing is remembered over a change: the positions that a look is remembered under are read before what it saw.
 //! 2. It stands on a token with a use left over. One that is used up cannot be revoked any more, so it carries nothing.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kernel::{Asked, Decision, Denial, Layer, Position, Principal, Timestamp, TokenId, TokenUse};
@@ -25,6 +26,8 @@ pub struct Warrant {
     principal: Principal,
     /// By how many it was approved, once.
     approved: Approved,
+    /// What was proven of it, once.
+    proven: BTreeSet<String>,
     /// The use that it was opened by; none by an operator's own credential.
     token: Option<TokenUse>,
     /// First instant at which the token is no longer good.
@@ -76,7 +79,7 @@ impl Door {
         {
             return Err(self.deny(ask, Some(bearer), &standing, used_up(token.id), decision).await);
         }
-        let Pass { principal, decision, asked, approved, .. } = self.witness(ask).await?;
+        let Pass { principal, decision, asked, approved, proven, .. } = self.witness(ask).await?;
         let token = decision.token;
         let shown = |spent: TokenUse| self.tokens_view().read(|tokens| tokens.show(spent.token, self.now()));
         let until = token.and_then(shown).map(|token| token.expires_at);
@@ -87,6 +90,7 @@ impl Door {
             asked: Arc::from(asked),
             principal,
             approved,
+            proven,
             token,
             until,
             seen,
@@ -158,7 +162,7 @@ impl Warrant {
         if !(seen.at.is_some_and(as_before) && self.is_timely(seen)) {
             // Before the judge looks: an end that falls between is looked at again.
             seen.until = self.door.changes_at(&self.ask, &self.principal);
-            seen.judged = match self.door.judge_with(&self.ask, self.approved) {
+            seen.judged = match self.door.judge_with(&self.ask, self.approved, &self.proven) {
                 Verdict::Allow { decision, .. } => Ok(Arc::new(Decision { token: self.token, ..decision })),
                 Verdict::Deny { denial, .. } => Err(denial),
             };

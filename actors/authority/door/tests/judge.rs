@@ -199,6 +199,7 @@ impl World {
             context: &context(asked.action, asked.lifetime),
             credential,
             approved: door::Approved::default(),
+            proven: &BTreeSet::new(),
         })
     }
 
@@ -1020,6 +1021,7 @@ impl Case {
             context,
             credential: Credential::Secret(Digest([KEY; 32])),
             approved: door::Approved::default(),
+            proven: &BTreeSet::new(),
         })
     }
 

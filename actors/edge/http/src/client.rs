@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use axum::http::uri::{Authority, Uri};
 use axum::http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use kernel::CommandId;
@@ -26,6 +26,9 @@ use crate::{Problem, TlsError, tcp};
 
 /// Longer answers are not read: pages are asked for in pieces.
 const ANSWER_MAX: usize = 64 << 20;
+
+/// Why an answer is not read.
+pub(crate) const TOO_LONG: &str = "the answer is too long";
 
 /// Over the server's own default of 30 s, so that its words arrive.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -225,7 +228,9 @@ pub(crate) async fn asked(
     let mut answered = pin!(async move {
         let response = sender.send_request(request).await.map_err(broken)?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, longest).collect().await.map_err(|error| error.to_string())?;
+        let collected = Limited::new(body, longest).collect().await;
+        let body = collected
+            .map_err(|error| if error.is::<LengthLimitError>() { TOO_LONG.to_owned() } else { error.to_string() })?;
         Ok((head, body.to_bytes()))
     });
     // The connection moves the bytes, here and not in a task of its own, so that nothing is left when this is dropped.

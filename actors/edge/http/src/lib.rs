@@ -35,7 +35,7 @@ mod tls;
 pub use actor::{Arguments, HttpActor, Msg};
 pub use api::{ActionInfo, Answer, Api, Call, Refused, Source};
 pub use client::{AddressError, Client, ClientError};
-pub use outward::Outward;
+pub use outward::{Lost, Outward};
 pub use problem::Problem;
 pub use request::{bearer, command_id};
 pub use server::{Limits, Listeners, Server};

@@ -1,6 +1,7 @@
 //! What this program asks of others, over HTTP/1.1, and under TLS where the address says so. No credential goes along, and
 //! who sends elsewhere is not followed.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +12,31 @@ use axum::http::{Method, Request};
 use http_body_util::Full;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::client::{asked, bare, reached};
+use crate::client::{TOO_LONG, asked, bare, reached};
 use crate::tls::Trust;
+
+/// Why there is no answer, or none that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It is longer than was to be read.
+    TooLong,
+    Failed(String),
+}
+
+impl From<String> for Lost {
+    fn from(why: String) -> Self {
+        if why == TOO_LONG { Self::TooLong } else { Self::Failed(why) }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => TOO_LONG,
+            Self::Failed(why) => why,
+        })
+    }
+}
 
 /// Asks others. Each request has a connection of its own, and ends when its future is dropped; how long it may take is for
 /// the caller to say.
@@ -33,8 +57,8 @@ impl Outward {
     /// Posts a text; answers with the status and what came with it, at most so many bytes.
     ///
     /// # Errors
-    /// Why there is no answer, or none that is read.
-    pub async fn post(&self, address: &str, text: String, longest: usize) -> Result<(u16, Vec<u8>), String> {
+    /// [`Lost`].
+    pub async fn post(&self, address: &str, text: String, longest: usize) -> Result<(u16, Vec<u8>), Lost> {
         let uri: Uri = address.parse().map_err(|error| format!("{address} is no address: {error}"))?;
         let authority = uri.authority().ok_or_else(|| format!("{address} names no host"))?;
         let host = bare(authority.host());

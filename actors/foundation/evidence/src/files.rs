@@ -364,6 +364,11 @@ impl Files {
         self.key.sign(&format!("attestation v1 of {}\n{lines}", self.key.public().name()))
     }
 
+    /// The signed note of a receipt with these lines.
+    pub(crate) fn receipt(&self, lines: &str) -> String {
+        self.key.sign(&receipt(self.key.public().name(), lines))
+    }
+
     /// How many entries there are, signed or not.
     pub fn size(&self) -> u64 {
         self.edge.size()
@@ -527,4 +532,9 @@ pub(crate) fn damaged(file: &str, what: String) -> LogError {
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> LogError {
     let path = path.to_owned();
     move |why| LogError::Io { path: path.clone(), why }
+}
+
+/// What is signed of a receipt.
+pub(crate) fn receipt(name: &str, lines: &str) -> String {
+    format!("receipt v1 of {name}\n{lines}")
 }

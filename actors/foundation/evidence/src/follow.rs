@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::cosigned::{Bad, Kept};
-use crate::files::{Files, LogError, Places};
+use crate::files::{Files, LogError, Places, receipt};
 use crate::minimum::{GoOn, Minimum};
 use crate::note::PublicKey;
 use crate::tree::{Hash, root};
@@ -384,6 +384,27 @@ impl Evidence {
             State::Open(open) => Ok(open.files.attest(&statement(open.files.checkpoint()))),
             State::Closed | State::Failed => Err(StoreError::Closed.into()),
         }
+    }
+
+    /// Signs a receipt of these lines, which are whole and none of them empty. Its first line keeps it from being taken for
+    /// anything else that this key signs.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn receipt(&self, lines: &str) -> Result<String, LogError> {
+        match &*self.state() {
+            State::Open(open) => Ok(open.files.receipt(lines)),
+            State::Closed | State::Failed => Err(StoreError::Closed.into()),
+        }
+    }
+
+    /// Whether `note` is the receipt of exactly these lines, signed by the key of this log.
+    ///
+    /// # Errors
+    /// [`LogError`], if the key cannot be known now.
+    pub fn is_receipt(&self, note: &str, lines: &str) -> Result<bool, LogError> {
+        let key = self.public()?;
+        Ok(key.open(note).is_ok_and(|text| text == receipt(key.name(), lines)))
     }
 
     /// Checks log and journal against what was signed last.

@@ -1,7 +1,8 @@
 //! The one catalogue of what can be asked of the authority under a policy.
 //!
 //! `system.stop`, `system.resume` and `system.status` are not in it: capability decides them, so that no policy can keep
-//! an operator from stopping. Nor is `approval.request`: whom approvals alone keep from something may ask for them.
+//! an operator from stopping. Nor are `approval.request` and `proof.submit`: whom approvals or proofs alone keep from something
+//! may ask for them, or prove it.
 
 /// Something that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,11 @@ pub const ACTIONS: &[Action] = &[
     changes("approval.approve", "Approval", "Approve that something is done, once"),
     changes("approval.deny", "Approval", "End a request for approvals"),
     changes("approval.withdraw", "Approval", "Take back what was asked for or approved"),
+    reads("proof.verifiers", "Proof", "List which proofs there are, and how each is checked"),
+    changes("proof.declare", "Proof", "Say how a proof is checked"),
+    changes("proof.withdraw", "Proof", "Let there be no such proof any more"),
+    reads("proof.list", "Proof", "List receipts of what was proven"),
+    reads("proof.show", "Proof", "Show a receipt: what was proven, for what, and what it was spent on"),
     reads("audit.list", "Audit", "List audit records"),
     reads("audit.show", "Audit", "Show an audit record"),
     reads("audit.verify", "Audit", "Verify the chain of the audit records, and the log that signs them"),

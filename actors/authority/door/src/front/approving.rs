@@ -3,6 +3,7 @@
 //!
 //! An approval is bound to who asks, to the action and the resource, to what was said, and to what the resource was then.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +12,7 @@ use host::{Answer, Handle, Order};
 use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Missing, Personal, Refuse as _, Timestamp};
 use tokens::Tokens;
 
+use super::proving::Evidence;
 use super::{Ask, Door, asked, is_up, own};
 use crate::judge::{Approved, RESUME};
 use crate::{Bearer, Follower, Verdict};
@@ -18,7 +20,7 @@ use crate::{Bearer, Follower, Verdict};
 /// Nobody may be there to approve that the system goes on: who asked for it and was not denied resumes alone after this.
 pub const RESUME_ALONE_AFTER: Millis = Millis::hours(1);
 
-/// How a request has to do with approvals; mostly not at all.
+/// How a request has to do with approvals and proofs; mostly not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
     /// Digest of what was said, where approvals are bound to that and not to the command that was made of it: what is drawn
@@ -28,6 +30,15 @@ pub struct Bound {
     pub anew: bool,
     /// Ask for approvals, and do nothing.
     pub wanted: Option<Wanted>,
+    /// Take evidence for it, and do nothing.
+    pub proving: Option<Evidence>,
+}
+
+impl Bound {
+    /// Whether the request is to be done: not, where leave is asked for it or evidence given.
+    pub(super) fn does(&self) -> bool {
+        self.wanted.is_none() && self.proving.is_none()
+    }
 }
 
 /// What those who decide get to read.
@@ -60,10 +71,10 @@ pub(super) struct Approving {
     things: Box<dyn Things>,
 }
 
-/// A no to a request that approvals might have let in.
+/// A no to a request that approvals and proofs might have let in.
 pub(super) enum No {
     Denied(Denial),
-    /// It was to be asked for them, and it was.
+    /// It was to be asked for approvals, or evidence was to be taken, and that was done.
     Asked(Denial),
 }
 
@@ -98,21 +109,20 @@ impl Door {
         Ok(open && approving.things.now(&request.action, &request.resource).await? != request.target)
     }
 
-    /// What was done under this command id on the strength of approvals stays answered, though they are used and what it was
-    /// done to has changed by it.
-    pub(super) async fn done_by_approval<M: Machine>(
+    /// What was done under this command id on the strength of approvals or proofs stays answered, though they are used and what
+    /// it was done to has changed by it.
+    pub(super) async fn done_by_leave<M: Machine>(
         &self,
         ask: &Ask,
         machine: &Handle<M>,
         content: Digest,
     ) -> Option<Answer<M>> {
         let (approving, now) = (self.approving.as_ref()?, self.now());
-        let held = approving.view.read(|approvals| approvals.held_by(ask.command_id, now))?;
+        let held = approving.view.read(|approvals| approvals.held_by(ask.command_id, now)).map(|held| held.asker);
+        let asker = held.or_else(|| self.prover_for(ask.command_id))?;
         match self.judge(ask) {
-            Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. }
-                if *bearer.principal() == held.asker =>
-            {
-                machine.recall_first(ask.command_id, content, &held.asker).await.ok().flatten()
+            Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. } if *bearer.principal() == asker => {
+                machine.recall_first(ask.command_id, content, &asker).await.ok().flatten()
             }
             Verdict::Allow { .. } | Verdict::Deny { .. } => None,
         }
@@ -125,12 +135,12 @@ impl Door {
         bearer: &Bearer,
         denied: Denial,
         content: Digest,
+        proven: &BTreeSet<String>,
     ) -> Result<Judged, No> {
         let (Some(approving), Some(missing)) = (&self.approving, denied.missing.clone()) else {
             return Err(denied.into());
         };
-        let content = ask.bound.content.unwrap_or_else(|| said(ask, content));
-        let resource = if ask.bound.anew { "*" } else { ask.resource.as_str() };
+        let (resource, content) = bound_to(ask, content);
         if let Some(wanted) = &ask.bound.wanted {
             return self.ask_for(approving, ask, bearer, missing.approvals, (resource, content), wanted).await;
         }
@@ -144,7 +154,7 @@ impl Door {
         if alone(ask, &found, now) {
             tracing::warn!(code = "door.resume_alone", by = %asker, "nobody answered: the stop is ended by one alone");
             let approved = Approved { have: found.have(), waited: true };
-            return Ok((self.judge_with(ask, approved), approved, None));
+            return Ok((self.judge_with(ask, approved, proven), approved, None));
         }
         let held = found.is_held_by(ask.command_id);
         if let Some(refusal) = found.obstacle().filter(|_| !held) {
@@ -160,7 +170,7 @@ impl Door {
             return Err(because(&denied, &found, &Refusal::Stale).into());
         }
         let approved = Approved { have: found.have(), waited: false };
-        let mut verdict = self.judge_with(ask, approved);
+        let mut verdict = self.judge_with(ask, approved, proven);
         if let Verdict::Deny { denial, .. } = &mut verdict {
             *denial = with_request(denial.clone(), &found);
         }
@@ -262,9 +272,16 @@ impl Door {
 }
 
 impl Approving {
-    async fn target(&self, ask: &Ask) -> Result<Option<Digest>, Denial> {
+    /// What the thing is now.
+    pub(super) async fn target(&self, ask: &Ask) -> Result<Option<Digest>, Denial> {
         if ask.bound.anew { Ok(None) } else { self.things.now(ask.action, &ask.resource).await }
     }
+}
+
+/// The resource and the content that leave for a request is bound to.
+pub(super) fn bound_to(ask: &Ask, content: Digest) -> (&str, Digest) {
+    let content = ask.bound.content.unwrap_or_else(|| said(ask, content));
+    (if ask.bound.anew { "*" } else { ask.resource.as_str() }, content)
 }
 
 /// What is said by a command and the attributes of its request; where nothing is told to a machine, by those alone.

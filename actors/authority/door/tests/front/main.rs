@@ -7,6 +7,7 @@ mod effects;
 mod failures;
 mod ledger;
 mod operating;
+mod proofs;
 mod shelf;
 mod spending;
 mod stops;

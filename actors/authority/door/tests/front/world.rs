@@ -1,6 +1,6 @@
 //! A door over real hosts in a tree, over a journal in a directory, with a clock that stands until it is moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use approvals::Approvals;
 use door::{
-    Ask, Credential, Decisions, Denied, Done, Door, Follower, Known, Limits as Rate, Outcomes, Seal, Secret, Sight,
-    Things, Verdict, judge,
+    Ask, Checking, Credential, Decisions, Denied, Done, Door, Follower, Gate, Known, Limits as Rate, Outcome, Outcomes,
+    Seal, Secret, Sight, Things, Verdict, judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -20,6 +20,7 @@ use journal::{Journal, Keeper};
 use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Position, Principal};
 use kernel::{Recorded, Timestamp, TokenId};
 use policy::{Policies, Value};
+use proofs::Proofs;
 use supervisors::{ChildRef, Exhausted, NodeState, Strategy, Supervisor, Tree};
 use tempfile::TempDir;
 use tokens::{Grant, Issue, Tokens, UseState};
@@ -107,6 +108,46 @@ impl Things for Thing {
     }
 }
 
+/// How the gate behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attitude {
+    /// All evidence proves what it is for.
+    Believes,
+    Refuses,
+    IsDown,
+    CannotSign,
+    /// It believes, and knows nothing of what it signed.
+    Disowns,
+}
+
+struct Gatekeeper(Arc<Mutex<Attitude>>);
+
+impl Gatekeeper {
+    fn answer<T>(&self, no: Attitude, code: &str, yes: T) -> Result<T, Denial> {
+        let no = *self.0.lock().unwrap() == no;
+        if no { Err(Denial::new(Layer::Decide, code, "it is not so", "mend it")) } else { Ok(yes) }
+    }
+}
+
+impl Gate for Gatekeeper {
+    fn check<'a>(&'a self, _: Checking<'a>) -> Outcome<'a, ()> {
+        let refused = self.answer(Attitude::Refuses, "test.refused", ());
+        Box::pin(std::future::ready(refused.and(self.answer(Attitude::IsDown, "test.down", ()))))
+    }
+
+    fn sign(&self, text: String) -> Outcome<'_, String> {
+        let signed = self.answer(Attitude::CannotSign, "test.unsigned", format!("signed: {text}"));
+        Box::pin(std::future::ready(signed))
+    }
+
+    fn is_signed(&self, note: &str, text: &str) -> bool {
+        *self.0.lock().unwrap() != Attitude::Disowns && note.strip_prefix("signed: ") == Some(text)
+    }
+}
+
+/// How long a receipt is good.
+pub const RECEIPT_LIFE: Millis = Millis::minutes(5);
+
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 /// What a world is made of; the defaults are those of a small, healthy one.
@@ -127,6 +168,8 @@ pub struct Setup {
     pub rate: Rate,
     /// What there is to act upon; nothing, if that cannot be known.
     pub thing: Arc<Mutex<Option<u8>>>,
+    /// How evidence is taken.
+    pub gate: Arc<Mutex<Attitude>>,
 }
 
 impl Default for Setup {
@@ -142,6 +185,7 @@ impl Default for Setup {
             seal: None,
             rate: Rate::default(),
             thing: Arc::new(Mutex::new(Some(0))),
+            gate: Arc::new(Mutex::new(Attitude::Believes)),
         }
     }
 }
@@ -156,6 +200,10 @@ impl Setup {
     /// What is acted upon is now another.
     pub fn set_thing(&self, thing: u8) {
         *self.thing.lock().unwrap() = Some(thing);
+    }
+
+    pub fn set_gate(&self, attitude: Attitude) {
+        *self.gate.lock().unwrap() = attitude;
     }
 
     pub fn thing_is_unknown(&self) {
@@ -211,7 +259,11 @@ impl Setup {
         );
         let thing = Box::new(Thing(self.thing.clone()));
         let door = door.with_limits(self.rate).with_approvals(approvals.clone(), approvals_view.clone(), thing);
-        let door = Arc::new(door);
+        let proofs_view = Arc::new(Follower::<Proofs>::default());
+        let view: Arc<dyn View<Proofs>> = proofs_view.clone();
+        let proofs = Handle::new(&journal, &clock, limits, Some(view));
+        let gate = Box::new(Gatekeeper(self.gate.clone()));
+        let door = Arc::new(door.with_proofs(proofs.clone(), proofs_view.clone(), gate, RECEIPT_LIFE));
         let kept = journal.clone();
         let keeper = ChildRef::new("journal");
         let root = Supervisor::new("root", Strategy::OneForOne)
@@ -222,6 +274,7 @@ impl Setup {
             .child(decisions.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(outcomes.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(approvals.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
+            .child(proofs.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine))
             .child(things.child().budget(0, LONG).on_exhausted(Exhausted::Quarantine));
         let tree = Tree::start(root, 1).await.unwrap();
         World {
@@ -236,6 +289,8 @@ impl Setup {
             tokens_view,
             approvals,
             approvals_view,
+            proofs,
+            proofs_view,
             shelf: things,
             door,
             tree,
@@ -255,6 +310,8 @@ pub struct World {
     tokens_view: Arc<Follower<Tokens>>,
     pub approvals: Handle<Approvals>,
     pub approvals_view: Arc<Follower<Approvals>>,
+    pub proofs: Handle<Proofs>,
+    pub proofs_view: Arc<Follower<Proofs>>,
     pub shelf: Handle<Shelf>,
     pub door: Arc<Door>,
     pub tree: Tree,
@@ -396,6 +453,7 @@ impl World {
                         .as_ref()
                         .map_or(Credential::Nothing, |secret| Credential::Secret(secret.digest())),
                     approved: door::Approved::default(),
+                    proven: &BTreeSet::new(),
                 })
             })
         })
