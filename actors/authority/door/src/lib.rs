@@ -25,6 +25,7 @@
 //!     most one effect, of exactly what was approved, on what has not changed.
 //! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
 //!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
+//! 12. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.
 
 pub mod decisions;
 mod front;
@@ -40,10 +41,12 @@ mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{
-    Ask, Bound, Compiled, Denied, Done, Door, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, Things, UnderWay,
-    Wanted,
+    Ask, Bound, Compiled, Denied, Done, Door, Foreseen, Introduced, Known, Pass, RESUME_ALONE_AFTER, Stopped, TRY,
+    Things, Trial, Tried, UnderWay, Wanted,
 };
-pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
+pub use judge::{
+    Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, near_misses, suppose,
+};
 pub use outcomes::Outcomes;
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};

@@ -11,7 +11,7 @@ use host::{Answer, Handle, Order};
 use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Missing, Personal, Refuse as _, Timestamp};
 use tokens::Tokens;
 
-use super::{Ask, Door, asked, is_up, own};
+use super::{Ask, Door, Trial, asked, is_up, own};
 use crate::judge::{Approved, RESUME};
 use crate::{Bearer, Follower, Verdict};
 
@@ -28,6 +28,8 @@ pub struct Bound {
     pub anew: bool,
     /// Ask for approvals, and do nothing.
     pub wanted: Option<Wanted>,
+    /// Say what would come of it, and do nothing.
+    pub trial: Option<Trial>,
 }
 
 /// What those who decide get to read.

@@ -10,5 +10,6 @@ mod operating;
 mod shelf;
 mod spending;
 mod stops;
+mod trials;
 mod warrants;
 mod world;
