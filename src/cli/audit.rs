@@ -516,8 +516,33 @@ fn reasons(explained: &Value) -> String {
             None => name,
         });
     }
+    let help = help(explained);
+    if !help.is_empty() {
+        parts.push(help.join("\n"));
+    }
     parts.push(listed(explained, "No records."));
     parts.join("\n\n")
+}
+
+/// What would make an allow of it, and who can see to that.
+fn help(explained: &Value) -> Vec<String> {
+    let near = explained["near"].as_array().into_iter().flatten();
+    let mut help: Vec<_> = near.map(|near| format!("it would be allowed if {}", cell(&near["words"]))).collect();
+    let permission = &explained["permission"];
+    if let Some(command) = permission["registry"]["command"].as_str() {
+        help.push(format!("what would admit it: {command}"));
+    }
+    if let (Some(text), false) = (permission["policy"]["text"].as_str(), permission["policy"]["held"] == true) {
+        let enough =
+            if permission["policy"]["suffices"] == true { "" } else { ", were there no policy that forbids it" };
+        help.push(format!("what would permit it{enough}:\n{}", indented(text.trim_end())));
+    }
+    for ask in explained["ask"].as_array().into_iter().flatten() {
+        let who: Vec<_> = ask["who"].as_array().into_iter().flatten().map(cell).collect();
+        let who = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
+        help.push(format!("who may {}: {who}{}", cell(&ask["for"]), if ask["more"] == true { ", …" } else { "" }));
+    }
+    help
 }
 
 #[cfg(test)]
@@ -534,6 +559,17 @@ mod tests {
             "verdict       DENIED\ndecision      d\nat            t\nprincipal     agent/a\naction        gap.scan\nresource      \
              *\nlayer         policy\ncode          policy.not_permitted\nreason        no\nremedy        ask\npolicy epoch  \
              1\n\nNo records."
+        );
+        let more = json!({ "near": [{ "words": "an operator asked" }],
+            "permission": { "registry": { "held": true }, "policy": { "held": false, "suffices": true, "text": "permit (…);\n" } },
+            "ask": [{ "for": "policy.activate", "who": ["operator/root"], "more": true }] });
+        assert_eq!(
+            help(&more),
+            [
+                "it would be allowed if an operator asked",
+                "what would permit it:\n  permit (…);",
+                "who may policy.activate: operator/root, …",
+            ]
         );
     }
 

@@ -64,6 +64,11 @@ pub enum Backup {
     Restore(Restore),
 }
 
+/// Whether it works on files of its own, and changes them.
+pub fn asks_nobody(command: &Backup) -> bool {
+    matches!(command, Backup::Restore(_))
+}
+
 pub async fn run(globals: &Globals, command: Backup) -> Run {
     let format = globals.output;
     match command {

@@ -14,8 +14,9 @@ use kernel::{CommandId, Layer};
 use serde_json::{Value, json};
 use sop::boot::Places;
 
-use super::exit::Failure;
-use super::output::{Format, complain, problem_line};
+use super::approval;
+use super::exit::{Exit, Failure};
+use super::output::{Format, cell, complain, plain, plain_lines, problem_line};
 use super::proof::{self, Given};
 
 /// How often a request without an answer is repeated, and after which pause.
@@ -74,10 +75,24 @@ pub struct Globals {
         global = true,
         value_name = "NAME=EVIDENCE",
         value_parser = proof::given,
-        conflicts_with = "request_approval",
+        conflicts_with_all = ["request_approval", "dry_run", "print_permission", "print_curl"],
         help_heading = "Global options"
     )]
     pub prove: Vec<Given>,
+    /// Say what would come of the command, and do nothing (exit code 0: nothing, 2: it would be done, 3: denied)
+    #[arg(
+        long,
+        global = true,
+        conflicts_with_all = ["request_approval", "print_permission", "print_curl"],
+        help_heading = "Global options"
+    )]
+    pub dry_run: bool,
+    /// Print what would permit the command, as an entry of the registry and a policy, and do nothing
+    #[arg(long, global = true, conflicts_with_all = ["request_approval", "print_curl"], help_heading = "Global options")]
+    pub print_permission: bool,
+    /// Print the command as one of curl's, without the secret, and do nothing
+    #[arg(long, global = true, conflicts_with = "request_approval", help_heading = "Global options")]
+    pub print_curl: bool,
     /// For people, or for programs: the API's answer as it is
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = "Global options")]
     pub output: Format,
@@ -179,7 +194,43 @@ impl Globals {
             None => (Some(read_secret(&usual)?), None),
         };
         let client = self.client(config)?.timeout(config.http.request_timeout + ANSWER_MARGIN);
-        Ok(Remote { client, credential, looked_at, leave: self.request_approval.clone(), prove: self.prove.clone() })
+        let instead = self.instead(config);
+        Ok(Remote { client, credential, looked_at, instead, prove: self.prove.clone() })
+    }
+
+    /// What is done instead of what changes something.
+    fn instead(&self, config: &Config) -> Option<Instead> {
+        if let Some(reason) = &self.request_approval {
+            return Some(Instead::Request(reason.clone()));
+        }
+        let curl = || {
+            let ca = || self.ca.clone().or_else(|| variable("SOP_CA").map(PathBuf::from));
+            let Some(address) = self.far() else {
+                let socket = std::path::absolute(&config.http.socket).unwrap_or(config.http.socket.clone());
+                let way = Some(("--unix-socket", socket));
+                return Instead::Curl(Far { way, address: "http://localhost".to_owned() });
+            };
+            Instead::Curl(Far { way: ca().map(|ca| ("--cacert", ca)), address })
+        };
+        match (self.dry_run, self.print_permission, self.print_curl) {
+            (true, ..) => Some(Instead::Try),
+            (_, true, _) => Some(Instead::Permission),
+            (.., true) => Some(curl()),
+            (false, false, false) => None,
+        }
+    }
+
+    /// For a command that asks no daemon: it would not be tried, but done.
+    ///
+    /// # Errors
+    /// If it was to be tried, or printed.
+    pub fn asks_nobody(&self) -> Result<(), Failure> {
+        if !(self.dry_run || self.print_permission || self.print_curl) {
+            return Ok(());
+        }
+        let detail = "this command asks nothing of a daemon, so that there is nothing to be tried or printed";
+        let remedy = "give it without --dry-run, --print-permission and --print-curl";
+        Err(Failure::new("cli.nothing_asked", detail, remedy))
     }
 
     /// The status page, for which no credential is needed.
@@ -260,19 +311,39 @@ pub struct Remote {
     credential: Option<Secret>,
     /// Where a credential was looked for and not found.
     looked_at: Option<PathBuf>,
-    /// Why leave is to be asked for what would be asked.
-    leave: Option<String>,
+    instead: Option<Instead>,
     /// What is to be proven for what is asked.
     prove: Vec<Given>,
 }
+
+/// What is done instead of what changes something.
+enum Instead {
+    /// Leave is asked for it, for this reason.
+    Request(String),
+    /// It is said what would come of it.
+    Try,
+    /// It is said what would permit it.
+    Permission,
+    /// It is printed.
+    Curl(Far),
+}
+
+/// Where curl is to ask.
+struct Far {
+    way: Option<(&'static str, PathBuf)>,
+    address: String,
+}
+
+/// Arguments whose value is for nobody to read, or drawn anew each time, and the variables that stand for them.
+const LEFT_OUT: [(&str, &str); 2] = [("secret", "SOP_SECRET"), ("secret_digest", "SOP_SECRET_DIGEST")];
 
 impl Remote {
     /// Asks for something that changes nothing.
     pub async fn read(&self, action: &str, arguments: &Value) -> Result<Value, Failure> {
         let id = Clock::system().command_id();
-        let answered = match (&self.leave, self.repeated(action, arguments, id).await) {
+        let answered = match (&self.instead, self.repeated(action, arguments, id).await) {
             // Who only wants to see something sees it, if nothing is needed for it.
-            (Some(reason), Err(Lost::Refused(failure))) if failure.problem.missing.is_some() => {
+            (Some(Instead::Request(reason)), Err(Lost::Refused(failure))) if failure.problem.missing.is_some() => {
                 return Err(self.request(reason, action, arguments, id).await);
             }
             (None, Err(Lost::Refused(failure))) if failure.problem.missing.is_some() && !self.prove.is_empty() => {
@@ -289,8 +360,8 @@ impl Remote {
 
     /// Asks for a change, which is done once however often it has to be asked for.
     pub async fn change(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Value, Failure> {
-        if let Some(reason) = &self.leave {
-            return Err(self.request(reason, action, arguments, id).await);
+        if let Some(instead) = &self.instead {
+            return Err(self.otherwise(instead, action, arguments, id).await);
         }
         self.prove(action, arguments, id).await?;
         self.give(action, arguments, id).await
@@ -305,17 +376,44 @@ impl Remote {
                     about["evidence"] = proof::evidence(path)?.into();
                     self.give("proof.submit", &about, id).await?;
                 }
-                None => return Err(Failure::asked(self.give("proof.goal", &about, id).await?)),
+                None => {
+                    let goal = self.give("proof.goal", &about, id).await?;
+                    return Err(Failure::instead(Exit::Ok, goal, proof::goal));
+                }
             }
         }
         Ok(())
     }
 
-    /// Asks leave for it. What comes of that is no answer to the command, so it ends here.
+    /// Does what was asked for instead. What comes of that is no answer to the command, so it ends here.
+    async fn otherwise(&self, instead: &Instead, action: &str, arguments: &Value, id: CommandId) -> Failure {
+        match instead {
+            Instead::Request(reason) => self.request(reason, action, arguments, id).await,
+            Instead::Curl(far) => {
+                let line = curl(far, self.credential.is_some(), action, arguments, id);
+                Failure::instead(Exit::Ok, json!({ "curl": line }), |told| {
+                    told["curl"].as_str().unwrap_or_default().to_owned()
+                })
+            }
+            Instead::Try | Instead::Permission => {
+                let permission = matches!(instead, Instead::Permission);
+                let asked = json!({ "action": action, "arguments": arguments, "permission": permission });
+                match self.repeated("request.try", &asked, id).await {
+                    Ok(told) if permission => Failure::instead(Exit::Ok, told, permitting),
+                    Ok(told) => Failure::instead(foreseen(&told), told, tried),
+                    Err(Lost::Refused(failure)) => *failure,
+                    Err(Lost::Unanswered(why)) => {
+                        Failure::unreachable("cli.no_answer", why, "try again; nothing was done")
+                    }
+                }
+            }
+        }
+    }
+
     async fn request(&self, reason: &str, action: &str, arguments: &Value, id: CommandId) -> Failure {
         let arguments = json!({ "action": action, "arguments": arguments, "reason": reason });
         match self.give("approval.request", &arguments, id).await {
-            Ok(asked) => Failure::asked(asked),
+            Ok(asked) => Failure::instead(Exit::Ok, asked, approval::requested),
             Err(failure) => failure,
         }
     }
@@ -333,8 +431,8 @@ impl Remote {
 
     /// Asks once, for what must not be done twice; `None` if the connection was lost.
     pub async fn once(&self, action: &str, arguments: &Value, id: CommandId) -> Result<Option<Value>, Failure> {
-        if let Some(reason) = &self.leave {
-            return Err(self.request(reason, action, arguments, id).await);
+        if let Some(instead) = &self.instead {
+            return Err(self.otherwise(instead, action, arguments, id).await);
         }
         self.prove(action, arguments, id).await?;
         let bearer = self.credential.as_ref().map(Secret::expose);
@@ -382,6 +480,83 @@ impl Remote {
             _ => failure,
         }
     }
+}
+
+/// How a trial ends, as the command would.
+fn foreseen(told: &Value) -> Exit {
+    let layer = serde_json::from_value::<Layer>(told["denial"]["layer"].clone()).ok();
+    match (told["would"].as_str(), layer) {
+        (Some("nothing"), _) => Exit::Ok,
+        (Some("change"), _) => Exit::Findings,
+        (_, Some(_)) if !told["denial"]["missing"].is_null() => Exit::NeedsApproval,
+        (_, Some(layer)) => Exit::of(layer),
+        _ => Exit::Failed,
+    }
+}
+
+fn tried(told: &Value) -> String {
+    let records: Vec<_> = told["records"].as_array().into_iter().flatten().map(cell).collect();
+    let what = match told["would"].as_str() {
+        Some("nothing") => "Nothing would change.".to_owned(),
+        Some("change") if records.is_empty() => "It would be done.".to_owned(),
+        Some("change") => format!("It would be done, and recorded as {}.", records.join(", ")),
+        would => {
+            let denial = &told["denial"];
+            let word = if would == Some("refused") { "let in, and refused" } else { "denied" };
+            let rule = denial["rule"].as_str().map(|rule| format!("\n  rule: {}", plain(rule))).unwrap_or_default();
+            let (reason, code, remedy) = (cell(&denial["reason"]), cell(&denial["code"]), cell(&denial["remedy"]));
+            format!("It would be {word}: {reason} ({code}){rule}\n  remedy: {remedy}")
+        }
+    };
+    format!("{what}\nNothing was done.")
+}
+
+/// As a file of policies: what is no policy is a comment.
+fn permitting(told: &Value) -> String {
+    let (registry, policy) = (&told["permission"]["registry"], &told["permission"]["policy"]);
+    let who = cell(&told["principal"]);
+    let what = format!("{} on {}", cell(&told["action"]), cell(&told["resource"]));
+    let list = |list: &Value| list.as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(", ");
+    let admitted = match (registry["held"].as_bool(), registry["command"].as_str()) {
+        (Some(true), _) => format!("// Registry: {who} is admitted for {}.", cell(&told["action"])),
+        (_, Some(command)) => format!("// Registry: {}", plain(command)),
+        _ => format!("// Registry: {who} is not admitted, and is not admitted again."),
+    };
+    let mut lines = vec![format!("// {who}: {what}"), admitted];
+    lines.push(match (policy["held"].as_bool(), policy["suffices"].as_bool()) {
+        (None, _) => format!("// Policy: {}.", cell(&policy["why"])),
+        (Some(true), _) => format!("// Policy: permitted already, by {}.", list(&policy["by"])),
+        (_, Some(true)) => "// Policy: propose the active text with this.".to_owned(),
+        _ => match list(&policy["forbidden_by"]).as_str() {
+            "" => "// Policy: this, and an active text that can be judged.".to_owned(),
+            forbids => format!("// Policy: this, and an end of what forbids it: {forbids}."),
+        },
+    });
+    lines.extend(policy["text"].as_str().map(|text| plain_lines(text.trim_end())));
+    lines.join("\n")
+}
+
+/// The request as a line for a shell. The secret goes in by the file that the variable names, and so is in no list of processes.
+fn curl(far: &Far, credential: bool, action: &str, arguments: &Value, id: CommandId) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let members = arguments.as_object().into_iter().flatten().map(|(name, value)| {
+        let left_out = LEFT_OUT.iter().find(|(left_out, _)| left_out == name);
+        match left_out {
+            Some((_, variable)) => format!("{}:\"'\"${variable}\"'\"", json!(name)),
+            None => format!("{}:{value}", json!(name)).replace('\'', r"'\''"),
+        }
+    });
+    let body = format!("'{{{}}}'", members.collect::<Vec<_>>().join(","));
+    let (shown, header) = if credential {
+        ("printf 'Authorization: Bearer %s\\n' \"$(cat \"$SOP_CREDENTIAL\")\" | ", "-H @- ")
+    } else {
+        ("", "")
+    };
+    let way = far.way.as_ref().map(|(option, file)| format!("{option} {} ", quoted(&file.display().to_string())));
+    let (way, url) = (way.unwrap_or_default(), quoted(&format!("{}/v1/{action}", far.address.trim_end_matches('/'))));
+    format!(
+        "{shown}curl -sS {way}{header}-H 'Content-Type: application/json' -H 'Idempotency-Key: {id}' -d {body} {url}"
+    )
 }
 
 /// Why a request has no answer.
@@ -432,6 +607,40 @@ mod tests {
         assert_eq!(secret_of(" sop_op_00 \n").unwrap().expose(), "sop_op_00");
         for text in ["", " \n", "two words", "naïve", "a\nb"] {
             assert!(secret_of(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_printed_without_its_secrets() {
+        let id: CommandId = "0190c3a2-7b5e-7cc3-98c4-dc0c0c07398f".parse().unwrap();
+        let near = Far { way: Some(("--unix-socket", "/run/it's/sock".into())), address: "http://localhost".into() };
+        let arguments = json!({ "note": "it's $(done)", "secret": "sop_tk_1", "uses": 2 });
+        assert_eq!(
+            curl(&near, true, "token.consume", &arguments, id),
+            r#"printf 'Authorization: Bearer %s\n' "$(cat "$SOP_CREDENTIAL")" | curl -sS --unix-socket '/run/it'\''s/sock' -H @- "#.to_owned()
+                + "-H 'Content-Type: application/json' -H 'Idempotency-Key: 0190c3a2-7b5e-7cc3-98c4-dc0c0c07398f' "
+                + r#"-d '{"note":"it'\''s $(done)","secret":"'"$SOP_SECRET"'","uses":2}' 'http://localhost/v1/token.consume'"#
+        );
+        let far = Far { way: None, address: "https://sop.example:8443/".into() };
+        let line = curl(&far, false, "gap.scan", &json!({}), id);
+        assert!(
+            line.starts_with("curl -sS -H ") && line.ends_with("-d '{}' 'https://sop.example:8443/v1/gap.scan'"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_trial_ends_as_its_command_would() {
+        let denied = |denial: Value| json!({ "would": "denied", "denial": denial });
+        for (told, exit) in [
+            (json!({ "would": "nothing" }), Exit::Ok),
+            (json!({ "would": "change", "records": ["pool.defined"] }), Exit::Findings),
+            (denied(json!({ "layer": "policy" })), Exit::Denied),
+            (denied(json!({ "layer": "seal" })), Exit::Denied),
+            (denied(json!({ "layer": "policy", "missing": { "approvals": 1 } })), Exit::NeedsApproval),
+            (json!({ "would": "refused", "denial": { "layer": "decide" } }), Exit::Failed),
+        ] {
+            assert_eq!(foreseen(&told), exit, "{told}");
         }
     }
 

@@ -33,6 +33,11 @@ pub struct Init {
     force: bool,
 }
 
+/// Whether it leaves a file behind.
+pub fn writes(command: &Command) -> bool {
+    matches!(command, Command::Init(_))
+}
+
 pub fn run(globals: &Globals, command: Command) -> Run {
     if let Command::Init(init) = command {
         return self::init(globals, init);

@@ -54,9 +54,12 @@ pub struct Failure {
     pub notes: Vec<String>,
     /// The command may have been carried out, or may still be.
     pub open: bool,
-    /// It is none: leave was asked for the command instead, or what has to be proven for it, and this came of it.
-    pub asked: Option<Value>,
+    /// It is none: something else was done instead, and this came of it, in these words for people.
+    pub instead: Option<(Value, Words)>,
 }
+
+/// Makes of an answer what people read.
+pub type Words = fn(&Value) -> String;
 
 /// What a command comes to.
 pub type Run = Result<Exit, Failure>;
@@ -71,12 +74,12 @@ impl Failure {
     pub fn of(problem: Problem) -> Self {
         let exit = if problem.missing.is_some() { Exit::NeedsApproval } else { Exit::of(problem.layer) };
         let open = matches!(problem.layer, Layer::Commit | Layer::Availability);
-        Self { exit, problem: Box::new(problem), notes: Vec::new(), open, asked: None }
+        Self { exit, problem: Box::new(problem), notes: Vec::new(), open, instead: None }
     }
 
-    /// Leave was asked for the command, which ends it.
-    pub fn asked(answer: Value) -> Self {
-        Self { exit: Exit::Ok, asked: Some(answer), ..Self::new("approvals.asked", "leave was asked for", "") }
+    /// Something else was done instead of the command, which ends it.
+    pub fn instead(exit: Exit, answer: Value, words: Words) -> Self {
+        Self { exit, instead: Some((answer, words)), open: false, ..Self::new("cli.instead", "nothing was done", "") }
     }
 
     pub fn unreachable(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {

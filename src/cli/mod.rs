@@ -199,9 +199,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn failed(format: Format, failure: &Failure) -> Exit {
-    if let Some(asked) = &failure.asked {
-        let worded = if asked["goal"].is_null() { approval::requested } else { proof::goal };
-        return match answer(format, asked, worded) {
+    if let Some((told, words)) = &failure.instead {
+        return match answer(format, told, words) {
             Ok(()) => failure.exit,
             Err(unsaid) => failed(format, &unsaid),
         };
@@ -217,6 +216,15 @@ fn failed(format: Format, failure: &Failure) -> Exit {
 }
 
 fn run(globals: &Globals, command: Command) -> Run {
+    let asks_nobody = match &command {
+        Command::Dev | Command::Up(_) | Command::Bootstrap => true,
+        Command::Config(command) => config::writes(command),
+        Command::Backup(command) => backup::asks_nobody(command),
+        _ => false,
+    };
+    if asks_nobody {
+        globals.asks_nobody()?;
+    }
     match command {
         Command::Dev => daemon::dev(globals),
         Command::Up(up) => daemon::up(globals, up),
@@ -280,6 +288,31 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// Those who try every command that changes something know of every one.
+    #[test]
+    fn the_table_has_every_command_that_changes_something() {
+        fn changing(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            if command.get_arguments().any(|argument| argument.get_id() == "command_id") {
+                found.push(path.to_owned());
+            }
+            for inner in command.get_subcommands() {
+                changing(inner, &format!("{path}{} ", inner.get_name()), found);
+            }
+        }
+        let lines = include_str!("../../tests/system/commands.txt").lines().filter(|line| !line.starts_with('#'));
+        let lines: Vec<_> = lines.map(|line| format!("{} ", &line[2..])).collect();
+        let mut all = Vec::new();
+        changing(&Cli::command(), "", &mut all);
+        assert!(40 < all.len(), "{all:?}");
+        for command in all {
+            assert!(lines.iter().any(|line| line.starts_with(&command)), "tests/system/commands.txt lacks {command}");
+        }
+        for line in lines {
+            let words = std::iter::once("sop").chain(line.split_whitespace());
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::call::{Globals, Mutation};
 use super::exit::{Exit, Run};
-use super::output::{answer, cell, count, fields, table};
+use super::output::{Format, answer, cell, count, fields, print, table};
 
 #[derive(Subcommand, Debug)]
 pub enum Retention {
@@ -42,9 +42,6 @@ pub enum Retention {
     },
     /// Let what may leave the tile log leave it, once the backup that has it was read again
     Prune {
-        /// Say what would leave it, and do nothing
-        #[arg(long)]
-        dry_run: bool,
         #[command(flatten)]
         mutation: Mutation,
     },
@@ -73,11 +70,11 @@ pub async fn run(globals: &Globals, command: Retention) -> Run {
             let released = remote.change("retention.release", &json!({ "name": name }), mutation.id()).await?;
             answer(format, &released, |released| format!("Nothing is held for {} any more.", cell(&released["name"])))?;
         }
-        Retention::Prune { dry_run: true, .. } => {
-            let found = remote.read("retention.show", &json!({})).await?;
-            answer(format, &found, |found| format!("{}\n\nNothing was changed.", fields(outlook(found))))?;
-        }
-        Retention::Prune { dry_run: false, mutation } => {
+        Retention::Prune { mutation } => {
+            if globals.dry_run && format == Format::Table {
+                let found = remote.read("retention.show", &json!({})).await?;
+                print(&format!("{}\n\n", fields(outlook(&found))))?;
+            }
             let pruned = remote.change("retention.prune", &json!({}), mutation.id()).await?;
             answer(format, &pruned, |pruned| {
                 let first = count(pruned["minimum"].as_u64().unwrap_or_default(), "record");

@@ -30,9 +30,6 @@ pub enum State {
         /// A backup of the same journal, for what both copies have lost
         #[arg(long, value_name = "DIR")]
         from_backup: Option<PathBuf>,
-        /// Say what would be done, and do nothing
-        #[arg(long)]
-        dry_run: bool,
         /// Put the tile log aside with its key: the next start begins another one, under another key
         #[arg(long, conflicts_with = "dry_run")]
         new_log: bool,
@@ -44,8 +41,9 @@ pub fn run(globals: &Globals, command: State) -> Run {
     let places = Places::of(&data);
     match command {
         State::Verify => verify(globals, &places),
-        State::Repair { from_backup, dry_run, new_log } => {
-            let log = match (dry_run, new_log) {
+        State::Repair { from_backup, new_log } => {
+            Globals { dry_run: false, ..globals.clone() }.asks_nobody()?;
+            let log = match (globals.dry_run, new_log) {
                 (true, _) => Log::Left,
                 (false, false) => Log::Mended,
                 (false, true) => Log::Another,

@@ -65,7 +65,7 @@ pub fn bound(action: &str, arguments: &Value) -> Bound {
     for (name, value) in sorted(arguments).into_iter().filter(|(name, _)| !left_out.contains(&name.as_str())) {
         hasher.update(json!([name, canonical(value)]).to_string().as_bytes());
     }
-    Bound { content: Some(Digest(*hasher.finalize().as_bytes())), anew, wanted: None, proving: None }
+    Bound { content: Some(Digest(*hasher.finalize().as_bytes())), anew, wanted: None, proving: None, trial: None }
 }
 
 /// What was not given and what was given as nothing are the same.

@@ -32,7 +32,9 @@ use crate::attest;
 use crate::decided::{self, Verdict};
 use crate::outcomes::{Became, Outlook, State};
 
-use super::{Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, personal, time, unknown};
+use super::{
+    Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, permission, personal, time, unknown,
+};
 use crate::subscriptions::kinds;
 
 /// Records listed at once if nothing is asked.
@@ -683,11 +685,14 @@ fn explained(desk: &Desk, records: &[Record]) -> Value {
         "token": record.decision.token,
         "layers": layers(records, denial.as_ref()),
     });
-    let (allowed, more) = match denial {
+    let (allowed, more) = match &denial {
         Some(denial) => (false, json!(denial)),
         None => (true, json!({ "layer": null, "code": null, "reason": "every layer of the door let it in" })),
     };
     answer["allowed"] = allowed.into();
+    if let Some(denial) = &denial {
+        permission::explain(desk, record, denial, &mut answer);
+    }
     if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
         answer.extend(more);
     }
@@ -818,12 +823,16 @@ fn refusal<M: Machine>(json: &[u8]) -> Option<Denial> {
     serde_json::from_slice::<M::Refusal>(json).ok().map(|refusal| kernel::Refuse::denial(&refusal))
 }
 
+/// The policies that an epoch decided by, if they can still be read.
+pub fn compiled(desk: &Desk, epoch: u64) -> Option<::policy::Policies> {
+    let text = desk.door().governance_view().read(|governance| governance.show(epoch)).map(|shown| shown.text);
+    text.and_then(|text| ::policy::Policies::compile(&text).ok())
+}
+
 /// The determining policies with their source, as they were in the epoch that decided: of a denial by policy, those that
 /// forbade, found by judging it again.
 fn policies(desk: &Desk, record: &Record) -> Value {
-    let epoch = record.decision.policy_epoch;
-    let text = desk.door().governance_view().read(|governance| governance.show(epoch)).map(|shown| shown.text);
-    let compiled = text.and_then(|text| policy::Policies::compile(&text).ok());
+    let compiled = compiled(desk, record.decision.policy_epoch);
     let forbids = || {
         decided::denied(record).filter(|denial| denial.layer == Layer::Policy)?;
         let principal = record.principal.parse().ok()?;

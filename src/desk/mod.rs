@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //! 1. Every action goes through [`Door::perform`], [`Door::witness`], [`Door::stop`] or [`Door::resume`]; only the status is
-//!    open to strangers, and who asks may know who he is ([`Door::introduce`]).
+//!    open to strangers, and who asks may know who he is ([`Door::introduce`]). Each of them ends a trial before anything is done.
 //! 2. Unknown arguments are refused. Times are RFC 3339, spans milliseconds, ids text.
 
 mod approval;
@@ -17,6 +17,7 @@ mod incident;
 mod lease;
 mod metrics;
 mod nexus;
+mod permission;
 mod personal;
 mod policy;
 mod proof;
@@ -29,6 +30,7 @@ mod subscription;
 mod system;
 mod todo;
 mod token;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -49,7 +51,7 @@ use crate::boot::Parts;
 pub use chaos::Chaos;
 
 /// Decided by capability, so not in the policies' catalogue.
-const BY_CAPABILITY: [ActionInfo; 6] = [
+const BY_CAPABILITY: [ActionInfo; 7] = [
     ActionInfo {
         name: "approval.request",
         reads_only: false,
@@ -61,6 +63,7 @@ const BY_CAPABILITY: [ActionInfo; 6] = [
         reads_only: false,
         summary: "Give evidence for what proofs alone keep one from",
     },
+    ActionInfo { name: door::TRY, reads_only: true, summary: "Say what would come of a request, and do nothing" },
     ActionInfo { name: "security.whoami", reads_only: true, summary: "Show who asks, and what he may ask for" },
     ActionInfo { name: "system.stop", reads_only: false, summary: "Stop everything, at once" },
     ActionInfo { name: "system.resume", reads_only: false, summary: "End the emergency stop" },
@@ -159,6 +162,7 @@ impl Desk {
             "event" | "incident" => incident::answer(self, request).await,
             "approval" => approval::answer(self, request).await,
             "proof" => proof::answer(self, request).await,
+            "request" => trial::answer(self, request).await,
             "subject" => subject::answer(self, request).await,
             "retention" => retention::answer(self, request).await,
             "backup" => backup::answer(self, request).await,

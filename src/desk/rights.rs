@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::policy::{ACTIONS, May, Policies, Question, Standing, Value as Attribute, attributes};
+use ::policy::{ACTIONS, May, NearMisses, Policies, Question, Standing, Value as Attribute, attributes};
 use allocator::{Allocator, LeaseId};
 use door::{Supposed, Supposition};
 use identity::{CredentialId, Identity};
@@ -193,7 +193,7 @@ pub async fn known_of(desk: &Desk, action: &str, resource: &str) -> Result<BTree
 }
 
 /// Everybody who is in the registry, active or not, and one more than are looked at.
-fn known(desk: &Desk) -> Vec<Principal> {
+pub fn known(desk: &Desk) -> Vec<Principal> {
     desk.door()
         .identity_view()
         .read(|identity| identity.list().map(|(principal, _)| principal.clone()).take(PRINCIPALS_MAX + 1).collect())
@@ -248,8 +248,12 @@ fn near(desk: &Desk, supposed: &Supposed<'_>, layer: Layer, epoch: u64) -> (Valu
 }
 
 /// What would have made an allow of it, in words and for programs; whether that is all.
-pub fn misses(policies: &Policies, question: &Question<'_>) -> (Value, bool) {
-    let near = policies.near_misses(question);
+fn misses(policies: &Policies, question: &Question<'_>) -> (Value, bool) {
+    missed(&policies.near_misses(question))
+}
+
+/// The same, of what was found.
+pub fn missed(near: &NearMisses) -> (Value, bool) {
     let found = near
         .found
         .iter()

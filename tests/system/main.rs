@@ -32,6 +32,7 @@ mod stops;
 mod subscriptions;
 mod syncs;
 mod tcp;
+mod trials;
 mod witnesses;
 
 use kit::{Daemon, Output};

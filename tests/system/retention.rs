@@ -94,7 +94,14 @@ async fn what_may_leave_the_log_leaves_it_and_is_where_it_is_said_to_be() {
     let listed = place.daemon.run(&["retention", "list"]);
     assert!(listed.stdout.contains("case-1") && listed.stdout.contains("a suit"), "{listed:?}");
     let told = place.daemon.run(&["retention", "prune", "--dry-run"]);
-    for word in ["512 records, up to 512", "backup-1", "record 600", "is held by case-1", "Nothing was changed."] {
+    for word in [
+        "512 records, up to 512",
+        "backup-1",
+        "record 600",
+        "is held by case-1",
+        "recorded as retention.pruning",
+        "Nothing was done.",
+    ] {
         assert!(told.stdout.contains(word), "{word}: {told:?}");
     }
     assert!(bundle(&data, 0).exists());

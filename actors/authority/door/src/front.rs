@@ -10,7 +10,7 @@ use host::{Answer, Clock, Error, Handle, Order};
 use identity::{CredentialId, Form, Identity};
 use kernel::{
     Asked, CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Principal, Refuse, Sequence,
-    Timestamp,
+    Timestamp, TokenId,
 };
 use policy::{Policies, Standing, Value};
 use proofs::Spend;
@@ -27,12 +27,14 @@ use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, Secret
 mod approving;
 mod operating;
 mod proving;
+mod trial;
 
 use approving::{Approving, No};
 pub use approving::{Bound, Known, RESUME_ALONE_AFTER, Things, Wanted};
 pub use operating::UnderWay;
 use proving::Proving;
 pub use proving::{Came, Checking, Evidence, Gate, Outcome};
+pub use trial::{Foreseen, TRY, Trial, Tried};
 
 /// A request at the door.
 #[derive(Clone, Debug)]
@@ -277,6 +279,11 @@ impl Door {
     ) -> Result<Done<M>, Denied> {
         let content = Handle::<M>::digest(&command).map_err(|error| error.denial())?;
         is_up(machine)?;
+        if let Some(trial) = &ask.bound.trial {
+            let seen = self.foresee(ask, content).await?;
+            let foreseen = self.would(ask, machine, command, &seen).await?;
+            return Err(self.say(ask, trial, seen, foreseen).await);
+        }
         // What was done by a token stays answered after the token has ended: its end may be what the first answer was lost to.
         if ask.bound.does()
             && let Some(subject) = self.subject_of_ended_token(ask)
@@ -327,6 +334,15 @@ impl Door {
 
     /// Says no where the desk knows better than the machine. Who would not be let in hears that first, and nothing else.
     pub async fn refuse(&self, ask: &Ask, denial: Denial) -> Denied {
+        if let Some(trial) = &ask.bound.trial {
+            return match self.foresee(ask, Digest::default()).await {
+                Err(denied) => denied,
+                Ok(seen) => {
+                    let denial = seen.verdict.as_ref().err().cloned().unwrap_or(denial);
+                    self.say(ask, trial, seen, Foreseen::Denied(denial)).await
+                }
+            };
+        }
         match self.known(ask).await {
             Err(denied) => denied,
             Ok(Verdict::Allow { bearer, standing, decision }) => {
@@ -505,6 +521,9 @@ impl Door {
     /// # Errors
     /// [`Denied`]. While nothing can be written, reads by operators go on unrecorded.
     pub async fn witness(&self, ask: &Ask) -> Result<Pass, Denied> {
+        if let Some(trial) = &ask.bound.trial {
+            return self.witness_trial(ask, trial).await;
+        }
         let pass = self.admit(ask, Digest::default()).await?;
         let command = decisions::Command::Answer { asked: (*pass.asked).clone() };
         let recorded = self.record(ask.command_id, &pass.principal, &pass.decision, command).await;
@@ -523,6 +542,23 @@ impl Door {
         }
     }
 
+    /// What a trial needs to know on its way is let through, as the whole of it is one question; it ends with what it is of.
+    async fn witness_trial(&self, ask: &Ask, trial: &Trial) -> Result<Pass, Denied> {
+        let seen = self.foresee(ask, Digest::default()).await?;
+        let foreseen = match &seen.verdict {
+            Err(denial) => Foreseen::Denied(denial.clone()),
+            Ok(decision) if trial.is_on_its_way(ask.action) => {
+                let (principal, asked) = (seen.principal.clone(), Box::new(asked(ask, &seen.standing)));
+                let (decision, approved) = (decision.clone(), Approved::default());
+                let command_id = ask.command_id;
+                let proven = BTreeSet::new();
+                return Ok(Pass { principal, decision, command_id, asked, approval: None, approved, proven });
+            }
+            Ok(_) => Foreseen::LetIn,
+        };
+        Err(self.say(ask, trial, seen, foreseen).await)
+    }
+
     /// Stops everything: in memory first, then in a file, then, if it can, in the journal. The reason is sealed once the door
     /// is shut, as that may wait for a disk; what cannot be sealed in time is not kept.
     ///
@@ -533,6 +569,14 @@ impl Door {
         ask: &Ask,
         reason: impl FnOnce(Principal) -> F,
     ) -> Result<Stopped, Denied> {
+        if let Some(trial) = &ask.bound.trial {
+            let seen = self.foresee(ask, Digest::default()).await?;
+            let foreseen = match &seen.verdict {
+                Err(denial) => Foreseen::Denied(denial.clone()),
+                Ok(_) => Foreseen::LetIn,
+            };
+            return Err(self.say(ask, trial, seen, foreseen).await);
+        }
         // Not behind the usual gate: a stop must work while machines are down. But where nobody is known yet, because
         // nothing was read yet, an operator is no stranger.
         if self.identity_view.read(|identity| identity.list().next().is_none()) {
@@ -570,6 +614,11 @@ impl Door {
     pub async fn resume(&self, ask: &Ask, digest: Digest) -> Result<(), Denied> {
         let command = governance::Command::Resume { digest };
         let content = Handle::<Governance>::digest(&command).map_err(|error| error.denial())?;
+        if let Some(trial) = &ask.bound.trial {
+            let seen = self.foresee(ask, content).await?;
+            let foreseen = self.would(ask, &self.governance, command, &seen).await?;
+            return Err(self.say(ask, trial, seen, foreseen).await);
+        }
         let pass = self.admit(ask, content).await?;
         // A stop that was not recorded has no digest, and without one every digest would do.
         self.record_stop().await.map_err(|why| {
@@ -742,16 +791,7 @@ impl Door {
                 return Err(self.never(&principal, asked(ask, &standing), &error, decision).await);
             }
             let secret = ask.credential.as_ref().map(Secret::digest).unwrap_or_default();
-            let consume = Consume {
-                id: *token,
-                secret,
-                audience: audience(ask.action, &ask.resource).unwrap_or(AUDIENCE).to_owned(),
-                operation: operation.clone(),
-                request: request_digest(ask, content),
-                todo: *todo,
-                artefact: None,
-            };
-            let command = tokens::Command::Consume(consume);
+            let command = tokens::Command::Consume(consumption(ask, content, (*token, secret, operation, *todo)));
             let answer = self.tokens.execute(own(&["consume"], ask.command_id, command)).await;
             let answer = match answer {
                 Err(error) if is_never(&error) => {
@@ -1067,6 +1107,23 @@ fn is_up<M: Machine>(machine: &Handle<M>) -> Result<(), Denial> {
 
 fn asked(ask: &Ask, standing: &Standing) -> Asked {
     Asked::new(ask.action, &ask.resource, &ask.context, standing)
+}
+
+/// How a token is consumed for a request.
+fn consumption(
+    ask: &Ask,
+    content: Digest,
+    (id, secret, operation, todo): (TokenId, Digest, &str, Option<u64>),
+) -> Consume {
+    Consume {
+        id,
+        secret,
+        audience: audience(ask.action, &ask.resource).unwrap_or(AUDIENCE).to_owned(),
+        operation: operation.to_owned(),
+        request: request_digest(ask, content),
+        todo,
+        artefact: None,
+    }
 }
 
 /// What a token pays for: this request, under this command id. The same work asked for again is another request.

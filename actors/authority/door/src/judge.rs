@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use governance::Governance;
 use identity::{CredentialId, End, Entry, Identity, Lack, admission};
 use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Timestamp, TokenId};
-use policy::{Inquiry, Judgement, May, Open, Policies, Question, Standing, Value, WhyNot};
+use policy::{Inquiry, Judgement, May, NearMisses, Open, Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
 use crate::{AUDIENCE, Sealed};
@@ -559,6 +559,20 @@ pub fn judge_again(
     all.determining.sort();
     all.determining.dedup();
     Ok((all, None))
+}
+
+/// The single changes that would have made an allow of a request as it was recorded, by these policies.
+pub fn near_misses(policies: &Policies, principal: &Principal, asked: &Asked) -> NearMisses {
+    let questions = questions(asked.action(), asked.resource(), asked.context());
+    let mut questions = questions.map(|(action, resource, context)| Question {
+        principal,
+        action,
+        resource,
+        context,
+        standing: asked.standing(),
+    });
+    let denied = questions.find(|question| !policies.judge(question).allowed);
+    denied.map(|question| policies.near_misses(&question)).unwrap_or_default()
 }
 
 fn permitted(

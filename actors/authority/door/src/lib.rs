@@ -25,8 +25,11 @@
 //!     most one effect, of exactly what was approved, on what has not changed.
 //! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
 //!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
+//! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
+//!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
 //! 12. What was proven counts by a receipt alone: signed by the authority, for exactly this request on what has not changed, not
 //!     expired, and spent on the command as an approval is. What cannot be checked now is not proven.
+//! 13. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.
 
 pub mod decisions;
 mod front;
@@ -43,10 +46,12 @@ mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{
-    Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Gate, Introduced, Known, Outcome, Pass,
-    RESUME_ALONE_AFTER, Stopped, Things, UnderWay, Wanted,
+    Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Foreseen, Gate, Introduced, Known, Outcome,
+    Pass, RESUME_ALONE_AFTER, Stopped, TRY, Things, Trial, Tried, UnderWay, Wanted,
 };
-pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
+pub use judge::{
+    Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, near_misses, suppose,
+};
 pub use outcomes::Outcomes;
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};

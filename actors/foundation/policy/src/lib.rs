@@ -15,6 +15,7 @@
 mod actions;
 mod bounds;
 mod compile;
+mod narrow;
 mod near;
 mod partial;
 mod problem;
@@ -36,6 +37,7 @@ pub use actions::{ACTIONS, Action, action};
 /// A value in the context of a question.
 pub use kernel::Attribute as Value;
 pub use kernel::Standing;
+pub use narrow::narrowest;
 pub use near::{Case, Change, NearMiss, NearMisses};
 pub use partial::{Inquiry, May, Open};
 pub use problem::Problem;

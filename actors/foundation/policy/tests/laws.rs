@@ -8,6 +8,7 @@ use cedar_policy::{
 use kernel::{Missing, Principal};
 use policy::{
     ACTIONS, Action, Change, Inquiry, Judgement, May, NearMiss, Policies, Question, SCHEMA, Sort, Standing, Value,
+    narrowest,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -59,6 +60,20 @@ proptest! {
         let (request, _) = question.in_cedar(Some(&schema));
         let judgement = question.put_to(&Policies::compile("").unwrap());
         prop_assert_eq!(judgement.errors, request.err().into_iter().collect::<Vec<_>>());
+    }
+
+    /// Where nothing forbids, the narrowest policy is enough, and it is narrow: nobody else wins anything by it.
+    #[test]
+    fn the_narrowest_policy_permits_what_it_is_for_and_nothing_else(question in asked(), other in asked(), any_resource in any::<bool>()) {
+        let resource = Some(question.resource).filter(|_| !any_resource);
+        let text = narrowest(&question.principal, question.action.name, resource, &question.context).unwrap();
+        let policies = Policies::compile(&text).unwrap();
+        if question.question().check().is_ok() {
+            prop_assert!(question.put_to(&policies).allowed, "{}", text);
+        }
+        let same = (&other.principal, &other.action, &other.context) == (&question.principal, &question.action, &question.context)
+            && (any_resource || other.resource == question.resource);
+        prop_assert!(same || !other.put_to(&policies).allowed, "{} for {:?}", text, other);
     }
 
     #[test]

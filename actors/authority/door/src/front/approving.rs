@@ -13,7 +13,7 @@ use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Missin
 use tokens::Tokens;
 
 use super::proving::Evidence;
-use super::{Ask, Door, asked, is_up, own};
+use super::{Ask, Door, Trial, asked, is_up, own};
 use crate::judge::{Approved, RESUME};
 use crate::{Bearer, Follower, Verdict};
 
@@ -32,12 +32,14 @@ pub struct Bound {
     pub wanted: Option<Wanted>,
     /// Take evidence for it, and do nothing.
     pub proving: Option<Evidence>,
+    /// Say what would come of it, and do nothing.
+    pub trial: Option<Trial>,
 }
 
 impl Bound {
-    /// Whether the request is to be done: not, where leave is asked for it or evidence given.
+    /// Whether the request is to be done: not, where leave is asked for it, evidence given, or it is tried.
     pub(super) fn does(&self) -> bool {
-        self.wanted.is_none() && self.proving.is_none()
+        self.wanted.is_none() && self.proving.is_none() && self.trial.is_none()
     }
 }
 

@@ -11,5 +11,6 @@ mod proofs;
 mod shelf;
 mod spending;
 mod stops;
+mod trials;
 mod warrants;
 mod world;
