@@ -371,16 +371,12 @@ impl Remote {
     async fn prove(&self, action: &str, arguments: &Value, id: CommandId) -> Result<(), Failure> {
         for Given { proof, evidence } in &self.prove {
             let mut about = json!({ "action": action, "arguments": arguments, "proof": proof });
-            match evidence {
-                Some(path) => {
-                    about["evidence"] = proof::evidence(path)?.into();
-                    self.give("proof.submit", &about, id).await?;
-                }
-                None => {
-                    let goal = self.give("proof.goal", &about, id).await?;
-                    return Err(Failure::instead(Exit::Ok, goal, proof::goal));
-                }
-            }
+            let Some(path) = evidence else {
+                let goal = self.give("proof.goal", &about, id).await?;
+                return Err(Failure::instead(Exit::Ok, goal, proof::goal));
+            };
+            about["evidence"] = proof::evidence(path)?.into();
+            self.give("proof.submit", &about, id).await?;
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ async fn asked(desk: &Desk, mut request: Request) -> Given {
         let reason = format!("there is no action {name:?}");
         return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());
     };
-    if action.starts_with("approval.") || ["proof.submit", "proof.goal", "system.stop"].contains(&action) {
+    if action.starts_with("approval.") || ["proof.submit", "proof.goal", door::TRY, "system.stop"].contains(&action) {
         return Err(not_for_this(action).into());
     }
     if REASON_MAX < reason.chars().count() {

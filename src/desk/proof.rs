@@ -170,7 +170,7 @@ async fn proven(
         let reason = format!("there is no action {name:?}");
         return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());
     };
-    if ["proof.submit", "proof.goal", "approval.request", "system.stop"].contains(&action) {
+    if ["proof.submit", "proof.goal", "approval.request", door::TRY, "system.stop"].contains(&action) {
         return Err(not_for_this(action).into());
     }
     let came = Arc::<OnceLock<Came>>::default();

@@ -26,7 +26,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
         let reason = format!("there is no action {name:?}");
         return Err(wrong("request.unknown_action", reason, "see GET /v1/actions").into());
     };
-    if [TRY, "approval.request"].contains(&action) {
+    if [TRY, "approval.request", "proof.goal", "proof.submit"].contains(&action) {
         let remedy = "try what it is about";
         return Err(wrong("request.not_for_this", format!("{action} is not tried"), remedy).into());
     }

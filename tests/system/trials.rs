@@ -21,6 +21,7 @@ async fn place() -> Place {
     };
     let policy = file("POLICY", OPEN);
     file("NOTE", "sop.example/log\n5\nAAAA\n\n");
+    file("LIST", &format!("{}  a.txt\n", "0".repeat(64)));
     let secret = file("SECRET", &format!("sop_tk_{}\n", "0".repeat(64)));
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(secret, private).unwrap();
@@ -39,7 +40,7 @@ async fn place() -> Place {
 
 /// Each line's exit code and command, its files by their place.
 fn commands(place: &Place) -> Vec<(i32, Vec<String>)> {
-    let files = ["NOTE", "DIR", "POLICY", "NEW", "SECRET"];
+    let files = ["NOTE", "DIR", "POLICY", "NEW", "SECRET", "LIST"];
     let word = |word: &str| {
         if files.contains(&word) { place.home.path().join(word).display().to_string() } else { word.to_owned() }
     };
