@@ -33,6 +33,7 @@ mod front;
 mod judge;
 mod lockout;
 pub mod outcomes;
+mod outside;
 mod rates;
 mod seal;
 mod secret;
@@ -48,6 +49,7 @@ pub use front::{
 };
 pub use judge::{Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, suppose};
 pub use outcomes::Outcomes;
+pub use outside::{CLAIMS_MAX, Certificate, Foreign, Issuers, Read, Unread};
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};
