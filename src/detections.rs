@@ -70,6 +70,10 @@ fn privileged(record: &Record) -> Option<Seen> {
             (made.principal, format!("{by} made a credential for emergencies"))
         }
         Event::UidBound(bound) => (bound.principal, format!("{by} lets user {} act as it", bound.uid)),
+        Event::CredentialBound(bound) => (
+            bound.principal,
+            format!("{by} lets who shows what others vouch for act as it, by credential {:016x}", bound.credential),
+        ),
         Event::RoleAssigned(assigned) => (assigned.principal, format!("{by} gave it the role {}", assigned.role)),
         Event::RolesUnited(united) => {
             let what = format!("{by} lets {} and {} be held by one", united.one, united.other);

@@ -423,6 +423,7 @@ impl System {
             credential: Some(self.credential.clone()),
             command_id: self.parts.clock.command_id(),
             source: Source::User(rustix::process::getuid().as_raw()),
+            certificate: None,
             bound: Bound::default(),
         }
     }

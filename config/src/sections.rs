@@ -119,6 +119,8 @@ pub enum Pages {
 pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Who may vouch for clients; `None` where no client shows a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,7 +292,11 @@ impl Tls {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         let (certificate, key) = (from.file("http.tls.certificate"), from.file("http.tls.key"));
         from.both(["http.tls.certificate", "http.tls.key"], [certificate.is_some(), key.is_some()]);
-        Some(Self { certificate: certificate?, key: key? })
+        let client_ca = from.file("http.tls.client_ca");
+        if client_ca.is_some() && certificate.is_none() {
+            from.both(["http.tls.client_ca", "http.tls.certificate"], [true, false]);
+        }
+        Some(Self { certificate: certificate?, key: key?, client_ca })
     }
 }
 

@@ -310,7 +310,8 @@ fn tcp_is_for_this_machine_or_under_tls() {
     let text = b"http.listen = \"0.0.0.0:8443\"\n[http.tls]\ncertificate = \"tls/c.pem\"\nkey = \"/k.pem\"";
     let (directory, sources) = file(text);
     let config = Config::load(&sources).unwrap();
-    let expected = config::Tls { certificate: directory.path().join("tls/c.pem"), key: "/k.pem".into() };
+    let expected =
+        config::Tls { certificate: directory.path().join("tls/c.pem"), key: "/k.pem".into(), client_ca: None };
     assert_eq!(config.http.tls, Some(expected), "a path counts from the file it is in");
     assert!(config.print().contains("\n[http.tls]\ncertificate = "), "{}", config.print());
     assert_eq!(load(&config.print()).unwrap().http.listen, config.http.listen);

@@ -9,7 +9,7 @@ use clap::Args;
 use config::{Config, Sources};
 use door::Secret;
 use host::Clock;
-use http::{AddressError, Client, ClientError, Problem};
+use http::{AddressError, Client, ClientError, Papers, Problem};
 use kernel::{CommandId, Layer};
 use serde_json::{Value, json};
 use sop::boot::Places;
@@ -50,6 +50,12 @@ pub struct Globals {
     /// Certificates of the authorities that may have signed that daemon's. Also $SOP_CA
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub ca: Option<PathBuf>,
+    /// Certificate to be known by under TLS, PEM, with those that lead to its authority after it. Also $SOP_CLIENT_CERT
+    #[arg(long, global = true, value_name = "FILE", requires = "client_key", help_heading = "Global options")]
+    pub client_cert: Option<PathBuf>,
+    /// Its private key, PEM, of mode 0600. Also $SOP_CLIENT_KEY
+    #[arg(long, global = true, value_name = "FILE", requires = "client_cert", help_heading = "Global options")]
+    pub client_key: Option<PathBuf>,
     /// Configuration file. Also $SOP_CONFIG; else sop.toml in the data directory
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub config: Option<PathBuf>,
@@ -161,7 +167,15 @@ impl Globals {
     fn client(&self, config: &Config) -> Result<Client, Failure> {
         let Some(address) = self.far() else { return Ok(Client::new(&config.http.socket)) };
         let ca = self.ca.clone().or_else(|| variable("SOP_CA").map(PathBuf::from));
-        Client::over_tcp(&address, ca.as_deref()).map_err(|error| {
+        let papers = match &self.client_cert {
+            Some(certificate) => Some((certificate.clone(), self.client_key.clone().unwrap_or_default())),
+            None => variable("SOP_CLIENT_CERT")
+                .zip(variable("SOP_CLIENT_KEY"))
+                .map(|(one, other)| (one.into(), other.into())),
+        };
+        let papers: Option<(PathBuf, PathBuf)> = papers;
+        let papers = papers.as_ref().map(|(certificate, key)| Papers { certificate, key });
+        Client::over_tcp_as(&address, ca.as_deref(), papers).map_err(|error| {
             let (code, remedy) = match &error {
                 AddressError::Malformed { .. } => ("cli.address", "such as https://sop.example:8443".to_owned()),
                 AddressError::Unprotected { .. } => {

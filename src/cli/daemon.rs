@@ -113,7 +113,8 @@ fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Part
 /// Where to listen over TCP, with the certificate that it takes.
 fn tcp(config: &Config) -> Result<Option<Tcp>, Failure> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let tls = config.http.tls.as_ref().map(|tls| Tls::load(&tls.certificate, &tls.key)).transpose();
+    let tls =
+        config.http.tls.as_ref().map(|tls| Tls::load(&tls.certificate, &tls.key, tls.client_ca.as_deref())).transpose();
     let tls = tls.map_err(|error| Failure::new(error.code(), error.to_string(), error.remedy()))?;
     Ok(Some(Tcp { address, tls }))
 }
@@ -285,7 +286,7 @@ async fn asked(desk: &Desk, action: &str, arguments: Value) -> Result<Value, Fai
     let (uid, pid) = (rustix::process::getuid().as_raw(), i32::try_from(std::process::id()).ok());
     let source = Source::Process { uid, pid };
     let bearer = Some(secret.expose().to_owned());
-    let call = Call { action: action.to_owned(), arguments, bearer, command_id: None, source };
+    let call = Call { action: action.to_owned(), arguments, bearer, command_id: None, source, certificate: None };
     desk.call(call).await.map_err(|refused| Failure::of(Problem::from(refused)))
 }
 

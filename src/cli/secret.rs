@@ -154,7 +154,7 @@ impl NewSecret {
     }
 }
 
-fn named_by(id: CommandId) -> CredentialId {
+pub fn named_by(id: CommandId) -> CredentialId {
     CredentialId(u64::try_from(id.0 & u128::from(u64::MAX)).expect("64 bits are left"))
 }
 

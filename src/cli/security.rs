@@ -1,18 +1,19 @@
 //! `sop security` and `sop whoami`: who there is, what each may ask for, roles, credentials. A secret is made here, and
 //! only its digest is sent.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use host::Clock;
-use identity::CredentialId;
-use kernel::{Digest, Principal};
+use identity::{CredentialId, Proof};
+use kernel::{CommandId, Digest, Principal};
 use serde_json::{Value, json};
 
 use super::call::{Globals, Mutation, Remote};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, fields, table};
-use super::secret::{Keep, NewSecret};
+use super::secret::{Keep, NewSecret, named_by};
 
 #[derive(Subcommand, Debug)]
 pub enum Security {
@@ -162,7 +163,85 @@ pub struct Credentials {
     #[arg(long, requires = "rotate")]
     early: bool,
     #[command(flatten)]
+    vouched: Vouched,
+    #[command(flatten)]
     keep: Keep,
+}
+
+/// What makes a credential that others vouch for, in place of a secret.
+#[derive(Args, Debug)]
+pub struct Vouched {
+    /// It is this certificate, PEM, shown by a client under TLS
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "secret_file"])]
+    certificate: Option<PathBuf>,
+    /// It is any certificate with this name, uri:sop://agent/alpha or dns:alpha.example
+    #[arg(long, value_name = "NAME", requires = "authority", conflicts_with = "secret_file")]
+    name: Option<String>,
+    /// The authority that vouches for that name, PEM
+    #[arg(long, value_name = "FILE", requires = "name")]
+    authority: Option<PathBuf>,
+}
+
+impl Vouched {
+    fn proof(&self) -> Result<Option<Proof>, Failure> {
+        let fingerprint = |file: &Path| {
+            http::fingerprint_in(file).map_err(|error| Failure::new(error.code(), error.to_string(), error.remedy()))
+        };
+        Ok(match self {
+            Self { certificate: Some(file), .. } => Some(Proof::Certificate(fingerprint(file)?)),
+            Self { name: Some(name), authority: Some(file), .. } => {
+                Some(Proof::CertificateName { authority: fingerprint(file)?, name: name.clone() })
+            }
+            _ => None,
+        })
+    }
+}
+
+/// What is asked for: a new secret, or what is known by something else.
+enum New {
+    Secret(NewSecret),
+    Vouched(CommandId, Proof),
+}
+
+impl New {
+    fn of(asked: &Credentials) -> Result<Self, Failure> {
+        Ok(match asked.vouched.proof()? {
+            Some(proof) => Self::Vouched(asked.keep.mutation().id(), proof),
+            None => Self::Secret(NewSecret::key(&asked.keep)?),
+        })
+    }
+
+    /// Asks for it, and gives what is to be shown.
+    async fn ask(self, remote: &Remote, action: &str, mut arguments: Value) -> Result<(Value, Shown), Failure> {
+        match self {
+            Self::Secret(secret) => {
+                arguments["id"] = json!(secret.credential());
+                arguments["secret_digest"] = json!(secret.digest());
+                match remote.change(action, &present(arguments), secret.id).await {
+                    Ok(done) => Ok((secret.with(done), secret.field())),
+                    Err(failure) => Err(secret.failed(failure)),
+                }
+            }
+            Self::Vouched(id, proof) => {
+                arguments["id"] = json!(named_by(id));
+                arguments["proof"] = json!(proof);
+                let done = remote.change(action, &present(arguments), id).await?;
+                Ok((done, ("known by", known_by(&json!(proof)))))
+            }
+        }
+    }
+}
+
+/// A heading, and what stands under it.
+type Shown = (&'static str, String);
+
+/// A proof, in the words of the options that make it.
+fn known_by(proof: &Value) -> String {
+    let part = |value: &Value| cell(value);
+    if let Some(name) = proof.get("certificate_name") {
+        return format!("{} by {}", part(&name["name"]), part(&name["authority"]));
+    }
+    proof.get("certificate").map_or("-".to_owned(), part)
 }
 
 pub async fn whoami(globals: &Globals) -> Run {
@@ -282,21 +361,16 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
 async fn credentials(globals: &Globals, remote: &Remote, asked: Credentials) -> Result<(), Failure> {
     let (format, until) = (globals.output, asked.until.clone());
     if let Some(principal) = &asked.create {
-        let secret = NewSecret::key(&asked.keep)?;
-        let arguments = present(json!({
-            "id": secret.credential(), "principal": principal, "secret_digest": secret.digest(), "until": until,
-            "label": asked.label, "break_glass": asked.break_glass,
-        }));
-        let made = match remote.change("credential.create", &arguments, secret.id).await {
-            Ok(made) => made,
-            Err(failure) => return Err(secret.failed(failure)),
-        };
-        return answer(format, &secret.with(made), |made| {
+        let arguments = json!({
+            "principal": principal, "until": until, "label": asked.label, "break_glass": asked.break_glass,
+        });
+        let (made, shown) = New::of(&asked)?.ask(remote, "credential.create", arguments).await?;
+        return answer(format, &made, |made| {
             fields([
                 ("credential", cell(&made["credential"])),
                 ("of", cell(&made["principal"])),
                 ("until", cell(&made["until"])),
-                secret.field(),
+                shown,
             ])
         });
     }
@@ -317,6 +391,7 @@ async fn credentials(globals: &Globals, remote: &Remote, asked: Credentials) -> 
         (None, Some(older)) => {
             let listed = remote.read("credential.list", &json!({})).await?;
             let all = listed["credentials"].as_array().map(Vec::as_slice).unwrap_or_default();
+            // What others vouch for is renewed there.
             let due = all.iter().filter(|one| one["state"] == "active" && one["form"] == "api_key");
             let due = due.filter(|one| one["age_ms"].as_u64().is_some_and(|age| older <= age));
             due.filter_map(|one| one["credential"].as_str().map(str::to_owned)).collect()
@@ -326,37 +401,41 @@ async fn credentials(globals: &Globals, remote: &Remote, asked: Credentials) -> 
             return Err(Failure::new("cli.rotate", "what is to be rotated was not said, or twice", remedy));
         }
     };
+    if asked.older_than.is_some() && asked.vouched.proof()?.is_some() {
+        let remedy = "rotate one by its id: sop security credentials --rotate ID --certificate FILE";
+        return Err(Failure::new("cli.rotate", "all of them cannot become the same", remedy));
+    }
     if chosen.len() != 1 && asked.keep.is_fixed() {
         let remedy = "rotate one by its id, or leave --secret-file and --command-id out";
         return Err(Failure::new("cli.rotate", format!("one file cannot hold {} secrets", chosen.len()), remedy));
     }
     let mut rotated = Vec::new();
     for old in chosen {
-        let secret = NewSecret::key(&asked.keep)?;
-        let arguments = present(json!({
-            "credential": old, "id": secret.credential(), "secret_digest": secret.digest(), "until": until,
-            "overlap_ms": asked.overlap, "early": asked.early,
-        }));
-        match remote.change("credential.rotate", &arguments, secret.id).await {
-            Ok(done) => rotated.push((secret.with(done), secret.field())),
-            Err(failure) if rotated.is_empty() => return Err(secret.failed(failure)),
+        let arguments = json!({ "credential": old, "until": until, "overlap_ms": asked.overlap, "early": asked.early });
+        let done = match New::of(&asked) {
+            Ok(new) => new.ask(remote, "credential.rotate", arguments).await,
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Ok(done) => rotated.push(done),
+            Err(failure) if rotated.is_empty() => return Err(failure),
             // What was made before is shown, whatever became of this one.
             Err(failure) => {
                 shown(globals, &rotated)?;
-                return Err(secret.failed(failure));
+                return Err(failure);
             }
         }
     }
     shown(globals, &rotated)
 }
 
-fn shown(globals: &Globals, rotated: &[(Value, (&'static str, String))]) -> Result<(), Failure> {
+fn shown(globals: &Globals, rotated: &[(Value, Shown)]) -> Result<(), Failure> {
     let all = json!({ "rotated": rotated.iter().map(|(done, _)| done).collect::<Vec<_>>() });
     answer(globals.output, &all, |_| {
         if rotated.is_empty() {
             return "Nothing is as old as that.".to_owned();
         }
-        let one = |(done, secret): &(Value, (&'static str, String))| {
+        let one = |(done, secret): &(Value, Shown)| {
             fields([
                 ("credential", cell(&done["credential"])),
                 ("in place of", cell(&done["replaces"])),
@@ -485,9 +564,10 @@ fn credentials_listed(listed: &Value) -> String {
             age,
             part("until"),
             part("last_used_at"),
+            known_by(&one["known_by"]),
         ]
     };
-    let headings = ["CREDENTIAL", "OF", "FORM", "LABEL", "STATE", "AGE", "UNTIL", "LAST USED"];
+    let headings = ["CREDENTIAL", "OF", "FORM", "LABEL", "STATE", "AGE", "UNTIL", "LAST USED", "KNOWN BY"];
     table(headings, list(listed, "credentials").iter().map(row))
 }
 

@@ -409,6 +409,7 @@ impl Hand<'_> {
             credential: self.ask.credential.clone(),
             command_id: self.id(what),
             source: self.ask.source,
+            certificate: self.ask.certificate.clone(),
             bound: approval::bound(action, &arguments),
         };
         Box::pin(self.desk.answer(Request { ask, arguments })).await

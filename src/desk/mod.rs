@@ -39,8 +39,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ::policy::{ACTIONS, Value as Attribute};
-use door::{Ask, Denied, Door, Secret};
-use http::{ActionInfo, Answer, Api, Call, Refused, Source};
+use door::{Ask, Certificate, Denied, Door, Secret};
+use http::{ActionInfo, Answer, Api, Call, PeerCertificate, Refused, Source};
 use kernel::{Denial, Layer, Principal, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -109,6 +109,7 @@ impl Api for Desk {
                         Source::Process { uid, .. } => door::Source::User(uid),
                         Source::Address(address) => door::Source::network(address),
                     },
+                    certificate: call.certificate.as_deref().map(|shown| Arc::new(certified(shown))),
                     bound: approval::bound(action, &call.arguments),
                 },
                 arguments: call.arguments,
@@ -188,6 +189,12 @@ impl Desk {
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
+}
+
+/// A certificate as the door takes it.
+fn certified(shown: &PeerCertificate) -> Certificate {
+    let PeerCertificate { fingerprint, authorities, names, until } = shown;
+    Certificate { fingerprint: *fingerprint, authorities: authorities.clone(), names: names.clone(), until: *until }
 }
 
 /// One call on its way through the desk.

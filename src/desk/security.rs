@@ -3,7 +3,7 @@
 //! Secrets are made by whoever will show them; what arrives here is their blake3.
 
 use door::{Ask, Bearer, Introduced};
-use identity::{Capability, Command, Credential, CredentialId, End, Entry, Identity, Reply, State, Terms};
+use identity::{Capability, Command, Credential, CredentialId, End, Entry, Identity, Proof, Reply, State, Terms};
 use kernel::{Digest, Millis, Principal, Timestamp};
 use policy::ACTIONS;
 use serde::Deserialize;
@@ -101,8 +101,10 @@ struct Create {
     #[serde(deserialize_with = "parsed")]
     id: CredentialId,
     principal: Principal,
-    #[serde(deserialize_with = "parsed")]
-    secret_digest: Digest,
+    /// Of a key.
+    secret_digest: Option<Digest>,
+    /// Of anything else.
+    proof: Option<Proof>,
     #[serde(default = "unlabelled")]
     label: String,
     #[serde(default, deserialize_with = "optional_time")]
@@ -123,8 +125,8 @@ struct Rotate {
     /// Of the successor.
     #[serde(deserialize_with = "parsed")]
     id: CredentialId,
-    #[serde(deserialize_with = "parsed")]
-    secret_digest: Digest,
+    secret_digest: Option<Digest>,
+    proof: Option<Proof>,
     #[serde(default, deserialize_with = "optional_number")]
     overlap_ms: Option<u64>,
     /// The old one ends as soon as the new one is used.
@@ -238,18 +240,20 @@ async fn credential(desk: &Desk, mut request: Request) -> Given {
             Ok(json!({ "credentials": listed }))
         }
         "credential.create" => {
-            let Create { id, principal, secret_digest, label, until, break_glass } = request.arguments()?;
+            let Create { id, principal, secret_digest, proof, label, until, break_glass } = request.arguments()?;
+            let proof = known_by(secret_digest, proof)?;
             let ask = with(request.about(id), "holder", principal.to_string().as_str());
             let answer = json!({ "credential": id, "principal": principal, "until": until.map(time) });
-            let command = Command::MakeCredential { id, principal, secret: secret_digest, label, until, break_glass };
+            let command = Command::MakeCredential { id, principal, proof, label, until, break_glass };
             let record = changed(desk, &ask, command).await?;
             Ok(recorded(answer, record))
         }
         "credential.rotate" => {
-            let Rotate { credential, id, secret_digest, overlap_ms, early, until } = request.arguments()?;
+            let Rotate { credential, id, secret_digest, proof, overlap_ms, early, until } = request.arguments()?;
+            let proof = known_by(secret_digest, proof)?;
             let ask = held(desk, request, credential);
             let overlap = overlap_ms.map_or(OVERLAP, Millis);
-            let command = Command::Rotate { old: credential, id, secret: secret_digest, overlap, early, until };
+            let command = Command::Rotate { old: credential, id, proof, overlap, early, until };
             let done = desk.door().perform(&ask, desk.door().identity(), command).await?;
             let Reply::Rotated { old_until } = done.reply else { unreachable!("a rotation is answered as one") };
             Ok(json!({
@@ -268,6 +272,17 @@ async fn credential(desk: &Desk, mut request: Request) -> Given {
             Ok(json!({ "credential": credential, "state": "revoked", "record": record }))
         }
         action => unreachable!("{action} is no action on who there is"),
+    }
+}
+
+/// By what a credential is to be known: one thing.
+fn known_by(secret: Option<Digest>, proof: Option<Proof>) -> Result<Proof, door::Denied> {
+    match (secret, proof) {
+        (Some(secret), None) => Ok(Proof::Secret(secret)),
+        // Nobody checks their signatures yet: such a credential would open nothing.
+        (None, Some(Proof::Foreign { .. })) => Err(malformed(&"tokens of issuers elsewhere are not read yet").into()),
+        (None, Some(proof)) => Ok(proof),
+        _ => Err(malformed(&"give secret_digest, or proof, and not both").into()),
     }
 }
 
@@ -375,6 +390,8 @@ fn credential_shown(desk: &Desk, id: CredentialId, known: &Credential) -> Value 
         "credential": id,
         "principal": known.principal,
         "form": known.form,
+        // What is kept of a secret is of no use to anybody who reads this.
+        "known_by": Some(&known.proof).filter(|proof| !matches!(proof, Proof::Secret(_))),
         "label": known.label,
         "state": state,
         "break_glass": known.break_glass,

@@ -660,6 +660,20 @@ fn identity_reads_as_it_was_written() {
         Event::RoleTaken(RoleTakenV1 { principal: alpha(), role: "auditor".into(), by: root(), at: LATER }),
         Event::RolesSeparated(RolesSeparatedV1 { one: "auditor".into(), other: "payer".into(), by: root(), at: NOON }),
         Event::RolesUnited(RolesUnitedV1 { one: "auditor".into(), other: "payer".into(), by: root(), at: LATER }),
+        Event::CredentialBound(Box::new(CredentialBoundV1 {
+            credential: 8,
+            principal: alpha(),
+            form: 4,
+            digest: Some(DIGEST),
+            said: vec!["https://idp.example".into(), "alpha".into()],
+            label: "mesh".into(),
+            until: Some(LATER),
+            old: Some(7),
+            old_until: Some(LATER),
+            early: true,
+            by: root(),
+            at: NOON,
+        })),
     ]);
 }
 

@@ -12,7 +12,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use crate::{Place, failed};
 
 /// A port that nobody listens on just now.
-fn free() -> SocketAddr {
+pub fn free() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -26,7 +26,7 @@ fn papers(place: &Place) -> (PathBuf, PathBuf) {
     (certificate, key)
 }
 
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sop"));
     // A directory in which there is no store.
     let done = command.env_clear().envs(variables.iter().copied()).args(arguments).current_dir("/").output().unwrap();

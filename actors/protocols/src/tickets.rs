@@ -147,6 +147,7 @@ fn about(clock: &Clock, action: &'static str, resource: &str) -> Ask {
         command_id: clock.command_id(),
         // Asked inside the process: there is no peer.
         source: Source::User(0),
+        certificate: None,
         bound: Bound::default(),
     }
 }

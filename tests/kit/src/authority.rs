@@ -192,6 +192,7 @@ impl Line for Authority {
             bearer: Some(bearer.to_owned()),
             command_id: Some(id),
             source: Source::Process { uid: 0, pid: None },
+            certificate: None,
         };
         Box::pin(async move {
             let answered = self.desk.call(call).await;

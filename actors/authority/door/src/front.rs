@@ -18,11 +18,15 @@ use tokens::{Consume, Settlement, Tokens};
 
 use crate::decisions::{self, Decisions};
 use crate::judge::{Approved, Supposed, Supposition, admitted, audience, ended, sealed_by, suppose, under};
-use crate::lockout::Lockout;
+use crate::lockout::{Lockout, Named};
 use crate::outcomes::{self, Outcomes};
+use crate::outside::{self, Nobody};
 use crate::rates::{Limits, Rates, TooOften};
 use crate::trace::{Strangers, Tell, Trace};
-use crate::{AUDIENCE, Bearer, Credential, Follower, Seal, Sealed, Secret, SecretKind, Sight, Source, Verdict, judge};
+use crate::{
+    AUDIENCE, Bearer, Certificate, Credential, Follower, Issuers, Read, Seal, Sealed, Secret, SecretKind, Sight,
+    Source, Verdict, judge,
+};
 
 mod approving;
 mod operating;
@@ -50,27 +54,10 @@ pub struct Ask {
     /// Where it came from: for counting strangers, for keeping out who guesses, and, of a user of this machine whom identity
     /// knows, for whom he acts as.
     pub source: Source,
+    /// Of the other end of the connection, whose key was proven there.
+    pub certificate: Option<Arc<Certificate>>,
     /// What approvals of it are bound to.
     pub bound: Bound,
-}
-
-impl Ask {
-    pub(crate) fn shown(&self) -> Credential {
-        match (&self.credential, self.source) {
-            (Some(secret), _) if secret.is_malformed() => Credential::Malformed,
-            (Some(secret), _) => Credential::Secret(secret.digest()),
-            (None, Source::User(uid)) => Credential::User(uid),
-            (None, _) => Credential::Nothing,
-        }
-    }
-
-    /// The credential that it names, whether or not there is one.
-    fn named(&self) -> Option<CredentialId> {
-        match self.credential.as_ref()?.kind()? {
-            SecretKind::Key(id) => Some(id),
-            SecretKind::Operator | SecretKind::Token => None,
-        }
-    }
 }
 
 /// Who asks, and what he may ask for.
@@ -148,6 +135,7 @@ pub struct Door {
     used: DashMap<CredentialId, Timestamp>,
     approving: Option<Approving>,
     proving: Option<Proving>,
+    issuers: Arc<dyn Issuers>,
 }
 
 impl Door {
@@ -179,6 +167,39 @@ impl Door {
             used: DashMap::new(),
             approving: None,
             proving: None,
+            issuers: Arc::new(Nobody),
+        }
+    }
+
+    /// Where tokens of these are believed.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Arc<dyn Issuers>) -> Self {
+        Self { issuers, ..self }
+    }
+
+    /// What is shown of who asks.
+    fn shown(&self, ask: &Ask) -> Credential {
+        match (&ask.credential, ask.source) {
+            (Some(secret), _) if secret.is_malformed() => Credential::Malformed,
+            (Some(secret), _) if secret.is_foreign() => {
+                let read = self.issuers.read(secret.expose(), self.clock.now());
+                Credential::Foreign(Read(read.map(Arc::new)))
+            }
+            (Some(secret), _) => Credential::Secret(secret.digest()),
+            (None, Source::User(uid)) => Credential::User(uid),
+            (None, _) => Credential::Nothing,
+        }
+    }
+
+    /// The credential or the issuer that it names, whether or not there is one.
+    fn named(&self, ask: &Ask) -> Option<Named> {
+        let secret = ask.credential.as_ref()?;
+        if secret.is_foreign() {
+            return self.issuers.claimed(secret.expose()).map(Named::Issuer);
+        }
+        match secret.kind()? {
+            SecretKind::Key(id) => Some(Named::Credential(id)),
+            SecretKind::Operator | SecretKind::Token => None,
         }
     }
 
@@ -373,9 +394,15 @@ impl Door {
     /// When time alone next changes what the judge says of a request.
     pub(crate) fn changes_at(&self, ask: &Ask, principal: &Principal) -> Option<Timestamp> {
         let (now, secret) = (self.clock.now(), ask.credential.as_ref().map(Secret::digest));
+        let foreign = match self.shown(ask) {
+            Credential::Foreign(Read(read)) => read.ok(),
+            _ => None,
+        };
         self.identity_view.read(|identity| {
             let credential = secret.and_then(|secret| identity.by_secret(secret)).and_then(|(_, known)| known.until);
-            credential.filter(|until| now < *until).into_iter().chain(identity.changes_at(principal, now)).min()
+            let others = outside::changes_at(identity, ask.certificate.as_deref(), foreign.as_deref());
+            let ends = credential.into_iter().chain(others).filter(|until| now < *until);
+            ends.chain(identity.changes_at(principal, now)).min()
         })
     }
 
@@ -386,16 +413,23 @@ impl Door {
         let verdict = self.judge(ask);
         match &verdict {
             Verdict::Allow { bearer, .. } | Verdict::Deny { by: Some(bearer), .. } => {
-                if let (Some(named), Bearer::Own { credential: Some(id), .. }) = (ask.named(), bearer)
-                    && named == *id
-                {
-                    self.lockout.succeeded(named, ask.source);
+                match (self.named(ask), bearer) {
+                    (Some(named @ Named::Credential(one)), Bearer::Own { credential: Some(id), .. }) if one == *id => {
+                        self.lockout.succeeded(named, ask.source);
+                    }
+                    (Some(named @ Named::Issuer(_)), _) => self.lockout.succeeded(named, ask.source),
+                    _ => {}
                 }
                 Ok(verdict)
             }
             Verdict::Deny { by: None, standing, denial, policy_epoch, generation } => {
                 let mut denial = denial.clone();
-                if let Some(named) = ask.named()
+                // A token that is honest and of no use is nobody's guess, nor is a secret that nobody has looked at.
+                let guessed = match self.shown(ask) {
+                    Credential::Foreign(read) => read.is_forged(),
+                    _ => denial.code == "door.unknown_credential",
+                };
+                if let Some(named) = self.named(ask).filter(|_| guessed)
                     && let Some(wait) = self.lockout.failed(named, ask.source, self.clock.now())
                 {
                     denial = denial.retry_after(wait);
@@ -411,13 +445,21 @@ impl Door {
 
     /// The credential that is for emergencies is never kept out: it is as long as all others.
     async fn not_locked_out(&self, ask: &Ask) -> Result<(), Denied> {
-        let Some(named) = ask.named() else { return Ok(()) };
+        let Some(named) = self.named(ask) else { return Ok(()) };
         let Some(wait) = self.lockout.wait(named, ask.source, self.clock.now()) else { return Ok(()) };
-        if self.identity_view.read(|identity| identity.credential(named).is_some_and(|known| known.break_glass)) {
-            return Ok(());
-        }
-        let reason = "too many wrong secrets were shown for this credential from here";
-        let remedy = "wait, and show the right one; an operator makes another with `sop security credentials --create`";
+        let breaks_glass =
+            |id| self.identity_view.read(|all| all.credential(id).is_some_and(|known| known.break_glass));
+        let (reason, remedy) = match named {
+            Named::Credential(id) if breaks_glass(id) => return Ok(()),
+            Named::Credential(_) => (
+                "too many wrong secrets were shown for this credential from here",
+                "wait, and show the right one; an operator makes another with `sop security credentials --create`",
+            ),
+            Named::Issuer(_) => (
+                "too many tokens that this issuer did not sign were shown from here",
+                "wait, and show one that it did; a key of your own is not kept out by it",
+            ),
+        };
         let denial = Denial::new(Layer::Limit, "door.locked_out", reason, remedy).retry_after(wait);
         let standing = Standing::default();
         Err(self.deny(ask, None, &standing, denial.rule("lockout"), Decision::default()).await)
@@ -458,7 +500,7 @@ impl Door {
         let known = self.identity_view.read(|identity| {
             identity
                 .credential(*id)
-                .map(|known| (known.form == Form::ApiKey && known.used_at.is_none(), known.break_glass))
+                .map(|known| (known.form != Form::Bootstrap && known.used_at.is_none(), known.break_glass))
         });
         let (first, break_glass) = known.unwrap_or_default();
         if break_glass {
@@ -880,21 +922,25 @@ impl Door {
 
     /// Judges as if so many had approved exactly this, and that were proven of it.
     pub(crate) fn judge_with(&self, ask: &Ask, approved: Approved, proven: &BTreeSet<String>) -> Verdict {
-        self.look((ask.action, &ask.resource, &ask.context), (ask.shown(), approved, proven), judge)
+        self.look(
+            (ask.action, &ask.resource, &ask.context),
+            (&self.shown(ask), ask.certificate.as_deref(), approved, proven),
+            judge,
+        )
     }
 
     /// What would be said of a request that nobody made, and the epoch whose policies say it.
     pub fn suppose(&self, supposed: &Supposed<'_>) -> (u64, Supposition) {
         let about = (supposed.action, supposed.resource.unwrap_or("*"), supposed.context);
         let look = |sight: &Sight<'_>| (sight.governance.active_epoch(), suppose(sight, supposed));
-        self.look(about, (Credential::Nothing, Approved::default(), &BTreeSet::new()), look)
+        self.look(about, (&Credential::Nothing, None, Approved::default(), &BTreeSet::new()), look)
     }
 
     /// Shows what is durable.
     fn look<R>(
         &self,
         (action, resource, context): (&str, &str, &BTreeMap<String, Value>),
-        (credential, approved, proven): (Credential, Approved, &BTreeSet<String>),
+        (credential, certificate, approved, proven): (&Credential, Option<&Certificate>, Approved, &BTreeSet<String>),
         judged: impl Fn(&Sight<'_>) -> R,
     ) -> R {
         loop {
@@ -915,7 +961,8 @@ impl Door {
                         action,
                         resource,
                         context,
-                        credential,
+                        credential: credential.clone(),
+                        certificate,
                         approved,
                         proven,
                     })

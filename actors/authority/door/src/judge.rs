@@ -8,7 +8,7 @@ use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Ti
 use policy::{Inquiry, Judgement, May, NearMisses, Open, Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
-use crate::{AUDIENCE, Sealed};
+use crate::{AUDIENCE, Certificate, Read, Sealed};
 
 /// What the work on a todo takes: a todo token opens these, for its own todo.
 const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.scan"];
@@ -53,6 +53,8 @@ pub struct Sight<'a> {
     /// The action's own attributes.
     pub context: &'a BTreeMap<String, Value>,
     pub credential: Credential,
+    /// Of the other end of the connection.
+    pub certificate: Option<&'a Certificate>,
     pub approved: Approved,
     /// What was proven of exactly this.
     pub proven: &'a BTreeSet<String>,
@@ -68,7 +70,7 @@ pub struct Approved {
 }
 
 /// What is shown of who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     Nothing,
     /// What no secret looks like.
@@ -77,6 +79,8 @@ pub enum Credential {
     Secret(Digest),
     /// No secret, and the system says that a process of this user asks.
     User(u32),
+    /// A token of an issuer elsewhere.
+    Foreign(Read),
 }
 
 /// Who asks, and by what.
@@ -231,23 +235,44 @@ fn standing(sight: &Sight<'_>, bearer: &Bearer) -> Standing {
     }
 }
 
-/// A denial here is that of a stranger.
+/// A denial here is that of a stranger. Who shows a certificate is whom it names; what he shows besides must name the same.
 fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
+    let Some(certificate) = sight.certificate else { return shown(sight) };
+    let (id, principal) = certificate.named(sight.identity, sight.now)?;
+    if sight.credential == Credential::Nothing {
+        return Ok(Bearer::Own { principal, credential: Some(id) });
+    }
+    let bearer = shown(sight)?;
+    if *bearer.principal() == principal {
+        return Ok(bearer);
+    }
+    let reason = "the certificate names somebody else than the credential that was shown with it";
+    let remedy = "show one of them, or two of the same principal";
+    let denial = Denial::new(Layer::Authenticate, "door.credentials_differ", reason, remedy);
+    Err(denial.rule("one principal for every request"))
+}
+
+/// By the secret, the token, or the user of this machine.
+fn shown(sight: &Sight<'_>) -> Result<Bearer, Denial> {
     let stranger = |code, reason: &str| {
         let remedy = "give an operator's credential or a token's secret with --credential, SOP_CREDENTIAL or Authorization: Bearer";
         Denial::new(Layer::Authenticate, code, reason, remedy).rule("a credential for every request")
     };
     let nothing = || stranger("door.no_credential", "no credential was shown");
-    let digest = match sight.credential {
+    let digest = match &sight.credential {
         Credential::Nothing => return Err(nothing()),
         Credential::Malformed => {
             return Err(stranger("door.malformed_credential", "what was shown is no credential of any form"));
         }
+        Credential::Foreign(read) => {
+            let (id, principal) = read.named(sight.identity, sight.now)?;
+            return Ok(Bearer::Own { principal, credential: Some(id) });
+        }
         Credential::User(uid) => {
-            let principal = sight.identity.of_uid(uid).cloned().ok_or_else(nothing)?;
+            let principal = sight.identity.of_uid(*uid).cloned().ok_or_else(nothing)?;
             return Ok(Bearer::Own { principal, credential: None });
         }
-        Credential::Secret(digest) => digest,
+        Credential::Secret(digest) => *digest,
     };
     if let Some((id, known)) = sight.identity.by_secret(digest) {
         return Ok(Bearer::Own { principal: known.principal.clone(), credential: Some(id) });

@@ -36,6 +36,7 @@ mod front;
 mod judge;
 mod lockout;
 pub mod outcomes;
+mod outside;
 mod rates;
 mod seal;
 mod secret;
@@ -53,6 +54,7 @@ pub use judge::{
     Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, near_misses, suppose,
 };
 pub use outcomes::Outcomes;
+pub use outside::{CLAIMS_MAX, Certificate, Foreign, Issuers, Read, Unread};
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};

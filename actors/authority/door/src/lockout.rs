@@ -1,6 +1,6 @@
 //! Lockout: who shows wrong secrets for a credential waits, each time longer.
 //!
-//! By credential and source: nobody keeps another's credential out of the door from elsewhere. In memory, and of this node
+//! By credential and source, and of tokens of others by issuer and source: nobody keeps another's credential out of the door from elsewhere. In memory, and of this node
 //! alone: a start forgets it, which gains a guesser of 256 bits nothing.
 //!
 //! # Invariants
@@ -8,6 +8,7 @@
 //! 2. What is kept is bounded, whatever ids are made up.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use identity::CredentialId;
@@ -22,8 +23,26 @@ const LONGEST: Millis = Millis::minutes(15);
 /// Pairs of credential and source that are kept.
 const KEPT_MAX: usize = 10_000;
 
+/// What is guessed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Named {
+    /// The secret of a credential.
+    Credential(CredentialId),
+    /// A signature of an issuer elsewhere, by its place among those who are believed.
+    Issuer(u32),
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(id) => write!(f, "{id}"),
+            Self::Issuer(place) => write!(f, "issuer {place}"),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Lockout(Mutex<BTreeMap<(CredentialId, Source), Failures>>);
+pub(crate) struct Lockout(Mutex<BTreeMap<(Named, Source), Failures>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Failures {
@@ -33,22 +52,22 @@ struct Failures {
 }
 
 impl Lockout {
-    /// How long it still is until a secret for `credential` from there is looked at; `None` if it is now.
-    pub fn wait(&self, credential: CredentialId, source: Source, now: Timestamp) -> Option<Millis> {
+    /// How long it still is until a secret for it from there is looked at; `None` if it is now.
+    pub fn wait(&self, named: Named, source: Source, now: Timestamp) -> Option<Millis> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = kept.get(&(credential, source))?.until;
+        let until = kept.get(&(named, source))?.until;
         // No longer than the longest, also by a clock that went back.
         (now < until).then(|| Millis((until.0 - now.0).min(LONGEST.0)))
     }
 
     /// A wrong secret was shown. Gives the wait that follows, if one does.
-    pub fn failed(&self, credential: CredentialId, source: Source, now: Timestamp) -> Option<Millis> {
+    pub fn failed(&self, named: Named, source: Source, now: Timestamp) -> Option<Millis> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if KEPT_MAX <= kept.len() && !kept.contains_key(&(credential, source)) {
+        if KEPT_MAX <= kept.len() && !kept.contains_key(&(named, source)) {
             let first = kept.iter().min_by_key(|(_, failures)| failures.until).map(|(key, _)| *key);
             first.map(|key| kept.remove(&key));
         }
-        let failures = kept.entry((credential, source)).or_default();
+        let failures = kept.entry((named, source)).or_default();
         // Who has been quiet for as long as the longest wait begins anew.
         if failures.count != 0 && failures.until + LONGEST <= now {
             failures.count = 0;
@@ -61,8 +80,8 @@ impl Lockout {
     }
 
     /// The right one was shown.
-    pub fn succeeded(&self, credential: CredentialId, source: Source) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(credential, source));
+    pub fn succeeded(&self, named: Named, source: Source) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(named, source));
     }
 }
 
@@ -71,7 +90,7 @@ mod tests {
     use super::*;
 
     const HERE: Source = Source::User(7);
-    const KEY: CredentialId = CredentialId(1);
+    const KEY: Named = Named::Credential(CredentialId(1));
     const NOON: Timestamp = Timestamp(1_800_000_000_000);
 
     #[test]
@@ -88,7 +107,7 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
         assert_eq!(lockout.wait(KEY, Source::User(8), NOON), None, "from elsewhere nobody is kept out");
-        assert_eq!(lockout.wait(CredentialId(2), HERE, NOON), None, "nor is another one");
+        assert_eq!(lockout.wait(Named::Issuer(1), HERE, NOON), None, "nor is another one");
         lockout.succeeded(KEY, HERE);
         assert_eq!(lockout.failed(KEY, HERE, now), None, "who is known begins anew");
     }
@@ -103,7 +122,7 @@ mod tests {
         assert_eq!(lockout.wait(KEY, HERE, Timestamp(0)), Some(LONGEST), "by a clock that went back");
         assert_eq!(lockout.failed(KEY, HERE, NOON + FIRST + LONGEST), None);
         for id in 0..2 * KEPT_MAX as u64 {
-            lockout.failed(CredentialId(id), HERE, NOON + Millis(id));
+            lockout.failed(Named::Credential(CredentialId(id)), HERE, NOON + Millis(id));
         }
         assert_eq!(lockout.0.lock().unwrap().len(), KEPT_MAX);
     }

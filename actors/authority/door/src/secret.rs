@@ -21,6 +21,8 @@ pub enum SecretKind {
 
 /// No secret is longer, in bytes.
 const TEXT_MAX: usize = 256;
+/// No token of an issuer elsewhere is.
+const FOREIGN_MAX: usize = 8 << 10;
 
 /// A secret text. Never printed by accident: `Debug` hides it, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,8 +62,19 @@ impl Secret {
         }
     }
 
+    /// Whether it has the form of what issuers elsewhere sign (JWS, RFC 7515): three parts, of which the first begins an
+    /// object of JSON in base64url.
+    pub fn is_foreign(&self) -> bool {
+        let of = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let dots = self.0.bytes().filter(|byte| *byte == b'.').count();
+        self.0.len() <= FOREIGN_MAX && self.0.starts_with("ey") && dots == 2 && self.0.bytes().all(of)
+    }
+
     /// Whether it cannot be a secret: cut short, too long, or not of one line. One that was made elsewhere has any form.
     pub fn is_malformed(&self) -> bool {
+        if self.is_foreign() {
+            return false;
+        }
         let strange = self.0.is_empty() || TEXT_MAX < self.0.len() || self.0.chars().any(char::is_control);
         strange || self.0.starts_with("sop_") && self.kind().is_none()
     }
@@ -105,6 +118,18 @@ mod tests {
             [("", true), ("a\nb", true), ("sop_x", true), (&"a".repeat(257), true), ("the operator's secret", false)]
         {
             assert_eq!((Secret::of(text).kind(), Secret::of(text).is_malformed()), (None, malformed), "{text:?}");
+        }
+        let long = |bytes: usize| format!("eyJhbGciOiJFUzI1NiJ9.e30.{}", "a".repeat(bytes));
+        for (text, foreign) in [
+            (long(0), true),
+            (long(1_000), true),
+            (long(FOREIGN_MAX), false),
+            (long(4) + "=", false),
+            (long(4) + ".a", false),
+            ("eyJhbGciOiJFUzI1NiJ9.e30".to_owned(), false),
+            (format!("a{}", long(4)), false),
+        ] {
+            assert_eq!(Secret::of(&text).is_foreign(), foreign, "{text}");
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use door::{AUDIENCE, Bearer, Credential, Sealed, Sight, Supposed, Supposition, Verdict, judge, suppose};
+use door::{AUDIENCE, Bearer, Certificate, Credential, Sealed, Sight, Supposed, Supposition, Verdict, judge, suppose};
 use governance::Governance;
-use identity::{Capability, CredentialId, Identity, Terms};
+use identity::{Capability, CredentialId, Identity, Proof, Terms};
 use kernel::{
     CommandId, Context, Decision, Denial, Digest, Layer, Machine, Millis, Position, Principal, Timestamp, TokenId,
 };
@@ -64,9 +64,9 @@ fn admit(principal: &str, can: &[&str], until: Option<Timestamp>) -> identity::C
 }
 
 fn key(principal: &str, number: u8, until: Option<Timestamp>) -> identity::Command {
-    let (id, secret) = (CredentialId(number.into()), Digest([number; 32]));
+    let (id, proof) = (CredentialId(number.into()), Proof::Secret(Digest([number; 32])));
     let (principal, break_glass) = (principal.parse().unwrap(), number == GLASS);
-    identity::Command::MakeCredential { id, principal, secret, label: "key".into(), until, break_glass }
+    identity::Command::MakeCredential { id, principal, proof, label: "key".into(), until, break_glass }
 }
 
 /// The operator, and everybody else who is admitted for everything.
@@ -158,11 +158,12 @@ struct Asked<'a> {
     lifetime: i64,
     now: Timestamp,
     sealed: Option<&'a Sealed>,
+    certificate: Option<&'a Certificate>,
 }
 
 impl<'a> Asked<'a> {
     fn new(credential: Option<Digest>, action: &'a str, resource: &'a str) -> Self {
-        Self { credential, action, resource, lifetime: 1, now: NOON, sealed: None }
+        Self { credential, action, resource, lifetime: 1, now: NOON, sealed: None, certificate: None }
     }
 }
 
@@ -198,6 +199,7 @@ impl World {
             resource: asked.resource,
             context: &context(asked.action, asked.lifetime),
             credential,
+            certificate: asked.certificate,
             approved: door::Approved::default(),
             proven: &BTreeSet::new(),
         })
@@ -1020,6 +1022,7 @@ impl Case {
             resource: self.resource,
             context,
             credential: Credential::Secret(Digest([KEY; 32])),
+            certificate: None,
             approved: door::Approved::default(),
             proven: &BTreeSet::new(),
         })

@@ -2,17 +2,20 @@
 //!
 //! A pure [`Machine`]. Somebody is *admitted* on terms: an operator who answers for it, the capabilities, an end. That is
 //! the registry: who is not in it may ask for nothing, whatever a policy says. A credential says who asks; a role is
-//! what policies speak of. Secrets stay outside: what is kept of one is its blake3.
+//! what policies speak of. Secrets stay outside: what is kept of one is its blake3. Certificates and tokens of others are
+//! told by what they say, once somebody else has found that it is said by whom it should be.
 //!
 //! # Invariants
-//! 1. A name, once retired, is never used again; neither is the id of a credential, nor a secret.
+//! 1. A name, once retired, is never used again; neither is the id of a credential, nor a secret, nor one certificate. What
+//!    names a bearer elsewhere is one principal's at a time.
 //! 2. Who is no operator has an owner, and a living one: an operator who is not retired. A protocol may do without, as
 //!    its admission by the nexus was an operator's.
-//! 3. Where there is an active operator who may do everything, there always is one, and it has a credential left unless
-//!    its own time is over.
+//! 3. Where there is an active operator who may do everything, there always is one, and it has a secret left, for which
+//!    nobody else is needed, unless that one's own time is over.
 //! 4. Nobody lets another ask for what is not his own to ask for.
 //! 5. Nobody has two roles at once that are kept apart.
-//! 6. Only an operator changes what another may; who is none sees to his own credentials.
+//! 6. Only an operator changes what another may; who is none sees to his own credentials, and makes himself no others than
+//!    secrets: who could bind a certificate or a subject to himself would take it from whom it names.
 
 #![no_std]
 
@@ -22,6 +25,7 @@ pub mod records;
 mod vocabulary;
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -31,8 +35,9 @@ use kernel::{Context, Digest, Kin, Machine, Outcome, Personal, Position, Princip
 use serde::{Deserialize, Serialize};
 
 use records::{
-    AdmittedV1, CredentialMadeV1, CredentialRevokedV1, CredentialRotatedV1, CredentialUsedV1, ResumedV1, RetiredV1,
-    RoleAssignedV1, RoleTakenV1, RolesSeparatedV1, RolesUnitedV1, SuspendedV1, UidBoundV1, UidFreedV1,
+    AdmittedV1, CredentialBoundV1, CredentialMadeV1, CredentialRevokedV1, CredentialRotatedV1, CredentialUsedV1,
+    ResumedV1, RetiredV1, RoleAssignedV1, RoleTakenV1, RolesSeparatedV1, RolesUnitedV1, SuspendedV1, UidBoundV1,
+    UidFreedV1,
 };
 pub use vocabulary::*;
 
@@ -41,7 +46,8 @@ pub use vocabulary::*;
 pub struct Identity {
     by_name: BTreeMap<Principal, Entry>,
     credentials: BTreeMap<CredentialId, Credential>,
-    by_secret: BTreeMap<Digest, CredentialId>,
+    /// Of one that may be given again, the last one that it was given for.
+    by_proof: BTreeMap<Proof, CredentialId>,
     uids: BTreeMap<u32, Principal>,
     /// Pairs of roles, each in order.
     apart: BTreeSet<(String, String)>,
@@ -49,7 +55,7 @@ pub struct Identity {
 
 impl Machine for Identity {
     const NAME: &'static str = "identity";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
 
     type Command = Command;
     type Event = Event;
@@ -65,32 +71,55 @@ impl Machine for Identity {
             Command::Suspend { principal, reason } => self.suspend(principal, reason, cx)?,
             Command::Resume { principal, reason } => self.resume(principal, reason, cx)?,
             Command::Retire { principal, reason } => self.retire(principal, reason, cx)?,
-            Command::MakeCredential { id, principal, secret, label, until, break_glass } => {
-                self.free(*id, *secret, principal, None)?.map_or(Ok(Vec::new()), |()| {
+            Command::MakeCredential { id, principal, proof, label, until, break_glass } => {
+                self.free(*id, proof, principal, None, cx.now)?.map_or(Ok(Vec::new()), |()| {
                     let entry = self.living(principal)?;
                     self.within(cx, &entry.terms.can)?;
                     self.room(principal, cx.now)?;
                     future(*until, cx.now)?;
                     named(label)?;
-                    if *break_glass && principal.kin != Kin::Operator {
+                    well_said(proof)?;
+                    if *break_glass && (principal.kin != Kin::Operator || proof.form() != Form::ApiKey) {
                         return Err(Refusal::BreakGlass);
                     }
-                    Ok(vec![Event::CredentialMade(CredentialMadeV1 {
-                        credential: id.0,
-                        principal: principal.to_string(),
-                        form: Form::ApiKey.tag(),
-                        secret: *secret,
-                        label: label.clone(),
-                        until: *until,
-                        break_glass: *break_glass,
-                        by: cx.principal.to_string(),
-                        at: cx.now,
-                    })])
+                    let (by, at, label, until) = (cx.principal.to_string(), cx.now, label.clone(), *until);
+                    let (credential, form, principal) = (id.0, proof.form().tag(), principal.to_string());
+                    let break_glass = *break_glass;
+                    Ok(vec![match proof {
+                        &Proof::Secret(secret) => Event::CredentialMade(CredentialMadeV1 {
+                            credential,
+                            principal,
+                            form,
+                            secret,
+                            label,
+                            until,
+                            break_glass,
+                            by,
+                            at,
+                        }),
+                        Proof::Certificate(_) | Proof::CertificateName { .. } | Proof::Foreign { .. } => {
+                            let ((digest, said), old, old_until, early) = (proof.parts(), None, None, false);
+                            Event::CredentialBound(Box::new(CredentialBoundV1 {
+                                credential,
+                                principal,
+                                form,
+                                digest,
+                                said,
+                                label,
+                                until,
+                                old,
+                                old_until,
+                                early,
+                                by,
+                                at,
+                            }))
+                        }
+                    }])
                 })?
             }
-            &Command::Rotate { old, id, secret, overlap, early, until } => {
+            &Command::Rotate { old, id, ref proof, overlap, early, until } => {
                 let known = self.credentials.get(&old).ok_or(Refusal::UnknownCredential { id: old })?;
-                if self.free(id, secret, &known.principal, Some(old))?.is_none() {
+                if self.free(id, proof, &known.principal, Some(old), cx.now)?.is_none() {
                     let old_until = known.until.unwrap_or(cx.now);
                     return Ok(Outcome::already(Reply::Rotated { old_until }));
                 }
@@ -102,13 +131,45 @@ impl Machine for Identity {
                 if OVERLAP_MAX < overlap {
                     return Err(Refusal::Overlap { asked: overlap });
                 }
+                well_said(proof)?;
+                // Its last secret does not become what others vouch for.
+                if proof.form() != Form::ApiKey && matches!(known.proof, Proof::Secret(_)) {
+                    self.not_the_last_secret(old, known, cx.now)?;
+                }
                 self.room(&known.principal, cx.now)?;
                 future(until, cx.now)?;
                 let old_until = known.until.map_or(cx.now + overlap, |until| until.min(cx.now + overlap));
                 let (by, at) = (cx.principal.to_string(), cx.now);
-                let body =
-                    CredentialRotatedV1 { old: old.0, old_until, early, credential: id.0, secret, until, by, at };
-                return Ok(Outcome::new(vec![Event::CredentialRotated(body)], Reply::Rotated { old_until }));
+                let event = match proof {
+                    &Proof::Secret(secret) => Event::CredentialRotated(CredentialRotatedV1 {
+                        old: old.0,
+                        old_until,
+                        early,
+                        credential: id.0,
+                        secret,
+                        until,
+                        by,
+                        at,
+                    }),
+                    Proof::Certificate(_) | Proof::CertificateName { .. } | Proof::Foreign { .. } => {
+                        let (digest, said) = proof.parts();
+                        Event::CredentialBound(Box::new(CredentialBoundV1 {
+                            credential: id.0,
+                            principal: known.principal.to_string(),
+                            form: proof.form().tag(),
+                            digest,
+                            said,
+                            label: known.label.clone(),
+                            until,
+                            old: Some(old.0),
+                            old_until: Some(old_until),
+                            early,
+                            by,
+                            at,
+                        }))
+                    }
+                };
+                return Ok(Outcome::new(vec![event], Reply::Rotated { old_until }));
             }
             Command::Acknowledge { id } => {
                 let known = self.credentials.get(id).ok_or(Refusal::UnknownCredential { id: *id })?;
@@ -201,7 +262,7 @@ impl Machine for Identity {
                 let made = Credential {
                     principal: recorded(&principal),
                     form: Form::of(form),
-                    secret,
+                    proof: Proof::Secret(secret),
                     label,
                     until,
                     break_glass,
@@ -222,7 +283,7 @@ impl Machine for Identity {
                 (before.until, before.replaced_by) = (Some(old_until), Some(id));
                 let made = Credential {
                     form: Form::ApiKey,
-                    secret,
+                    proof: Proof::Secret(secret),
                     until,
                     made_by: recorded(&by),
                     made_at: at,
@@ -233,6 +294,43 @@ impl Machine for Identity {
                     ..before.clone()
                 };
                 assert_eq!(made.revoked_at, None, "what was revoked is not rotated");
+                self.keep(id, made);
+            }
+            Event::CredentialBound(body) => {
+                let CredentialBoundV1 {
+                    credential,
+                    principal,
+                    form,
+                    digest,
+                    said,
+                    label,
+                    until,
+                    old,
+                    old_until,
+                    early,
+                    by,
+                    at,
+                } = *body;
+                let (id, old) = (CredentialId(credential), old.map(CredentialId));
+                if let Some(old) = old {
+                    let before = self.credentials.get_mut(&old).expect("only what exists is rotated");
+                    (before.until, before.replaced_by) = (old_until, Some(id));
+                }
+                let made = Credential {
+                    principal: recorded(&principal),
+                    form: Form::of(form),
+                    proof: Proof::of(form, digest, &said),
+                    label,
+                    until,
+                    break_glass: false,
+                    made_by: recorded(&by),
+                    made_at: at,
+                    revoked_at: None,
+                    replaces: old,
+                    replaced_by: None,
+                    early,
+                    used_at: None,
+                };
                 self.keep(id, made);
             }
             Event::CredentialUsed(CredentialUsedV1 { credential, ends, at }) => {
@@ -295,7 +393,12 @@ impl Identity {
     /// The credential whose secret has this blake3, also one that has ended. Digests need no comparison in constant time:
     /// what the time of one tells of a digest brings nobody nearer to a secret.
     pub fn by_secret(&self, secret: Digest) -> Option<(CredentialId, &Credential)> {
-        let id = *self.by_secret.get(&secret)?;
+        self.by_proof(&Proof::Secret(secret))
+    }
+
+    /// The credential that is known by this, or was last.
+    pub fn by_proof(&self, proof: &Proof) -> Option<(CredentialId, &Credential)> {
+        let id = *self.by_proof.get(proof)?;
         Some((id, &self.credentials[&id]))
     }
 
@@ -348,6 +451,7 @@ impl Identity {
         let own = |id: &CredentialId| self.credentials.get(id).is_some_and(|known| known.principal == cx.principal);
         let allowed = match command {
             Command::Found { .. } | Command::Arrive { .. } => cx.principal.kin == Kin::Internal,
+            Command::Rotate { proof, .. } if proof.form() != Form::ApiKey => is_in_charge(cx),
             Command::Rotate { old: id, .. } | Command::Acknowledge { id } | Command::Revoke { id } => {
                 own(id) || is_in_charge(cx)
             }
@@ -479,11 +583,7 @@ impl Identity {
         if known.revoked_at.is_some() {
             return Ok(Vec::new());
         }
-        let others = self.live(&known.principal, cx.now).filter(|other| *other != id).count();
-        let last = known.ended(cx.now).is_none() && others == 0;
-        if last && self.not_the_last(&known.principal, cx.now).is_err() {
-            return Err(Refusal::LastCredential);
-        }
+        self.not_the_last_secret(id, known, cx.now)?;
         Ok(vec![Event::CredentialRevoked(CredentialRevokedV1 {
             credential: id.0,
             by: cx.principal.to_string(),
@@ -574,13 +674,28 @@ impl Identity {
         Ok(())
     }
 
-    /// An active operator who may do everything, without an end, and has a credential.
+    /// An active operator who may do everything, without an end, and has a secret to say so.
     fn is_mainstay(&self, principal: &Principal, now: Timestamp) -> bool {
         principal.kin == Kin::Operator
             && self
                 .standing(principal, now)
                 .is_ok_and(|entry| entry.terms.until.is_none() && entry.terms.can.contains(&Capability::all()))
-            && self.live(principal, now).next().is_some()
+            && self.secrets(principal, now).next().is_some()
+    }
+
+    /// That without this one the last operator who may do everything has a secret left.
+    fn not_the_last_secret(&self, id: CredentialId, known: &Credential, now: Timestamp) -> Result<(), Refusal> {
+        let others = self.secrets(&known.principal, now).filter(|other| *other != id).count();
+        let last = known.ended(now).is_none() && matches!(known.proof, Proof::Secret(_)) && others == 0;
+        if last && self.not_the_last(&known.principal, now).is_err() {
+            return Err(Refusal::LastCredential);
+        }
+        Ok(())
+    }
+
+    /// Those for which nobody else is needed: no authority of certificates, no issuer of tokens.
+    fn secrets(&self, principal: &Principal, now: Timestamp) -> impl Iterator<Item = CredentialId> {
+        self.live(principal, now).filter(|id| matches!(self.credentials[id].proof, Proof::Secret(_)))
     }
 
     fn live(&self, principal: &Principal, now: Timestamp) -> impl Iterator<Item = CredentialId> {
@@ -595,19 +710,22 @@ impl Identity {
         if LIVE_MAX <= self.live(principal, now).count() { Err(too_many(LIVE_MAX)) } else { Ok(()) }
     }
 
-    /// Whether an id and a secret can be given; `None` if they were, to the same and in the same place.
+    /// Whether an id and what it is known by can be given; `None` if they were, to the same and in the same place.
     fn free(
         &self,
         id: CredentialId,
-        secret: Digest,
+        proof: &Proof,
         principal: &Principal,
         replaces: Option<CredentialId>,
+        now: Timestamp,
     ) -> Result<Option<()>, Refusal> {
-        match (self.credentials.get(&id), self.by_secret.get(&secret)) {
-            (None, None) => Ok(Some(())),
-            (Some(known), _)
-                if known.principal == *principal && known.secret == secret && known.replaces == replaces =>
-            {
+        let free = match self.by_proof(proof) {
+            None => true,
+            Some((_, last)) => proof.is_name() && last.ended(now).is_some(),
+        };
+        match self.credentials.get(&id) {
+            None if free => Ok(Some(())),
+            Some(known) if known.principal == *principal && known.proof == *proof && known.replaces == replaces => {
                 Ok(None)
             }
             _ => Err(Refusal::CredentialTaken { id }),
@@ -615,7 +733,8 @@ impl Identity {
     }
 
     fn keep(&mut self, id: CredentialId, credential: Credential) {
-        assert_eq!(self.by_secret.insert(credential.secret, id), None, "a secret is given once");
+        let earlier = self.by_proof.insert(credential.proof.clone(), id);
+        assert!(earlier.is_none() || credential.proof.is_name(), "a secret is given once");
         assert_eq!(self.credentials.insert(id, credential), None, "an id is given once");
     }
 
@@ -661,6 +780,22 @@ fn future(until: Option<Timestamp>, now: Timestamp) -> Result<(), Refusal> {
 
 fn short(reason: &Personal) -> Result<(), Refusal> {
     if reason.is_longer_than(REASON_MAX) { Err(Refusal::ReasonTooLong) } else { Ok(()) }
+}
+
+/// That it can be what a certificate or a token says.
+fn well_said(proof: &Proof) -> Result<(), Refusal> {
+    let (_, said) = proof.parts();
+    if said.iter().any(|text| text.is_empty() || SAID_MAX < text.len() || text.chars().any(char::is_control)) {
+        return Err(Refusal::Said);
+    }
+    match proof {
+        Proof::CertificateName { name, .. }
+            if !["uri:", "dns:"].iter().any(|kind| name.strip_prefix(kind).is_some_and(|name| !name.is_empty())) =>
+        {
+            Err(Refusal::CertificateName)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is a name of a principal is a name of a role, and a label.

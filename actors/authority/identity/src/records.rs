@@ -2,6 +2,7 @@
 //!
 //! Frozen: a body that must change becomes a new struct under the same id with the next version.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -24,6 +25,7 @@ const ROLE_ASSIGNED_V1: Kind = Kind { id: 1010, version: 1, name: "identity.role
 const ROLE_TAKEN_V1: Kind = Kind { id: 1011, version: 1, name: "identity.role_taken" };
 const ROLES_SEPARATED_V1: Kind = Kind { id: 1012, version: 1, name: "identity.roles_separated" };
 const ROLES_UNITED_V1: Kind = Kind { id: 1013, version: 1, name: "identity.roles_united" };
+const CREDENTIAL_BOUND_V1: Kind = Kind { id: 1014, version: 1, name: "identity.credential_bound" };
 
 /// For the first time, or on other terms than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,30 @@ pub struct CredentialRotatedV1 {
     pub credential: u64,
     pub secret: Digest,
     pub until: Option<Timestamp>,
+    pub by: String,
+    pub at: Timestamp,
+}
+
+/// Made, or made in the place of another: one that is known by what somebody else vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialBoundV1 {
+    pub credential: u64,
+    pub principal: String,
+    /// How it is shown: see [`Form`](crate::Form).
+    pub form: u8,
+    /// SHA-256 of the certificate, or of that of the authority.
+    pub digest: Option<Digest>,
+    /// The name in the certificate; or issuer, subject, and perhaps name and value of a claim.
+    pub said: Vec<String>,
+    pub label: String,
+    /// First instant at which it is no longer good.
+    pub until: Option<Timestamp>,
+    /// The one that it takes the place of.
+    pub old: Option<u64>,
+    /// First instant at which that one is no longer good.
+    pub old_until: Option<Timestamp>,
+    /// That one ends as soon as this one is used.
+    pub early: bool,
     pub by: String,
     pub at: Timestamp,
 }
@@ -178,6 +204,7 @@ impl Recorded for Event {
         ROLE_TAKEN_V1,
         ROLES_SEPARATED_V1,
         ROLES_UNITED_V1,
+        CREDENTIAL_BOUND_V1,
     ];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
@@ -196,6 +223,7 @@ impl Recorded for Event {
             Self::RoleTaken(body) => writer.put(ROLE_TAKEN_V1, body),
             Self::RolesSeparated(body) => writer.put(ROLES_SEPARATED_V1, body),
             Self::RolesUnited(body) => writer.put(ROLES_UNITED_V1, body),
+            Self::CredentialBound(body) => writer.put(CREDENTIAL_BOUND_V1, body.as_ref()),
         }
     }
 
@@ -215,6 +243,7 @@ impl Recorded for Event {
             (1011, 1) => reader.get().map(Self::RoleTaken),
             (1012, 1) => reader.get().map(Self::RolesSeparated),
             (1013, 1) => reader.get().map(Self::RolesUnited),
+            (1014, 1) => reader.get().map(|body| Self::CredentialBound(Box::new(body))),
             _ => Err(reader.unknown()),
         }
     }

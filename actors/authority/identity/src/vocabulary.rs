@@ -1,9 +1,11 @@
 //! The language of identity: all that its callers need to know of it.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -27,6 +29,8 @@ pub const ROLES_MAX: usize = 32;
 pub const PAIRS_MAX: usize = 1_000;
 /// Longest reason, in characters.
 pub const REASON_MAX: usize = 300;
+/// Longest part of what a certificate or a foreign token must say, in bytes.
+pub const SAID_MAX: usize = 256;
 /// Longest time for which an old credential stays good beside its successor.
 pub const OVERLAP_MAX: Millis = Millis::hours(90 * 24);
 
@@ -134,6 +138,12 @@ pub enum Form {
     Bootstrap,
     /// A key that names its id.
     ApiKey,
+    /// One certificate of a client of TLS.
+    Certificate,
+    /// Any certificate with a name, by an authority.
+    CertificateName,
+    /// A token of an issuer elsewhere (OAuth2, OpenID Connect), about one subject.
+    Foreign,
 }
 
 impl Form {
@@ -141,6 +151,9 @@ impl Form {
         match self {
             Self::Bootstrap => 0,
             Self::ApiKey => 1,
+            Self::Certificate => 2,
+            Self::CertificateName => 3,
+            Self::Foreign => 4,
         }
     }
 
@@ -148,7 +161,71 @@ impl Form {
         match tag {
             0 => Self::Bootstrap,
             1 => Self::ApiKey,
+            2 => Self::Certificate,
+            3 => Self::CertificateName,
+            4 => Self::Foreign,
             _ => panic!("a recorded credential has a known form, not {tag}"),
+        }
+    }
+}
+
+/// By what a credential is known when it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Proof {
+    /// blake3 of a secret, which stays with the caller.
+    Secret(Digest),
+    /// SHA-256 of a certificate.
+    Certificate(Digest),
+    /// A name in a certificate, such as `uri:sop://agent/alpha` or `dns:alpha.example`, under an authority: the SHA-256 of
+    /// its certificate.
+    CertificateName { authority: Digest, name: String },
+    /// What a token of an issuer elsewhere says; of all its claims only this one counts, if one is named.
+    Foreign { issuer: String, subject: String, claim: Option<(String, String)> },
+}
+
+impl Proof {
+    /// The form of a credential that is made of it.
+    pub const fn form(&self) -> Form {
+        match self {
+            Self::Secret(_) => Form::ApiKey,
+            Self::Certificate(_) => Form::Certificate,
+            Self::CertificateName { .. } => Form::CertificateName,
+            Self::Foreign { .. } => Form::Foreign,
+        }
+    }
+
+    /// Whether it may be given again once the credential that it was given for has ended: a name is whoever bears it by
+    /// then, a secret is one thing for ever.
+    pub(crate) const fn is_name(&self) -> bool {
+        matches!(self, Self::CertificateName { .. } | Self::Foreign { .. })
+    }
+
+    /// Its digest and its texts, as they are recorded.
+    pub(crate) fn parts(&self) -> (Option<Digest>, Vec<String>) {
+        match self {
+            Self::Secret(digest) | Self::Certificate(digest) => (Some(*digest), Vec::new()),
+            Self::CertificateName { authority, name } => (Some(*authority), vec![name.clone()]),
+            Self::Foreign { issuer, subject, claim } => {
+                let claim = claim.iter().flat_map(|(name, value)| [name.clone(), value.clone()]);
+                (None, [issuer.clone(), subject.clone()].into_iter().chain(claim).collect())
+            }
+        }
+    }
+
+    pub(crate) fn of(form: u8, digest: Option<Digest>, said: &[String]) -> Self {
+        match (Form::of(form), digest, said) {
+            (Form::Bootstrap | Form::ApiKey, Some(digest), []) => Self::Secret(digest),
+            (Form::Certificate, Some(digest), []) => Self::Certificate(digest),
+            (Form::CertificateName, Some(authority), [name]) => Self::CertificateName { authority, name: name.clone() },
+            (Form::Foreign, None, [issuer, subject]) => {
+                Self::Foreign { issuer: issuer.clone(), subject: subject.clone(), claim: None }
+            }
+            (Form::Foreign, None, [issuer, subject, name, value]) => {
+                let claim = Some((name.clone(), value.clone()));
+                Self::Foreign { issuer: issuer.clone(), subject: subject.clone(), claim }
+            }
+            (form, ..) => panic!("a recorded credential of the form {form:?} has what it takes"),
         }
     }
 }
@@ -202,8 +279,7 @@ pub enum Command {
     MakeCredential {
         id: CredentialId,
         principal: Principal,
-        /// blake3 of the secret, which stays with the caller.
-        secret: Digest,
+        proof: Proof,
         label: String,
         until: Option<Timestamp>,
         break_glass: bool,
@@ -212,7 +288,7 @@ pub enum Command {
     Rotate {
         old: CredentialId,
         id: CredentialId,
-        secret: Digest,
+        proof: Proof,
         overlap: Millis,
         /// End the old one as soon as the new one is used.
         early: bool,
@@ -265,6 +341,7 @@ pub enum Event {
     CredentialRotated(records::CredentialRotatedV1),
     CredentialUsed(records::CredentialUsedV1),
     CredentialRevoked(records::CredentialRevokedV1),
+    CredentialBound(Box<records::CredentialBoundV1>),
     UidBound(records::UidBoundV1),
     UidFreed(records::UidFreedV1),
     RoleAssigned(records::RoleAssignedV1),
@@ -319,10 +396,14 @@ pub enum Refusal {
     UnknownCredential { id: CredentialId },
     #[error("credential {id} has ended")]
     Ended { id: CredentialId },
-    #[error("there is another credential {id}, or another of this secret")]
+    #[error("there is another credential {id}, or another that is known by the same")]
     CredentialTaken { id: CredentialId },
-    #[error("only an operator has a credential to break the glass with")]
+    #[error("only an operator has a credential to break the glass with, and that is a key")]
     BreakGlass,
+    #[error("what a certificate or a token must say is 1 to {SAID_MAX} bytes, without control characters")]
+    Said,
+    #[error("a name in a certificate begins with uri: or dns:")]
+    CertificateName,
     #[error("it is the last credential of the last active operator who may do everything")]
     LastCredential,
     #[error("an overlap of {asked} is over the limit of {OVERLAP_MAX}")]
@@ -364,6 +445,8 @@ impl Refuse for Refusal {
             Self::Ended { .. } => "identity.credential_ended",
             Self::CredentialTaken { .. } => "identity.credential_taken",
             Self::BreakGlass => "identity.break_glass",
+            Self::Said => "identity.said",
+            Self::CertificateName => "identity.certificate_name",
             Self::LastCredential => "identity.last_credential",
             Self::Overlap { .. } => "identity.overlap",
             Self::UidTaken { .. } => "identity.uid_taken",
@@ -400,7 +483,12 @@ impl Refuse for Refusal {
             Self::Name { .. } => "Choose a name such as auditor.".into(),
             Self::UnknownCredential { .. } => "See `sop security credentials --list`.".into(),
             Self::Ended { .. } => "Make a new one with `sop security credentials --create`.".into(),
-            Self::CredentialTaken { .. } => "Make a new secret under a new id.".into(),
+            Self::CredentialTaken { .. } => {
+                "Make a new secret under a new id; a name or a subject is free once the credential for it has ended."
+                    .into()
+            }
+            Self::Said => "Give it as the certificate or the token has it.".into(),
+            Self::CertificateName => "Write uri:sop://agent/alpha or dns:alpha.example.".into(),
             Self::BreakGlass => "Make a plain one, or choose an operator.".into(),
             Self::LastCredential => "Make another one first, or rotate it.".into(),
             Self::Overlap { .. } => "Ask for a shorter one.".into(),
@@ -472,7 +560,7 @@ pub struct Binding {
 pub struct Credential {
     pub principal: Principal,
     pub form: Form,
-    pub secret: Digest,
+    pub proof: Proof,
     pub label: String,
     /// First instant at which it is no longer good.
     pub until: Option<Timestamp>,

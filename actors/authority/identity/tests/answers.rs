@@ -1,8 +1,8 @@
 //! One row per answer that identity can give.
 
 use identity::{
-    CAPABILITIES_MAX, Capability, Command, CredentialId, End, Identity, LIVE_MAX, Lack, OVERLAP_MAX, REASON_MAX, Reply,
-    State, Terms,
+    CAPABILITIES_MAX, Capability, Command, CredentialId, End, Identity, LIVE_MAX, Lack, OVERLAP_MAX, Proof, REASON_MAX,
+    Reply, SAID_MAX, State, Terms,
 };
 use kernel::{CommandId, Context, Decision, Digest, Machine, Millis, Personal, Position, Principal, Refuse, Timestamp};
 
@@ -51,13 +51,21 @@ fn found() -> Command {
 }
 
 fn make(principal: &str, id: u64) -> Command {
-    let (id, secret, label) = (CredentialId(id), secret(id), "laptop".into());
-    Command::MakeCredential { id, principal: p(principal), secret, label, until: None, break_glass: false }
+    bind(principal, id, Proof::Secret(secret(id)))
+}
+
+fn bind(principal: &str, id: u64, proof: Proof) -> Command {
+    let (id, principal, label) = (CredentialId(id), p(principal), "laptop".into());
+    Command::MakeCredential { id, principal, proof, label, until: None, break_glass: false }
 }
 
 fn rotate(old: u64, id: u64) -> Command {
-    let (old, id, secret) = (CredentialId(old), CredentialId(id), secret(id));
-    Command::Rotate { old, id, secret, overlap: HOUR, early: true, until: None }
+    rebind(old, id, Proof::Secret(secret(id)))
+}
+
+fn rebind(old: u64, id: u64, proof: Proof) -> Command {
+    let (old, id) = (CredentialId(old), CredentialId(id));
+    Command::Rotate { old, id, proof, overlap: HOUR, early: true, until: None }
 }
 
 fn suspend(principal: &str) -> Command {
@@ -223,8 +231,8 @@ fn by_which_credentials() {
         command
     };
     let other_secret = again(|command| {
-        if let Command::MakeCredential { secret: one, .. } = command {
-            *one = secret(9);
+        if let Command::MakeCredential { proof: one, .. } = command {
+            *one = Proof::Secret(secret(9));
         }
     });
     let other_id = again(|command| {
@@ -233,23 +241,23 @@ fn by_which_credentials() {
         }
     });
     let late = again(|command| {
-        if let Command::MakeCredential { id, secret: one, until, .. } = command {
-            (*id, *one, *until) = (CredentialId(9), secret(9), Some(NOON));
+        if let Command::MakeCredential { id, proof: one, until, .. } = command {
+            (*id, *one, *until) = (CredentialId(9), Proof::Secret(secret(9)), Some(NOON));
         }
     });
     let wordy = again(|command| {
-        if let Command::MakeCredential { id, secret: one, label, .. } = command {
-            (*id, *one, *label) = (CredentialId(9), secret(9), "my laptop".into());
+        if let Command::MakeCredential { id, proof: one, label, .. } = command {
+            (*id, *one, *label) = (CredentialId(9), Proof::Secret(secret(9)), "my laptop".into());
         }
     });
     let glass = |who: &str| {
-        let Command::MakeCredential { id, principal, secret, label, until, .. } = make(who, 9) else { unreachable!() };
-        Command::MakeCredential { id, principal, secret, label, until, break_glass: true }
+        let Command::MakeCredential { id, principal, proof, label, until, .. } = make(who, 9) else { unreachable!() };
+        Command::MakeCredential { id, principal, proof, label, until, break_glass: true }
     };
     let far = Command::Rotate {
         old: CredentialId(2),
         id: CredentialId(3),
-        secret: secret(3),
+        proof: Proof::Secret(secret(3)),
         overlap: Millis(OVERLAP_MAX.0 + 1),
         early: false,
         until: None,
@@ -390,4 +398,92 @@ fn what_a_capability_covers() {
     for text in ["", "ff", "00000000000000FF", "+0000000000000ff", "00000000000000ff0"] {
         assert!(text.parse::<CredentialId>().is_err(), "{text:?}");
     }
+}
+
+fn certificate(number: u64) -> Proof {
+    Proof::Certificate(secret(number))
+}
+
+fn name(name: &str) -> Proof {
+    Proof::CertificateName { authority: secret(70), name: name.into() }
+}
+
+fn foreign(subject: &str, claim: Option<(&str, &str)>) -> Proof {
+    let claim = claim.map(|(name, value)| (name.into(), value.into()));
+    Proof::Foreign { issuer: "https://idp.example".into(), subject: subject.into(), claim }
+}
+
+#[test]
+fn what_others_vouch_for() {
+    let one = &after(&Identity::default(), &[(ROUTE, found())]);
+    let alpha = &after(one, &[(ROOT, admit(ALPHA, ROOT, "*")), (ROOT, make(ALPHA, 2))]);
+    let bound = &after(
+        alpha,
+        &[
+            (ROOT, bind(ALPHA, 3, certificate(60))),
+            (ROOT, bind(ALPHA, 4, name("uri:sop://agent/alpha"))),
+            (ROOT, bind(ALPHA, 5, foreign("alpha", None))),
+        ],
+    );
+    let revoked = &after(bound, &[(ROOT, revoke(3)), (ROOT, revoke(4)), (ROOT, revoke(5))]);
+    let both = &after(one, &[(ROOT, bind(ROOT, 3, certificate(60)))]);
+    let mut glass = bind(ROOT, 9, certificate(61));
+    if let Command::MakeCredential { break_glass, .. } = &mut glass {
+        *break_glass = true;
+    }
+    let old = first(one);
+    let long = "x".repeat(SAID_MAX + 1);
+    for (row, identity, by, command, answered) in [
+        ("a certificate", alpha, ROOT, bind(ALPHA, 3, certificate(60)), Ok(1)),
+        ("the same again", bound, ROOT, bind(ALPHA, 3, certificate(60)), Ok(0)),
+        ("a certificate that is known", bound, ROOT, bind(ROOT, 9, certificate(60)), Err("identity.credential_taken")),
+        ("one that was revoked", revoked, ROOT, bind(ALPHA, 9, certificate(60)), Err("identity.credential_taken")),
+        ("the digest of a secret is another thing", bound, ROOT, bind(ALPHA, 9, certificate(2)), Ok(1)),
+        ("a name", alpha, ROOT, bind(ALPHA, 4, name("dns:alpha.example")), Ok(1)),
+        (
+            "a name that is known",
+            bound,
+            ROOT,
+            bind(ROOT, 9, name("uri:sop://agent/alpha")),
+            Err("identity.credential_taken"),
+        ),
+        ("a name that is free again", revoked, ROOT, bind(ROOT, 9, name("uri:sop://agent/alpha")), Ok(1)),
+        ("a name of no kind", alpha, ROOT, bind(ALPHA, 4, name("alpha")), Err("identity.certificate_name")),
+        ("a kind of no name", alpha, ROOT, bind(ALPHA, 4, name("uri:")), Err("identity.certificate_name")),
+        ("a subject", alpha, ROOT, bind(ALPHA, 5, foreign("alpha", None)), Ok(1)),
+        (
+            "a subject that is known",
+            bound,
+            ROOT,
+            bind(ROOT, 9, foreign("alpha", None)),
+            Err("identity.credential_taken"),
+        ),
+        ("the subject with a claim", bound, ROOT, bind(ROOT, 9, foreign("alpha", Some(("group", "ops")))), Ok(1)),
+        ("a subject that is free again", revoked, ROOT, bind(ROOT, 9, foreign("alpha", None)), Ok(1)),
+        ("no subject", alpha, ROOT, bind(ALPHA, 5, foreign("", None)), Err("identity.said")),
+        ("too long a subject", alpha, ROOT, bind(ALPHA, 5, foreign(&long, None)), Err("identity.said")),
+        ("a subject of two lines", alpha, ROOT, bind(ALPHA, 5, foreign("a\nb", None)), Err("identity.said")),
+        ("an empty claim", alpha, ROOT, bind(ALPHA, 5, foreign("alpha", Some(("group", "")))), Err("identity.said")),
+        ("for emergencies", one, ROOT, glass, Err("identity.break_glass")),
+        ("the next certificate", bound, ROOT, rebind(3, 9, certificate(61)), Ok(1)),
+        ("the next subject", bound, ROOT, rebind(5, 9, foreign("alpha-2", None)), Ok(1)),
+        ("a certificate for a key", bound, ROOT, rebind(2, 9, certificate(61)), Ok(1)),
+        ("a key for a certificate", bound, ALPHA, rebind(3, 9, Proof::Secret(secret(9))), Ok(1)),
+        ("of its own accord", bound, ALPHA, rebind(3, 9, certificate(61)), Err("identity.operators_only")),
+        ("of what was revoked", revoked, ROOT, rebind(3, 9, certificate(61)), Err("identity.credential_ended")),
+        ("in place of the last secret", both, ROOT, rebind(old, 9, certificate(61)), Err("identity.last_credential")),
+        ("the last secret beside a certificate", both, ROOT, revoke(old), Err("identity.last_credential")),
+        ("the certificate", both, ROOT, revoke(3), Ok(1)),
+    ] {
+        assert_eq!(answer(identity, by, &command, NOON), answered, "{row}");
+    }
+    let rotated = after(bound, &[(ROOT, rebind(3, 9, certificate(61)))]);
+    let end = |number, now| rotated.by_proof(&certificate(number)).unwrap().1.ended(now);
+    assert_eq!((end(60, NOON), end(61, NOON)), (None, None), "both are good for a while");
+    assert_eq!((end(60, NOON + HOUR), end(61, NOON + HOUR)), (Some(End::Expired), None));
+    let used = after(&rotated, &[(ROOT, used(9))]);
+    assert_eq!(used.by_proof(&certificate(60)).unwrap().1.ended(NOON), Some(End::Expired), "the new one is in use");
+    let again = after(revoked, &[(ROOT, bind(ROOT, 9, foreign("alpha", None)))]);
+    assert_eq!(again.by_proof(&foreign("alpha", None)).unwrap().1.principal, p(ROOT), "the last one counts");
+    assert_eq!(bound.by_secret(secret(60)), None, "a certificate's digest is nobody's secret");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::{Capability, Command, CredentialId, Identity, State, Terms};
+use identity::{Capability, Command, CredentialId, Identity, Proof, State, Terms};
 use journal::codec;
 use kernel::{CommandId, Context, Decision, Digest, Kin, Machine, Millis, Personal, Position, Principal, Timestamp};
 use proptest::collection::vec;
@@ -53,11 +53,11 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (who(), reason()).prop_map(|(principal, reason)| Command::Suspend { principal, reason }),
         2 => (who(), reason()).prop_map(|(principal, reason)| Command::Resume { principal, reason }),
         1 => (who(), reason()).prop_map(|(principal, reason)| Command::Retire { principal, reason }),
-        4 => (id(), who(), 1..8_u8, until(), any::<bool>()).prop_map(|(id, principal, number, until, break_glass)| {
-            Command::MakeCredential { id, principal, secret: secret(number), label: "x".into(), until, break_glass }
+        4 => (id(), who(), proof(), until(), any::<bool>()).prop_map(|(id, principal, proof, until, break_glass)| {
+            Command::MakeCredential { id, principal, proof, label: "x".into(), until, break_glass }
         }),
-        4 => (id(), id(), 1..8_u8, 0..500_u64, any::<bool>(), until()).prop_map(|(old, id, number, overlap, early, until)| {
-            Command::Rotate { old, id, secret: secret(number), overlap: Millis(overlap), early, until }
+        4 => (id(), id(), proof(), 0..500_u64, any::<bool>(), until()).prop_map(|(old, id, proof, overlap, early, until)| {
+            Command::Rotate { old, id, proof, overlap: Millis(overlap), early, until }
         }),
         2 => id().prop_map(|id| Command::Acknowledge { id }),
         2 => id().prop_map(|id| Command::Revoke { id }),
@@ -71,7 +71,21 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Active operators who may do everything, without an end, and have a credential.
+/// Mostly secrets.
+fn proof() -> impl Strategy<Value = Proof> {
+    let number = || 1..8_u8;
+    let name = |number| format!("uri:sop://agent/{number}");
+    prop_oneof![
+        4 => number().prop_map(|number| Proof::Secret(secret(number))),
+        1 => number().prop_map(|number| Proof::Certificate(secret(number))),
+        1 => (1..3_u8).prop_map(move |number| Proof::CertificateName { authority: secret(9), name: name(number) }),
+        1 => (1..3_u8, option::of(Just(("group".to_owned(), "ops".to_owned())))).prop_map(|(number, claim)| {
+            Proof::Foreign { issuer: "https://idp.example".into(), subject: number.to_string(), claim }
+        }),
+    ]
+}
+
+/// Active operators who may do everything, without an end, and have a secret.
 fn mainstays(identity: &Identity, now: Timestamp) -> usize {
     let operators = identity.list().filter(|(name, entry)| {
         let all = entry.terms.can.contains(&Capability::all()) && entry.terms.until.is_none();
@@ -79,7 +93,9 @@ fn mainstays(identity: &Identity, now: Timestamp) -> usize {
         name.kin == Kin::Operator
             && entry.state == State::Active
             && all
-            && credentials.any(|known| known.principal == **name && known.ended(now).is_none())
+            && credentials.any(|known| {
+                known.principal == **name && known.ended(now).is_none() && matches!(known.proof, Proof::Secret(_))
+            })
     });
     operators.count()
 }
@@ -134,12 +150,15 @@ proptest! {
                     prop_assert!(!(roles.contains(one) && roles.contains(other)), "{} has both", name);
                 }
             }
-            let mut secrets = BTreeMap::new();
+            let mut given = BTreeMap::new();
             for (id, known) in live.credentials() {
-                prop_assert_eq!(secrets.insert(known.secret, id), None, "a secret is given once");
-                prop_assert_eq!(live.by_secret(known.secret).map(|(found, _)| found), Some(id));
+                let is_name = matches!(known.proof, Proof::CertificateName { .. } | Proof::Foreign { .. });
+                if !is_name || known.ended(now).is_none() {
+                    prop_assert_eq!(given.insert(&known.proof, id), None, "a secret is given once, a name once at a time");
+                    prop_assert_eq!(live.by_proof(&known.proof).map(|(found, _)| found), Some(id));
+                }
                 let Some(earlier) = before.credential(id) else { continue };
-                prop_assert_eq!((&earlier.principal, earlier.secret), (&known.principal, known.secret), "for ever");
+                prop_assert_eq!((&earlier.principal, &earlier.proof), (&known.principal, &known.proof), "for ever");
                 let over = earlier.ended(now).is_some();
                 prop_assert!(!over || known.ended(now).is_some(), "what has ended does not begin again");
             }

@@ -1,6 +1,6 @@
 //! What yesterday's records mean.
 
-use identity::{Capability, CredentialId, End, Event, Form, Identity, Lack};
+use identity::{Capability, CredentialId, End, Event, Form, Identity, Lack, Proof};
 use kernel::{Digest, Machine, Position, Principal, Recorded, Timestamp, json};
 use serde_json::Value;
 
@@ -26,6 +26,9 @@ fn v1() -> Vec<(u32, String)> {
         (1012, r#"{"one":"auditor","other":"clerk","by":"operator/root","at":12}"#),
         (1013, r#"{"one":"auditor","other":"payer","by":"operator/root","at":13}"#),
         (1007, r#"{"credential":2,"by":"operator/root","at":14}"#),
+        (1014, r#"{"credential":3,"principal":"operator/root","form":2,"digest":"ONE","said":[],"label":"card","until":850,"old":null,"old_until":null,"early":false,"by":"operator/root","at":14}"#),
+        (1014, r#"{"credential":4,"principal":"operator/root","form":4,"digest":null,"said":["https://idp.example","root","group","ops"],"label":"card","until":null,"old":3,"old_until":600,"early":true,"by":"operator/root","at":14}"#),
+        (1014, r#"{"credential":5,"principal":"operator/root","form":3,"digest":"TWO","said":["uri:sop://operator/root"],"label":"mesh","until":null,"old":null,"old_until":null,"early":false,"by":"operator/root","at":14}"#),
         (1009, r#"{"uid":7,"by":"operator/root","at":15}"#),
         (1003, r#"{"principal":"agent/alpha","reason":R,"by":"operator/root","at":16}"#),
     ]
@@ -73,7 +76,14 @@ fn version_1_reads_as_it_did() {
     assert!(at(10).roles(&alpha, Timestamp(699)).iter().eq(["auditor", "clerk"]));
     assert!(at(11).roles(&alpha, Timestamp(700)).is_empty());
     assert_eq!(at(14).apart().collect::<Vec<_>>(), [("auditor", "clerk")]);
+    let name = Proof::CertificateName { authority: Digest([2; 32]), name: "uri:sop://operator/root".into() };
+    let claim = Some(("group".into(), "ops".into()));
+    let foreign = Proof::Foreign { issuer: "https://idp.example".into(), subject: "root".into(), claim };
     let all = replayed(&records);
+    let id = |proof: &Proof| all.by_proof(proof).map(|(id, _)| id.0);
+    assert_eq!((id(&Proof::Certificate(Digest([1; 32]))), id(&foreign), id(&name)), (Some(3), Some(4), Some(5)));
+    assert_eq!(all.credential(CredentialId(3)).unwrap().until, Some(Timestamp(600)));
+    assert_eq!(all.credential(CredentialId(4)).unwrap().replaces, Some(CredentialId(3)));
     assert_eq!(all.credential(new).unwrap().ended(Timestamp(20)), Some(End::Revoked));
     assert_eq!((all.of_uid(7), all.standing(&alpha, Timestamp(20)).err()), (None, Some(Lack::Retired)));
 }
@@ -84,12 +94,12 @@ fn what_is_written_is_what_was_read() {
         let (kind, written) = json::write(&event(&record));
         assert_eq!((kind.id, kind.version, written), (record.0, 1, record.1.parse::<Value>().unwrap()));
     }
-    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (1000..=1013).collect::<Vec<_>>());
+    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (1000..=1014).collect::<Vec<_>>());
 }
 
 #[test]
 fn an_unregistered_kind_is_not_read() {
-    for kind in [(999, 1), (1014, 1), (1000, 0), (1000, 2)] {
+    for kind in [(999, 1), (1015, 1), (1000, 0), (1000, 2)] {
         assert_eq!(json::read::<Event>(kind, Value::Null).unwrap_err(), "a kind that was never registered");
     }
 }

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use kernel::{CommandId, Denial};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::PeerCertificate;
 
 /// Everything that can be asked for over HTTP.
 pub trait Api: Send + Sync + 'static {
@@ -58,6 +61,8 @@ pub struct Call {
     /// From `Idempotency-Key`; always a UUIDv7.
     pub command_id: Option<CommandId>,
     pub source: Source,
+    /// The certificate of the client's end of the connection, if one was shown; who it is, is for the door to say.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// Arguments can carry secrets too, so only their names are shown.
@@ -70,6 +75,7 @@ impl fmt::Debug for Call {
             .field("bearer", &self.bearer.as_ref().map(|_| "(hidden)"))
             .field("command_id", &self.command_id)
             .field("source", &self.source)
+            .field("certificate", &self.certificate.as_ref().map(|shown| shown.fingerprint))
             .finish()
     }
 }

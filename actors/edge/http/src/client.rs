@@ -22,7 +22,7 @@ use crate::pace::Stream;
 use crate::problem::MEDIA_TYPE;
 use crate::request::IDEMPOTENCY_KEY;
 use crate::tls::Trust;
-use crate::{Problem, TlsError, tcp};
+use crate::{Papers, Problem, TlsError, tcp};
 
 /// Longer answers are not read: pages are asked for in pieces.
 const ANSWER_MAX: usize = 64 << 20;
@@ -102,6 +102,14 @@ impl Client {
     /// # Errors
     /// See [`AddressError`].
     pub fn over_tcp(address: &str, ca: Option<&Path>) -> Result<Self, AddressError> {
+        Self::over_tcp_as(address, ca, None)
+    }
+
+    /// The same, known there by a certificate, which is shown under TLS only.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn over_tcp_as(address: &str, ca: Option<&Path>, papers: Option<Papers<'_>>) -> Result<Self, AddressError> {
         let malformed = || AddressError::Malformed { address: address.to_owned() };
         let uri: Uri = address.parse().map_err(|_| malformed())?;
         let authority = uri.authority().filter(|authority| authority.port_u16().is_some()).ok_or_else(malformed)?;
@@ -113,7 +121,7 @@ impl Client {
             (Some("http"), _) => return Err(AddressError::Unprotected { address: address.to_owned() }),
             (Some("https"), Some(ca)) => {
                 let name = ServerName::try_from(bare(authority.host()).to_owned()).map_err(|_| malformed())?;
-                Some((Trust::in_authorities(ca)?, name))
+                Some((Trust::in_authorities(ca, papers)?, name))
             }
             (Some("https"), None) => return Err(AddressError::NoAuthority { address: address.to_owned() }),
             _ => return Err(malformed()),

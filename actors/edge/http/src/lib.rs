@@ -15,7 +15,9 @@
 //! 3. Everything that is read, waited for or kept open has a bound ([`Limits`]).
 //! 4. What runs is owned: connections by the accept loop, the accept loop by [`HttpActor`]; when the owner goes, they go.
 //! 5. Only its owner can reach the socket: mode 0600, in a directory that nobody else can change.
-//! 6. What leaves the machine is under TLS 1.3: a listener without it is on a loopback address, and so is a client's peer.
+//! 6. A client's certificate is believed as far as the authorities in the file that the operator names vouch for it, and says
+//!    nothing beyond the connection on which its key was proven: there is no resumption where they are asked for.
+//! 7. What leaves the machine is under TLS 1.3: a listener without it is on a loopback address, and so is a client's peer.
 //!    But what [`Outward`] sends is for everybody to read, and goes where the operator says.
 
 mod access;
@@ -24,6 +26,7 @@ mod api;
 pub mod client;
 mod outward;
 mod pace;
+mod peer;
 mod problem;
 mod request;
 mod routes;
@@ -36,9 +39,10 @@ pub use actor::{Arguments, HttpActor, Msg};
 pub use api::{ActionInfo, Answer, Api, Call, Refused, Source};
 pub use client::{AddressError, Client, ClientError};
 pub use outward::{Lost, Outward};
+pub use peer::PeerCertificate;
 pub use problem::Problem;
 pub use request::{bearer, command_id};
 pub use server::{Limits, Listeners, Server};
 pub use socket::{BindError, Bound, bind};
 pub use tcp::Tcp;
-pub use tls::{Tls, TlsError};
+pub use tls::{Papers, Tls, TlsError, fingerprint_in};

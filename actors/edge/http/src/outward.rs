@@ -50,7 +50,7 @@ impl Outward {
     /// Believes whom an authority in the file `ca` vouches for; without, whom this machine believes. If that file is of no use,
     /// it is said when somebody is to be asked under TLS.
     pub fn new(ca: Option<&Path>) -> Self {
-        let trust = ca.map_or_else(Trust::of_this_machine, Trust::in_authorities);
+        let trust = ca.map_or_else(Trust::of_this_machine, |ca| Trust::in_authorities(ca, None));
         Self { trust: Arc::new(trust.map_err(|error| error.to_string())) }
     }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::request::{self, Asked};
 use crate::tcp::is_loopback;
-use crate::{ActionInfo, Api, Call, Limits, Problem, Source, access};
+use crate::{ActionInfo, Api, Call, Limits, PeerCertificate, Problem, Source, access};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -226,7 +226,8 @@ fn call(parts: &Parts, action: &ActionInfo, arguments: Result<Value, Denial>) ->
     let arguments = arguments?;
     let (bearer, command_id) = (request::bearer(&parts.headers)?, request::command_id(&parts.headers)?);
     let source = *parts.extensions.get::<Source>().expect("each connection says who is at its other end");
-    Ok(Call { action: action.name.to_owned(), arguments, bearer, command_id, source })
+    let certificate = parts.extensions.get::<Arc<PeerCertificate>>().cloned();
+    Ok(Call { action: action.name.to_owned(), arguments, bearer, command_id, source, certificate })
 }
 
 async fn carried_out(served: &Served, action: &ActionInfo, call: Call) -> Response {

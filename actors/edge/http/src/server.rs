@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::pace::{Paced, Stream};
-use crate::{Api, Problem, Source, Tls, routes, tcp};
+use crate::{Api, PeerCertificate, Problem, Source, Tls, routes, tcp};
 
 /// How many connections over the cap are open at once to be told so; further ones wait in the kernel's queue.
 const TURNED_AWAY_MAX: usize = 32;
@@ -122,7 +122,9 @@ impl Server {
         while let Some(ended) = connections.try_join_next() {
             report(ended);
         }
-        let stream = stream.opened(self.limits);
+        // Known once the greeting is over, before the first request.
+        let certificate = Arc::<OnceLock<Arc<PeerCertificate>>>::default();
+        let stream = stream.opened(self.limits, certificate.clone());
         let (stopped, timeout) = (stopped.clone(), self.limits.header_timeout);
         if connections.len() < self.limits.connections_max {
             let inner = TowerToHyperService::new(self.router.clone());
@@ -134,6 +136,9 @@ impl Server {
                 request.extensions_mut().insert(source);
                 if matches!(way, Way::Tcp { tls: true }) {
                     request.extensions_mut().insert(routes::Secure);
+                }
+                if let Some(certificate) = certificate.get() {
+                    request.extensions_mut().insert(certificate.clone());
                 }
                 let answer = foreign.map_or_else(|| Ok(inner.call(request)), Err);
                 async move {
@@ -197,15 +202,25 @@ impl Listeners {
 
 impl Raw {
     /// Greets the other side, where there is a greeting, for as long as it may take for the first head to arrive.
-    async fn opened(self, limits: Limits) -> io::Result<Box<dyn Stream>> {
+    async fn opened(
+        self,
+        limits: Limits,
+        certificate: Arc<OnceLock<Arc<PeerCertificate>>>,
+    ) -> io::Result<Box<dyn Stream>> {
         let patience = limits.request_timeout;
         match self {
             Self::Socket(stream) => Ok(Box::new(Paced::new(stream, patience))),
             Self::Tcp(stream, None) => Ok(Box::new(Paced::new(stream, patience))),
             // Below the encryption, which holds back more than a client must be given time for.
-            Self::Tcp(stream, Some(Tls(acceptor))) => {
+            Self::Tcp(stream, Some(Tls { acceptor, authorities })) => {
                 let greeting = acceptor.accept(Paced::new(stream, patience));
-                Ok(Box::new(tokio::time::timeout(limits.header_timeout, greeting).await??))
+                let stream = tokio::time::timeout(limits.header_timeout, greeting).await??;
+                if let Some(chain) = stream.get_ref().1.peer_certificates() {
+                    let read = PeerCertificate::read(chain, &authorities);
+                    let read = read.ok_or_else(|| io::Error::other("the client's certificate cannot be read"))?;
+                    let _ = certificate.set(Arc::new(read));
+                }
+                Ok(Box::new(stream))
             }
         }
     }

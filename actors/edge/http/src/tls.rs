@@ -9,12 +9,17 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kernel::Digest;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::peer::{Authority, fingerprint};
 
 /// Longer files hold something else.
 const FILE_MAX: u64 = 1 << 20;
@@ -29,9 +34,22 @@ const BUNDLES: [&str; 4] = [
 
 const PROTOCOL: &[u8] = b"http/1.1";
 
-/// Certificate and key of a server, found to belong together.
+/// More would be a trust store for everybody's certificates, and not the few that are meant.
+const AUTHORITIES_MAX: usize = 16;
+
+/// Certificate and key of a server, found to belong together, and who may vouch for its clients.
 #[derive(Clone)]
-pub struct Tls(pub(crate) TlsAcceptor);
+pub struct Tls {
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) authorities: Arc<[Authority]>,
+}
+
+/// The certificate by which a client is known, and its key.
+#[derive(Clone, Copy, Debug)]
+pub struct Papers<'a> {
+    pub certificate: &'a Path,
+    pub key: &'a Path,
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +74,10 @@ pub enum TlsError {
     Certificate { path: PathBuf, why: String },
     #[error("the private key {} cannot be used: {why}", .path.display())]
     Key { path: PathBuf, why: String },
+    #[error("the authorities of clients in {} cannot be used: {why}", .path.display())]
+    ClientAuthority { path: PathBuf, why: String },
+    #[error("others than its owner can change who vouches for clients, in {} (mode {mode:04o})", .path.display())]
+    ClientAuthorityMode { path: PathBuf, mode: u32 },
     #[error("others than its owner may use the private key {} (mode {mode:04o})", .path.display())]
     KeyMode { path: PathBuf, mode: u32 },
 }
@@ -66,6 +88,8 @@ impl TlsError {
             Self::Certificate { .. } => "http.tls_certificate",
             Self::Key { .. } => "http.tls_key",
             Self::KeyMode { .. } => "http.tls_key_mode",
+            Self::ClientAuthority { .. } => "http.tls_client_ca",
+            Self::ClientAuthorityMode { .. } => "http.tls_client_ca_mode",
         }
     }
 
@@ -76,51 +100,116 @@ impl TlsError {
             }
             Self::Key { .. } => "name the PEM file with the private key of this certificate, without a password".into(),
             Self::KeyMode { path, .. } => format!("run `chmod 600 {}`", path.display()),
+            Self::ClientAuthority { .. } => {
+                format!(
+                    "name a PEM file with the certificates of at most {AUTHORITIES_MAX} authorities, and nothing else"
+                )
+            }
+            Self::ClientAuthorityMode { path, .. } => format!("run `chmod go-w {}`", path.display()),
         }
     }
 }
 
 impl Tls {
-    /// Reads certificate and key, once.
+    /// Reads certificate, key and, if such a file is named, the authorities whose word on clients is believed, once.
     ///
     /// # Errors
     /// See [`TlsError`].
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let unusable = |why: String| TlsError::Key { path: key.to_owned(), why };
-        let chain = certificates(certificate)?;
-        let file = File::open(key).map_err(|error| unusable(error.to_string()))?;
-        // Of the file that is read, whatever the name leads to by then.
-        let mode = file.metadata().map_err(|error| unusable(error.to_string()))?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(TlsError::KeyMode { path: key.to_owned(), mode });
-        }
-        let text = read(file).map_err(|error| unusable(error.to_string()))?;
-        let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|error| unusable(error.to_string()))?;
+    pub fn load(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Self, TlsError> {
+        let (papers, roots) = (Papers { certificate, key }, client_ca.map(client_authorities).transpose()?);
+        let (chain, secret) = papers.read()?;
         let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
-            .map_err(|error| unusable(error.to_string()))?
-            .with_no_client_auth()
-            .with_single_cert(chain, secret);
-        let mut config = config.map_err(|error| match error {
-            Error::InvalidCertificate(_) => {
-                TlsError::Certificate { path: certificate.to_owned(), why: error.to_string() }
-            }
-            error => unusable(error.to_string()),
-        })?;
+            .map_err(|error| papers.unusable(error))?;
+        let config = match client_ca.zip(roots.as_deref()) {
+            None => config.with_no_client_auth(),
+            // Who shows none is known by what he says in his requests.
+            Some((path, roots)) => config.with_client_cert_verifier(verifier(path, roots, true)?),
+        };
+        let mut config = config.with_single_cert(chain, secret).map_err(|error| papers.unfit(error))?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        let mut authorities = Vec::new();
+        if let Some((path, roots)) = client_ca.zip(roots) {
+            // A session that is taken up again would be one whose certificate nobody has looked at since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            for root in roots {
+                let verifier = verifier(path, std::slice::from_ref(&root), false)?;
+                authorities.push(Authority { fingerprint: fingerprint(&root), verifier });
+            }
+        }
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), authorities: authorities.into() })
     }
 }
 
+impl Papers<'_> {
+    fn unusable(&self, why: impl fmt::Display) -> TlsError {
+        TlsError::Key { path: self.key.to_owned(), why: why.to_string() }
+    }
+
+    fn unfit(&self, error: Error) -> TlsError {
+        match error {
+            Error::InvalidCertificate(_) => {
+                TlsError::Certificate { path: self.certificate.to_owned(), why: error.to_string() }
+            }
+            error => self.unusable(error),
+        }
+    }
+
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let chain = certificates(self.certificate)?;
+        let file = File::open(self.key).map_err(|error| self.unusable(error))?;
+        // Of the file that is read, whatever the name leads to by then.
+        let mode = file.metadata().map_err(|error| self.unusable(error))?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(TlsError::KeyMode { path: self.key.to_owned(), mode });
+        }
+        let text = read(file).map_err(|error| self.unusable(error))?;
+        Ok((chain, PrivateKeyDer::from_pem_slice(&text).map_err(|error| self.unusable(error))?))
+    }
+}
+
+/// Who may vouch for clients. Who can write to that file can let in anybody.
+fn client_authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unusable = |why: &dyn fmt::Display| TlsError::ClientAuthority { path: path.to_owned(), why: why.to_string() };
+    let file = File::open(path).map_err(|error| unusable(&error))?;
+    let mode = file.metadata().map_err(|error| unusable(&error))?.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(TlsError::ClientAuthorityMode { path: path.to_owned(), mode });
+    }
+    let text = read(file).map_err(|error| unusable(&error))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found.map_err(|error| unusable(&error))? {
+        none if none.is_empty() => Err(unusable(&"there is none in it")),
+        many if AUTHORITIES_MAX < many.len() => Err(unusable(&format!("there are {} in it", many.len()))),
+        authorities => Ok(authorities),
+    }
+}
+
+fn verifier(
+    path: &Path,
+    roots: &[CertificateDer<'static>],
+    also_none: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let unusable = |why: &dyn fmt::Display| TlsError::ClientAuthority { path: path.to_owned(), why: why.to_string() };
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone()).map_err(|error| unusable(&error))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider());
+    let builder = if also_none { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|error| unusable(&error))
+}
+
 impl Trust {
-    /// In the authorities whose certificates are in `file`, and nobody else.
-    pub fn in_authorities(file: &Path) -> Result<Self, TlsError> {
+    /// In the authorities whose certificates are in `file`, and nobody else; known to them by `papers`, if there are any.
+    pub fn in_authorities(file: &Path, papers: Option<Papers<'_>>) -> Result<Self, TlsError> {
         let unusable = |why: String| TlsError::Certificate { path: file.to_owned(), why };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(file)? {
             roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
         }
-        Self::in_roots(roots, file)
+        Self::in_roots(roots, file, papers)
     }
 
     /// In whom the programs of this machine trust: the file that its distribution keeps for that.
@@ -129,16 +218,22 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         // Among so many there are some that are of no use to anybody.
         roots.add_parsable_certificates(certificates(file)?);
-        Self::in_roots(roots, file)
+        Self::in_roots(roots, file, None)
     }
 
-    fn in_roots(roots: RootCertStore, file: &Path) -> Result<Self, TlsError> {
+    fn in_roots(roots: RootCertStore, file: &Path, papers: Option<Papers<'_>>) -> Result<Self, TlsError> {
         let unusable = |why: String| TlsError::Certificate { path: file.to_owned(), why };
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| unusable(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match papers {
+            None => config.with_no_client_auth(),
+            Some(papers) => {
+                let (chain, secret) = papers.read()?;
+                config.with_client_auth_cert(chain, secret).map_err(|error| papers.unfit(error))?
+            }
+        };
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
@@ -147,6 +242,14 @@ impl Trust {
 /// The one place that says whose cryptography it is.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The SHA-256 of the first certificate in a file.
+///
+/// # Errors
+/// [`TlsError::Certificate`].
+pub fn fingerprint_in(path: &Path) -> Result<Digest, TlsError> {
+    certificates(path).map(|chain| fingerprint(&chain[0]))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -228,6 +228,7 @@ impl World {
             credential: Some(root()),
             command_id: self.clock.command_id(),
             source: door::Source::User(0),
+            certificate: None,
             bound: door::Bound::default(),
         }
     }

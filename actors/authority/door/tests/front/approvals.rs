@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use approvals::{Command, Event, LIFETIME, Refusal, State};
 use door::{Ask, Bound, RESUME_ALONE_AFTER, Secret, SecretKind, Wanted};
-use identity::CredentialId;
+use identity::{CredentialId, Proof};
 use kernel::{Digest, Millis, Missing, Personal, Principal, Refuse as _};
 
 use crate::world::{Mode, NOON, OPEN, Setup, World, ask, bearing, by, id_at, said, told, with, word};
@@ -325,7 +325,7 @@ async fn stopped_with_anne() -> (World, Secret, Digest) {
     let key = identity::Command::MakeCredential {
         id: ANNE,
         principal,
-        secret: digest,
+        proof: Proof::Secret(digest),
         label,
         until: None,
         break_glass: false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use door::{Ask, Bearer, Denied, Limits as Rate, Secret, SecretKind, Source};
-use identity::{Command, CredentialId};
+use identity::{Command, CredentialId, Proof};
 use kernel::{Denial, Layer, Millis, Personal};
 
 use crate::world::{OPEN, Setup, World, ask, bearing, by, told, word};
@@ -16,7 +16,8 @@ async fn key(world: &World, principal: &str, id: CredentialId, break_glass: bool
     let secret = Secret::generate(SecretKind::Key(id));
     let (principal, digest) = (principal.parse().unwrap(), secret.digest());
     let label = "key".to_owned();
-    let command = Command::MakeCredential { id, principal, secret: digest, label, until: None, break_glass };
+    let command =
+        Command::MakeCredential { id, principal, proof: Proof::Secret(digest), label, until: None, break_glass };
     world.identify(command).await;
     secret
 }
@@ -60,8 +61,8 @@ async fn both_keys_are_good_until_the_new_one_is_used() {
     let id = CredentialId(8);
     let new = Secret::generate(SecretKind::Key(id));
     let overlap = Millis::hours(1);
-    let (secret, until) = (new.digest(), None);
-    world.identify(Command::Rotate { old: KEY, id, secret, overlap, early: true, until }).await;
+    let (proof, until) = (Proof::Secret(new.digest()), None);
+    world.identify(Command::Rotate { old: KEY, id, proof, overlap, early: true, until }).await;
     assert_eq!(told(world.put(&by(old.expose(), put(1)), 1).await), "1");
     assert_eq!(told(world.put(&by(new.expose(), put(2)), 1).await), "2");
     assert_eq!(told(world.put(&by(old.expose(), put(3)), 1).await), "door.credential_expired");

@@ -20,7 +20,14 @@ async fn key(world: &World, until: Option<Timestamp>) -> Secret {
     world.admit(ALPHA, "*", None).await;
     let secret = Secret::generate(SecretKind::Key(KEY));
     let (principal, digest, label) = (ALPHA.parse().unwrap(), secret.digest(), "key".to_owned());
-    let made = Command::MakeCredential { id: KEY, principal, secret: digest, label, until, break_glass: false };
+    let made = Command::MakeCredential {
+        id: KEY,
+        principal,
+        proof: identity::Proof::Secret(digest),
+        label,
+        until,
+        break_glass: false,
+    };
     world.identify(made).await;
     secret
 }

@@ -214,6 +214,7 @@ impl Client {
             credential: credential.as_deref().map(Secret::of),
             command_id: id,
             source,
+            certificate: None,
             bound: door::Bound::default(),
         };
         Sent { ask, what, principal }

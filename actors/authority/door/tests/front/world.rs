@@ -452,6 +452,7 @@ impl World {
                         .credential
                         .as_ref()
                         .map_or(Credential::Nothing, |secret| Credential::Secret(secret.digest())),
+                    certificate: ask.certificate.as_deref(),
                     approved: door::Approved::default(),
                     proven: &BTreeSet::new(),
                 })
@@ -575,6 +576,7 @@ pub fn ask(number: u8, action: &'static str, resource: &str) -> Ask {
         credential: Some(Secret::of(ROOT)),
         command_id: id_at(NOON, number),
         source: door::Source::User(1_000),
+        certificate: None,
         bound: door::Bound::default(),
     }
 }

@@ -94,13 +94,24 @@ impl Api for Fake {
                 // More than the kernel holds between two ends of a socket.
                 "large.read" => Ok(json!("x".repeat(8 << 20))),
                 "panic" => panic!("a fault in the fake"),
-                _ => Ok(json!({
-                    "action": call.action,
-                    "arguments": call.arguments,
-                    "bearer": call.bearer,
-                    "command_id": call.command_id,
-                    "source": format!("{:?}", call.source),
-                })),
+                _ => {
+                    let mut answer = json!({
+                        "action": call.action,
+                        "arguments": call.arguments,
+                        "bearer": call.bearer,
+                        "command_id": call.command_id,
+                        "source": format!("{:?}", call.source),
+                    });
+                    if let Some(shown) = call.certificate.as_deref() {
+                        answer["certificate"] = json!({
+                            "fingerprint": shown.fingerprint,
+                            "authorities": shown.authorities,
+                            "names": shown.names,
+                            "until": shown.until,
+                        });
+                    }
+                    Ok(answer)
+                }
             }
         })
     }

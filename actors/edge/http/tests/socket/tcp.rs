@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{AddressError, Client, ClientError, Limits, Tcp, Tls, TlsError};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SanType, date_time_ymd, generate_simple_self_signed,
+};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,7 +38,7 @@ impl Papers {
     }
 
     fn load(&self) -> Result<Tls, TlsError> {
-        Tls::load(&self.certificate, &self.key)
+        Tls::load(&self.certificate, &self.key, None)
     }
 }
 
@@ -62,9 +65,13 @@ impl Reached {
     async fn start(tls: bool, limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let papers = Papers::in_directory(directory.path(), "server");
+        Self::start_in(directory, papers, tls, None, limits).await
+    }
+
+    async fn start_in(directory: TempDir, papers: Papers, tls: bool, client_ca: Option<&Path>, limits: Limits) -> Self {
         let (socket, api) = (directory.path().join("run/sock"), Arc::new(Fake::default()));
         let address = free();
-        let tcp = Tcp { address, tls: tls.then(|| papers.load().unwrap()) };
+        let tcp = Tcp { address, tls: tls.then(|| Tls::load(&papers.certificate, &papers.key, client_ca).unwrap()) };
         let (actor, ended) = start_with(&socket, Some(tcp), &api, limits).await.unwrap();
         Self { served: Served { api, actor, ended, socket, directory }, address, papers }
     }
@@ -160,7 +167,7 @@ fn a_certificate_needs_its_own_key_and_a_key_needs_its_owner() {
         ("an empty key", ours.certificate.clone(), at("empty"), "http.tls_key", "empty"),
         ("another's key", ours.certificate.clone(), other.key.clone(), "http.tls_key", "b.key"),
     ] {
-        let error = Tls::load(&certificate, &key).unwrap_err();
+        let error = Tls::load(&certificate, &key, None).unwrap_err();
         assert_eq!(error.code(), code, "{row}: {error}");
         assert!(error.to_string().contains(said) && !error.remedy().is_empty(), "{row}: {error}");
     }
@@ -320,5 +327,106 @@ async fn a_stop_and_a_kill_free_the_port() {
         assert!(client.get("/v1/status").await.is_ok());
         actor.kill();
         ended.await.unwrap();
+    }
+}
+
+/// An authority that vouches for clients.
+struct Issuer {
+    file: PathBuf,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Issuer {
+    fn in_directory(directory: &Path, name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = directory.join(format!("{name}.pem"));
+        fs::write(&file, issuer.pem()).unwrap();
+        Self { file, issuer }
+    }
+
+    /// For a client, good until that year.
+    fn client(&self, name: &str, year: i32, usage: ExtendedKeyUsagePurpose) -> Papers {
+        let mut params = CertificateParams::new([format!("{name}.example")]).unwrap();
+        let uri = format!("sop://agent/{name}");
+        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().unwrap()));
+        params.extended_key_usages = vec![usage];
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let at = |kind: &str| self.file.with_file_name(format!("{name}-{year}.{kind}"));
+        let papers = Papers { certificate: at("pem"), key: at("key") };
+        fs::write(&papers.certificate, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
+        fs::write(&papers.key, key.serialize_pem()).unwrap();
+        fs::set_permissions(&papers.key, Permissions::from_mode(0o600)).unwrap();
+        papers
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_asked_for_a_certificate_and_may_have_none() {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().to_owned();
+    let (ours, other) = (Issuer::in_directory(&at, "ours"), Issuer::in_directory(&at, "other"));
+    let two = at.join("two.pem");
+    fs::write(&two, fs::read_to_string(&other.file).unwrap() + &fs::read_to_string(&ours.file).unwrap()).unwrap();
+    let strange = Issuer::in_directory(&at, "strange");
+    let papers = Papers::in_directory(&at, "server");
+    let reached = Reached::start_in(directory, papers, true, Some(&two), Limits::default()).await;
+    let address = format!("https://localhost:{}", reached.address.port());
+    let asks = async |papers: Option<&Papers>| {
+        let papers = papers.map(|papers| http::Papers { certificate: &papers.certificate, key: &papers.key });
+        let client = Client::over_tcp_as(&address, Some(&reached.papers.certificate), papers).unwrap();
+        client.call("echo.read", &json!({}), None, None).await.map(|answer| answer["certificate"].clone())
+    };
+    assert_eq!(asks(None).await.unwrap(), json!(null), "who shows none gets as far as the door");
+    let alpha = ours.client("alpha", 2030, ClientAuth);
+    let shown = asks(Some(&alpha)).await.unwrap();
+    let fingerprint = |file: &Path| json!(http::fingerprint_in(file).unwrap());
+    assert_eq!(shown["fingerprint"], fingerprint(&alpha.certificate));
+    assert_eq!(shown["authorities"], json!([fingerprint(&ours.file)]), "of the two, the one that vouches");
+    assert_eq!(shown["names"], json!(["uri:sop://agent/alpha", "dns:alpha.example"]));
+    assert_eq!(shown["until"], 1_893_456_001_000_u64);
+    for (row, papers) in [
+        ("of another authority", strange.client("alpha", 2031, ClientAuth)),
+        ("expired", ours.client("alpha", 2001, ClientAuth)),
+        ("for servers", ours.client("alpha", 2032, ServerAuth)),
+        ("its own", Papers::in_directory(&at, "self")),
+    ] {
+        let error = asks(Some(&papers)).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. } | ClientError::Protocol(_)), "{row}: {error}");
+    }
+    let calls = reached.served.api.shown.lock().await.len();
+    assert_eq!(calls, 2, "nobody else got as far as a request");
+}
+
+#[test]
+fn who_may_vouch_for_clients_is_read_strictly() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (ours, server) = (Issuer::in_directory(directory.path(), "a"), Papers::in_directory(directory.path(), "b"));
+    fs::write(at("empty"), "").unwrap();
+    fs::write(at("garbage"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    fs::write(at("many"), fs::read_to_string(&ours.file).unwrap().repeat(17)).unwrap();
+    let load = |file: &Path| Tls::load(&server.certificate, &server.key, Some(file));
+    assert!(load(&ours.file).is_ok());
+    for (row, file, said) in [
+        ("no file", at("absent"), "No such file"),
+        ("a key", server.key.clone(), "there is none in it"),
+        ("empty", at("empty"), "there is none in it"),
+        ("garbage", at("garbage"), "garbage"),
+        ("a whole store", at("many"), "there are 17"),
+    ] {
+        let error = load(&file).unwrap_err();
+        assert_eq!(error.code(), "http.tls_client_ca", "{row}: {error}");
+        assert!(error.to_string().contains(said) && error.remedy().contains("PEM"), "{row}: {error}");
+    }
+    for mode in [0o660, 0o646, 0o622] {
+        fs::set_permissions(&ours.file, Permissions::from_mode(mode)).unwrap();
+        let error = load(&ours.file).unwrap_err();
+        assert_eq!(error.code(), "http.tls_client_ca_mode", "{error}");
+        assert!(error.remedy().contains("chmod go-w"), "{error}");
     }
 }
