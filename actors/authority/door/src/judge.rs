@@ -173,18 +173,45 @@ pub enum Supposition {
 /// somebody asks is no part of it.
 pub fn suppose(sight: &Sight<'_>, supposed: &Supposed<'_>) -> Supposition {
     let bearer = Bearer::Own { principal: supposed.principal.clone(), credential: None };
-    if let Err(denial) = let_through(sight, &bearer) {
+    let told = supposed_of(sight, supposed, &bearer);
+    if matches!(told, Supposition::Allowed { .. }) || !may_decide_resume(sight, &bearer) {
+        return told;
+    }
+    // It may be about the end of a stop: more is let through then.
+    let condition = format!("context.{ASKED} == \"{RESUME}\"");
+    let resumed = Open { policy: OPERATOR.to_owned(), conditions: vec![condition] };
+    let (mut permits, forbids) = match told {
+        Supposition::Depends { permits, forbids } => (permits, forbids),
+        Supposition::Allowed { .. } | Supposition::Denied { .. } => (Vec::new(), Vec::new()),
+    };
+    permits.push(resumed);
+    permits.sort();
+    Supposition::Depends { permits, forbids }
+}
+
+/// Whether it is not said what an operator decides about, and he might decide whether everything goes on after a stop.
+fn may_decide_resume(sight: &Sight<'_>, bearer: &Bearer) -> bool {
+    if !is_operator(bearer) || !DECISIONS.contains(&sight.action) || sight.context.contains_key(ASKED) {
+        return false;
+    }
+    let mut context = sight.context.clone();
+    context.insert(ASKED.to_owned(), Value::from(RESUME));
+    let_through(&Sight { context: &context, credential: sight.credential.clone(), ..*sight }, bearer).is_ok()
+}
+
+fn supposed_of(sight: &Sight<'_>, supposed: &Supposed<'_>, bearer: &Bearer) -> Supposition {
+    if let Err(denial) = let_through(sight, bearer) {
         return Supposition::Denied { denial, by: Vec::new() };
     }
-    let mut standing = standing(sight, &bearer);
+    let mut standing = standing(sight, bearer);
     standing.roles.extend(supposed.roles.iter().cloned());
     let attributes = policy::attributes(sight.action);
     let said = attributes.is_none_or(|all| all.keys().all(|name| sight.context.contains_key(name)));
-    let by_capability = BY_CAPABILITY.contains(&sight.action) || is_operator(&bearer) && decides_resume(sight);
+    let by_capability = BY_CAPABILITY.contains(&sight.action) || is_operator(bearer) && decides_resume(sight);
     let judged = if by_capability || said && supposed.resource.is_some() {
-        by_policy(sight, &bearer, &standing).map(|by| Supposition::Allowed { by })
+        by_policy(sight, bearer, &standing).map(|by| Supposition::Allowed { by })
     } else {
-        as_far_as_known(sight, &bearer, &standing, supposed.resource.is_none())
+        as_far_as_known(sight, bearer, &standing, supposed.resource.is_none())
     };
     judged.unwrap_or_else(|No { denial, by }| Supposition::Denied { denial, by })
 }

@@ -1052,3 +1052,32 @@ impl Case {
         }
     }
 }
+
+/// An operator decides about the end of a stop whatever else is stopped, so nothing is denied him before it is said what he
+/// decides about.
+#[test]
+fn what_may_be_about_the_end_of_a_stop_is_left_open() {
+    let case = Case {
+        who: "operator/deputy",
+        action: "approval.approve",
+        resource: "1",
+        numbers: 0,
+        text: "system.resume",
+        sealed: true,
+        permits: Vec::new(),
+        forbids: Vec::new(),
+        now: NOON,
+    };
+    let (world, policies) = (case.world(), case.policies());
+    assert!(matches!(case.judged(&world, &policies, &case.context()), Supposition::Allowed { .. }));
+    let Supposition::Depends { permits, forbids } = case.supposed(&world, &policies, &BTreeMap::new(), true) else {
+        panic!("it is left open")
+    };
+    assert_eq!((permits.len(), forbids.len()), (1, 0));
+    assert_eq!(
+        (permits[0].policy.as_str(), permits[0].conditions.as_slice()),
+        ("capability:operator", &["context.asked == \"system.resume\"".to_owned()][..])
+    );
+    let other = Case { who: "agent/alpha", ..case };
+    assert!(matches!(other.supposed(&world, &policies, &BTreeMap::new(), true), Supposition::Denied { .. }));
+}
