@@ -177,7 +177,11 @@ fn declared(declare: Declare) -> Result<(String, Value, Mutation), Failure> {
         }
         Declare::Signature { name, root, mutation } => (name, json!({ "kind": "signature", "root": root }), mutation),
         Declare::PolicyTrace { name, action, within, mutation } => {
-            (name, json!({ "kind": "policy-trace", "action": action, "within_ms": within }), mutation)
+            let mut verifier = json!({ "kind": "policy-trace", "action": action });
+            if let Some(within) = within {
+                verifier["within_ms"] = within.into();
+            }
+            (name, verifier, mutation)
         }
         Declare::External { name, url, kernel, key, timeout, mutation } => {
             let mut verifier = json!({ "kind": "external", "url": url, "kernel": kernel, "key": key });

@@ -31,8 +31,19 @@ use tokens::Tokens;
 use crate::{Answer, Ledger, Note};
 
 /// The parts that act for the authority itself; its routes come on top.
-const PARTS: [&str; 10] =
-    ["archivist", "attestor", "bootstrap", "clock", "door", "host", "monitor", "protocols", "scanner", "watch"];
+const PARTS: [&str; 11] = [
+    "archivist",
+    "attestor",
+    "bootstrap",
+    "clock",
+    "detector",
+    "door",
+    "host",
+    "monitor",
+    "protocols",
+    "scanner",
+    "watch",
+];
 
 /// What was found wanting, and what there was to look at.
 #[derive(Debug, Default)]
