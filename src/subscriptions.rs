@@ -139,7 +139,7 @@ pub async fn read(parts: &Parts, ask: &Ask, bounds: Bounds, wait: Duration) -> R
     let authority = || (door.governance().durable(), door.identity().durable(), door.tokens().durable());
     let pass = parts.door.witness(ask).await?;
     let judged = authority();
-    let (name, who) = (ask.resource.clone(), pass.principal);
+    let (name, who) = (ask.resource.clone(), pass.principal.clone());
     let look = move |all: &Subscriptions| all.readable(&name, &who).cloned();
     let found = parts.subscriptions.inspect(look).await.map_err(|error| error.denial())?;
     let known = found.map_err(|refusal| refusal.denial())?;
@@ -147,8 +147,15 @@ pub async fn read(parts: &Parts, ask: &Ask, bounds: Bounds, wait: Duration) -> R
     let filter = Filter { streams, kinds };
     let bounds = Bounds { records: bounds.records.min(BOUNDS.records), bytes: bounds.bytes.min(BOUNDS.bytes) };
     let position = Sequence(known.position);
-    let mut reader =
-        Reader::new(&parts.journal, position, |record: &Record| filter.wants(record) && !is_of_reading(record));
+    // What the audit would not show him, this does not either.
+    let mut streams = BTreeMap::new();
+    let mut shows = |stream: &str| {
+        let asked = || door.permits(&pass, "audit.show", stream).is_ok();
+        *streams.entry(stream.to_owned()).or_insert_with(asked)
+    };
+    let mut reader = Reader::new(&parts.journal, position, |record: &Record| {
+        filter.wants(record) && !is_of_reading(record) && shows(&record.stream)
+    });
     let page = within(&mut reader, bounds, wait.min(WAIT_MAX)).await.map_err(|error| unreadable(&error))?;
     if authority() != judged {
         // Judged anew when it is asked for again, and then given at once.

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -111,13 +112,49 @@ pub struct List {
     /// Of requests, those that ended so, or are under way
     #[arg(long, value_name = "OUTCOME", value_parser = ["succeeded", "refused", "failed", "unknown", "open"])]
     outcome: Option<String>,
+    /// Recorded in this span, such as 1h
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    last: Option<Duration>,
+    /// What bears on security: denials, authority that changed, what was detected, incidents
+    #[arg(long)]
+    security: bool,
+}
+
+/// What `sop logs --audit` asks for.
+pub fn of_logs(limit: u64, last: Option<Duration>, security: bool) -> Audit {
+    Audit::List(List {
+        from: None,
+        limit: Some(limit),
+        stream: None,
+        principal: None,
+        action: None,
+        resource: None,
+        allowed: false,
+        denied: false,
+        outcome: None,
+        last,
+        security,
+    })
 }
 
 pub async fn run(globals: &Globals, command: Audit) -> Run {
     let remote = globals.remote()?;
     let format = globals.output;
     match command {
-        Audit::List(List { from, limit, stream, principal, action, resource, allowed, denied, outcome }) => {
+        Audit::List(List {
+            from,
+            limit,
+            stream,
+            principal,
+            action,
+            resource,
+            allowed,
+            denied,
+            outcome,
+            last,
+            security,
+        }) => {
+            let since = last.map(super::incident::ago);
             let arguments = arguments([
                 ("from", json!(from)),
                 ("limit", json!(limit)),
@@ -127,6 +164,8 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
                 ("resource", json!(resource)),
                 ("allowed", if allowed || denied { json!(allowed) } else { Value::Null }),
                 ("outcome", json!(outcome)),
+                ("since", json!(since)),
+                ("security", if security { json!(true) } else { Value::Null }),
             ]);
             answer(format, &remote.read("audit.list", &arguments).await?, |found| listed(found, "No such records."))?;
         }
@@ -301,8 +340,12 @@ pub async fn explain(globals: &Globals, decision: &str) -> Run {
 
 fn listed(found: &Value, nothing: &str) -> String {
     let records = found["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let withheld = match found["withheld"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(withheld) => format!("\n\n{} withheld: no policy lets you read them.", count(withheld, "record")),
+    };
     if records.is_empty() {
-        return nothing.to_owned();
+        return format!("{nothing}{withheld}");
     }
     let row = |record: &Value| {
         let (refused, ended) = (&record["refused"], &record["ended"]);
@@ -326,6 +369,7 @@ fn listed(found: &Value, nothing: &str) -> String {
         ]
     };
     table(["SEQ", "TIME", "STREAM", "KIND", "PRINCIPAL", "COMMAND", "OUTCOME", "ABOUT"], records.iter().map(row))
+        + &withheld
 }
 
 fn about(record: &Value) -> String {

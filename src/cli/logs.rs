@@ -36,6 +36,15 @@ pub struct Logs {
     /// One part of the program only, such as journal
     #[arg(long, value_name = "NAME")]
     component: Option<String>,
+    /// The audit records instead, as the daemon lets you read them
+    #[arg(long, conflicts_with_all = ["follow", "level", "component"])]
+    audit: bool,
+    /// Of those, what bears on security
+    #[arg(long, requires = "audit")]
+    security: bool,
+    /// Of those, what was recorded in this span, such as 1h
+    #[arg(long, value_name = "SPAN", requires = "audit", value_parser = humantime::parse_duration)]
+    last: Option<Duration>,
 }
 
 /// Which lines are wanted, and how they are shown.
@@ -45,7 +54,11 @@ struct View {
     format: Format,
 }
 
-pub async fn run(globals: &Globals, Logs { follow, lines, level, component }: Logs) -> Run {
+pub async fn run(globals: &Globals, Logs { follow, lines, level, component, audit, security, last }: Logs) -> Run {
+    if audit {
+        let asked = super::audit::of_logs(u64::try_from(lines).unwrap_or(u64::MAX), last, security);
+        return super::audit::run(globals, asked).await;
+    }
     let file = Places::of(&globals.load()?.store.data).log;
     let level = level.and_then(|wanted| LEVELS.iter().position(|level| *level == wanted));
     let view = View { level, component, format: globals.output };

@@ -1,5 +1,7 @@
 //! The audit: the journal's own records, listed, shown, verified, proven, and explained as decisions.
 
+use std::collections::BTreeMap;
+
 use ::proofs::Proofs;
 use ::subscriptions::Subscriptions;
 use allocator::Allocator;
@@ -7,7 +9,7 @@ use approvals::Approvals;
 use backup::Backups;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use door::{Decisions, Denied, Outcomes};
+use door::{Ask, Decisions, Denied, Outcomes, Pass};
 use evidence::verify::{Checked, Depth};
 use evidence::{CosignError, Evidence, LogError, Minimum, Witnessed, Witnesses};
 use gaps::Gaps;
@@ -21,6 +23,7 @@ use kernel::{
 };
 use nexus::Nexus;
 use retention::Retention;
+use security::Security;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subjects::Subjects;
@@ -33,7 +36,8 @@ use crate::decided::{self, Verdict};
 use crate::outcomes::{Became, Outlook, State};
 
 use super::{
-    Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, permission, personal, time, unknown,
+    Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, optional_time, permission, personal,
+    time, unknown,
 };
 use crate::subscriptions::kinds;
 
@@ -64,6 +68,12 @@ struct List {
     allowed: Option<bool>,
     /// What became of it.
     outcome: Option<State>,
+    /// Recorded since then.
+    #[serde(default, deserialize_with = "optional_time")]
+    since: Option<Timestamp>,
+    /// What bears on security: denials, authority that changed, what was detected and what was done about it.
+    #[serde(default, deserialize_with = "flag")]
+    security: bool,
 }
 
 #[derive(Deserialize)]
@@ -132,14 +142,16 @@ struct Explain {
 pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     match request.ask.action {
         "audit.list" => {
-            let asked = request.arguments()?;
-            desk.door().witness(&request.about("*")).await?;
-            listed(desk, asked).await
+            let asked: List = request.arguments()?;
+            let ask = request.about(asked.stream.as_deref().unwrap_or("*"));
+            let scope = Scope::of(desk, ask).await?;
+            listed(desk, asked, scope).await
         }
         "audit.show" => {
             let Show { record } = request.arguments()?;
-            desk.door().witness(&request.about(&record)).await?;
+            let mut scope = Scope::of(desk, request.about(&record)).await?;
             let records = find(desk, &record).await?;
+            scope.all(&records).await?;
             let mut outlook = outlook(desk)?;
             let shown = |record: &Record| Ok(with_outcome(full(record), became(&mut outlook, record)?));
             let shown = records.iter().map(shown).collect::<Result<Vec<_>, Denial>>()?;
@@ -209,7 +221,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 // What can be proven now. If nothing can, the proofs say why.
                 _ => newest.min(cosigned.max(from)),
             });
-            desk.door().witness(&request.about(format!("{from}-{to}"))).await?;
+            let mut scope = Scope::of(desk, request.about(format!("{from}-{to}"))).await?;
             if from == 0 || to < from {
                 return Err(malformed(&"from is 1 at least, and to is not before it").into());
             }
@@ -217,12 +229,15 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 return Err(unknown("audit.unknown_record", &format!("record {to}"), "see `sop audit list`"));
             }
             let (from, to) = (Sequence(from), Sequence(to));
+            // What is given away is proven as a whole: nothing in it can be left out.
+            scope.every_stream().await?;
             if prove { proven_run(desk, from, to).await } else { given_away(desk, from, to).await }
         }
         "decision.explain" => {
             let Explain { decision } = request.arguments()?;
-            desk.door().witness(&request.about(&decision)).await?;
+            let mut scope = Scope::of(desk, request.about(&decision)).await?;
             let records = find(desk, &decision).await?;
+            scope.all(&records).await?;
             let mut outlook = outlook(desk)?;
             let became = records.first().map_or(Ok(None), |record| became(&mut outlook, record))?;
             let mut explained = explained(desk, &records);
@@ -234,8 +249,58 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     }
 }
 
-async fn listed(desk: &Desk, asked: List) -> Given {
-    let List { from, limit, stream, principal, action, resource, allowed, outcome } = asked;
+/// What somebody may read: the policies that let him ask are asked about each stream as well.
+struct Scope<'a> {
+    desk: &'a Desk,
+    ask: Ask,
+    pass: Pass,
+    streams: BTreeMap<String, Result<(), Denial>>,
+    /// Records that are not for him.
+    withheld: u64,
+}
+
+impl<'a> Scope<'a> {
+    /// Lets the request in, or not, and has that on record.
+    async fn of(desk: &'a Desk, ask: Ask) -> Result<Self, Denied> {
+        let pass = desk.door().witness(&ask).await?;
+        Ok(Self { desk, ask, pass, streams: BTreeMap::new(), withheld: 0 })
+    }
+
+    fn stream(&mut self, stream: &str) -> Result<(), Denial> {
+        let Self { desk, ask, pass, .. } = self;
+        let asked = || desk.door().permits(pass, ask.action, stream);
+        self.streams.entry(stream.to_owned()).or_insert_with(asked).clone()
+    }
+
+    /// Of a list, what he may not read is left out.
+    fn shows(&mut self, record: &Record) -> bool {
+        let shows = self.stream(&record.stream).is_ok();
+        self.withheld += u64::from(!shows);
+        shows
+    }
+
+    /// What was asked for by itself is shown, or denied.
+    async fn all(&mut self, records: &[Record]) -> Result<(), Denied> {
+        for record in records {
+            if let Err(denial) = self.stream(&record.stream) {
+                return Err(self.desk.door().refuse(&self.ask, denial).await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn every_stream(&mut self) -> Result<(), Denied> {
+        for (stream, _) in self.desk.parts.machines() {
+            if let Err(denial) = self.stream(stream) {
+                return Err(self.desk.door().refuse(&self.ask, denial).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn listed(desk: &Desk, asked: List, mut scope: Scope<'_>) -> Given {
+    let List { from, limit, stream, principal, action, resource, allowed, outcome, since, security } = asked;
     let limit = limit.unwrap_or(LIST_DEFAULT);
     if limit == 0 || LIST_MAX < limit {
         return Err(malformed(&format!("limit is 1 to {LIST_MAX}")).into());
@@ -243,6 +308,8 @@ async fn listed(desk: &Desk, asked: List) -> Given {
     let limit = usize::try_from(limit).expect("checked");
     let wanted = |record: &Record| {
         stream.as_ref().is_none_or(|stream| record.stream == *stream)
+            && since.is_none_or(|since| since <= record.time)
+            && (!security || is_of_security(record))
             && principal.as_ref().is_none_or(|principal| record.principal == *principal)
             && allowed.is_none_or(|allowed| {
                 decided::verdict(record).is_some_and(|verdict| (verdict == Verdict::Allowed) == allowed)
@@ -270,23 +337,26 @@ async fn listed(desk: &Desk, asked: List) -> Given {
             let records = read(desk, next)?;
             let Some(newest) = records.last() else { break };
             next = newest.sequence.0 + 1;
-            let some = records.into_iter().filter(wanted).filter_map(&mut chosen);
+            let shown = records.into_iter().filter(|record| wanted(record) && scope.shows(record));
+            let some = shown.filter_map(&mut chosen);
             found.extend(some.take(limit - found.len()).collect::<Result<Vec<_>, _>>()?);
             tokio::task::yield_now().await;
         }
     } else {
         let mut backwards = Backwards::new(desk);
         while let Some(records) = backwards.next(desk).await? {
-            let some = records.into_iter().rev().filter(wanted).filter_map(&mut chosen);
+            let over = since.is_some_and(|since| records.first().is_some_and(|first| first.time < since));
+            let shown = records.into_iter().rev().filter(|record| wanted(record) && scope.shows(record));
+            let some = shown.filter_map(&mut chosen);
             found.extend(some.take(limit - found.len()).collect::<Result<Vec<_>, _>>()?);
-            if limit <= found.len() {
+            if over || limit <= found.len() {
                 break;
             }
         }
         found.reverse();
     }
     let lines = found.into_iter().map(|(record, became)| with_outcome(line(&record), became));
-    Ok(json!({ "records": lines.collect::<Vec<_>>() }))
+    Ok(json!({ "records": lines.collect::<Vec<_>>(), "withheld": scope.withheld }))
 }
 
 fn outlook(desk: &Desk) -> Result<Outlook, Denial> {
@@ -311,6 +381,12 @@ fn with_outcome(mut shown: Value, became: Option<Became>) -> Value {
         })
     });
     shown
+}
+
+/// Denials, and whatever changed who may do what.
+fn is_of_security(record: &Record) -> bool {
+    let changed = [Governance::NAME, Identity::NAME, Security::NAME].contains(&record.stream.as_str());
+    changed || decided::denied(record).is_some() || !crate::detections::seen(record).is_empty()
 }
 
 async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
@@ -811,6 +887,7 @@ fn denial(record: &Record) -> Option<Denial> {
         Nexus::NAME => refusal::<Nexus>(json),
         Subjects::NAME => refusal::<Subjects>(json),
         Retention::NAME => refusal::<Retention>(json),
+        Security::NAME => refusal::<Security>(json),
         Subscriptions::NAME => refusal::<Subscriptions>(json),
         Identity::NAME => refusal::<Identity>(json),
         Approvals::NAME => refusal::<Approvals>(json),
@@ -961,6 +1038,7 @@ fn body(record: &Record) -> Value {
         Nexus::NAME => shown::<nexus::Event>(record).map(without_payload),
         Subjects::NAME => shown::<subjects::Event>(record),
         Retention::NAME => shown::<retention::Event>(record),
+        Security::NAME => shown::<::security::Event>(record),
         Subscriptions::NAME => shown::<::subscriptions::Event>(record),
         _ => Ok(Value::Null),
     }

@@ -269,3 +269,85 @@ async fn a_kill_loses_and_doubles_nothing() {
         }
     }
 }
+
+/// Whoever reads the audit reads what the policies let him, and nothing else; that he did is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_shows_what_its_reader_may_read() {
+    const SCOPED: &str = r#"
+        @id("auditor") permit (principal == Agent::"auditor", action in [Action::"audit.list", Action::"audit.show", Action::"decision.explain", Action::"audit.export", Action::"subscription.create", Action::"subscription.read"], resource);
+        @id("no-identities") forbid (principal is Agent, action, resource == Audit::"identity");
+        @id("tokens-only") permit (principal == Agent::"clerk", action == Action::"audit.list", resource == Audit::"tokens");
+    "#;
+    let (place, mut setup) = started("").await;
+    let operator = place.daemon.credential();
+    let policy = place.home.path().join("scoped.cedar");
+    std::fs::write(&policy, format!("{}\n{SCOPED}", include_str!("../../config/policies/starter.cedar"))).unwrap();
+    let epoch = json_of(&place, &["policy", "propose", policy.to_str().unwrap()])["epoch"].to_string();
+    assert_eq!(place.daemon.run(&["policy", "activate", &epoch]).code, Some(0));
+    let mut keys = Vec::new();
+    for (number, name) in [(1, "auditor"), (2, "clerk")] {
+        let agent = format!("agent/{name}");
+        admit(&mut setup, &operator, &agent).await;
+        let id = CredentialId(number);
+        let key = Secret::generate(SecretKind::Key(id));
+        let make = json!({ "id": id, "principal": agent, "secret_digest": key.digest(), "label": "key" });
+        setup.ask(Some(&root()), operator.expose(), "credential.create", make).await.yes();
+        keys.push(file(&place, name, key.expose()));
+    }
+    let [auditor, clerk] = &keys[..] else { unreachable!("two") };
+    let told = |output: Output| serde_json::from_str::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    // The first use of a key is on record, among the identities.
+    assert!(keys.iter().all(|key| by(&place, key, &["whoami"]).code == Some(0)));
+    let all = json_of(&place, &["audit", "list", "--limit", "1000", "--from", "1"]);
+    let of = |listed: &Value, stream: &str| {
+        listed["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|record| record["stream"] == stream)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let hidden = of(&all, "identity");
+    assert!(!hidden.is_empty() && all["withheld"] == 0, "{all}");
+    let list = ["audit", "list", "--limit", "1000", "--from", "1", "-o", "json"];
+    let scoped = told(by(&place, auditor, &list));
+    assert!(of(&scoped, "identity").is_empty() && !of(&scoped, "governance").is_empty(), "{scoped}");
+    assert_eq!(scoped["withheld"], hidden.len(), "{scoped}");
+    let one = hidden[0]["sequence"].to_string();
+    for command in [["audit", "show", &one], ["explain", hidden.last().unwrap()["command"].as_str().unwrap(), "-ojson"]]
+    {
+        let command: Vec<_> = command.into_iter().filter(|part| *part != "-ojson").collect();
+        failed(&by(&place, auditor, &command), 3, &["policy.forbidden", "on identity"]);
+    }
+    let shown = by(&place, auditor, &["audit", "show", &of(&all, "governance")[0]["sequence"].to_string()]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let export = place.home.path().join("export");
+    failed(
+        &by(&place, auditor, &["audit", "export", export.to_str().unwrap()]),
+        3,
+        &["policy.forbidden", "on identity"],
+    );
+
+    // A subscription shows no more than the audit.
+    let secret = std::fs::read_to_string(auditor).unwrap();
+    let client = place.daemon.client();
+    client.call("subscription.create", &json!({ "name": "all", "from": 0 }), Some(&secret), None).await.unwrap();
+    let read =
+        client.call("subscription.read", &json!({ "name": "all", "limit": 1000 }), Some(&secret), None).await.unwrap();
+    assert!(of(&read, "identity").is_empty() && !of(&read, "governance").is_empty(), "{read}");
+
+    // One stream and no other.
+    failed(&by(&place, clerk, &["audit", "list"]), 3, &["policy.not_permitted"]);
+    let tokens = by(&place, clerk, &["audit", "list", "--stream", "tokens"]);
+    assert_eq!(tokens.code, Some(0), "{tokens:?}");
+    failed(&by(&place, clerk, &["audit", "list", "--stream", "identity"]), 3, &["policy.forbidden"]);
+
+    // That it was asked is on record, and bears on security where it was denied.
+    let asked = json_of(&place, &["audit", "list", "--principal", "agent/auditor", "--action", "audit.list"]);
+    assert_eq!(asked["records"].as_array().map(Vec::len), Some(1), "{asked}");
+    let security = json_of(&place, &["logs", "--audit", "--security", "--last", "1h", "-n", "1000"]);
+    let records = security["records"].as_array().unwrap();
+    assert!(records.iter().any(|record| record["principal"] == "agent/clerk"), "{security}");
+    assert!(records.iter().all(|record| record["stream"] != "todos" && record["stream"] != "health"), "{security}");
+}

@@ -25,7 +25,7 @@ use crate::rates::{Limits, Rates, TooOften};
 use crate::trace::{Strangers, Tell, Trace};
 use crate::{
     AUDIENCE, Bearer, Certificate, Credential, Follower, Issuers, Read, Seal, Sealed, Secret, SecretKind, Sight,
-    Source, Verdict, judge,
+    Source, Verdict, judge, judge_again,
 };
 
 mod approving;
@@ -384,6 +384,23 @@ impl Door {
     pub fn admits(&self, principal: &Principal, action: &str) -> Result<(), Denial> {
         let now = self.clock.now();
         self.identity_view.read(|identity| admitted(identity, principal, now, action).map(drop))
+    }
+
+    /// Whether the policies let who was let in do something else as well, standing as he does; records nothing.
+    ///
+    /// # Errors
+    /// The denial that he would hear.
+    pub fn permits(&self, pass: &Pass, action: &str, resource: &str) -> Result<(), Denial> {
+        let (epoch, policies) = self.policies();
+        let asked = Asked::new(action, resource, &BTreeMap::new(), pass.asked.standing());
+        let code = match judge_again(&*policies?, &pass.principal, &asked) {
+            Ok((judgement, _)) if judgement.allowed => return Ok(()),
+            Ok((_, Some(why))) => why.code(),
+            Ok((_, None)) | Err(_) => "policy.error",
+        };
+        let reason = format!("{} may not {action} on {resource}", pass.principal);
+        let remedy = "an operator proposes and activates a policy that permits it; see `sop policy show`";
+        Err(Denial::new(Layer::Policy, code, reason, remedy).rule(format!("epoch {epoch}")))
     }
 
     /// When a credential was used last, if it was since the process began.
