@@ -82,6 +82,8 @@ pub struct Host {
 pub struct Door {
     pub body_max: Bytes,
     pub replayed_at_change: usize,
+    /// The policies of a fresh store; `None` for the usual directory.
+    pub policies: Option<PathBuf>,
     /// How long what was proven is good.
     pub receipt_lifetime: Duration,
     pub limits: Limits,
@@ -269,6 +271,7 @@ impl Door {
         Self {
             body_max: from.size("door.body_max", Bytes(KIB)..=Bytes(64 * MIB)),
             replayed_at_change: from.count("door.replayed_at_change", 0..=100_000),
+            policies: from.file("door.policies"),
             receipt_lifetime: from.span("door.receipt_lifetime", Duration::from_secs(1)..=HOUR),
             limits,
         }

@@ -24,6 +24,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::call::Globals;
 use super::exit::{Exit, Failure, Run};
+use super::founding::{self, Policy};
 use super::output::{complain, count, fields, plain, print, problem_line};
 use super::{logging, policy as noun};
 
@@ -45,24 +46,20 @@ pub struct Up {
     policy: Option<PathBuf>,
 }
 
-/// A policy to start with, and the name it is known by.
-struct Policy {
-    name: String,
-    text: String,
-}
-
 /// What makes `dev` and `up` different.
 struct Manner {
     /// Actors may be killed from outside.
     dev: bool,
     /// Activated over an empty store.
     policy: Option<Policy>,
+    /// It was named: then no directory is looked at.
+    named: bool,
 }
 
 /// The first run, in one command: a store with an operator and a policy, everything in the foreground.
 pub fn dev(globals: &Globals) -> Run {
     let starter = Policy { name: "starter.cedar".to_owned(), text: STARTER.to_owned() };
-    run(globals, Manner { dev: true, policy: Some(starter) })
+    run(globals, Manner { dev: true, policy: Some(starter), named: false })
 }
 
 /// The long-running supervisor process.
@@ -75,7 +72,9 @@ pub fn up(globals: &Globals, Up { policy }: Up) -> Run {
             Err(problems) => Err(noun::invalid(&file, &json!(problems))),
         }
     });
-    run(globals, Manner { dev: false, policy: policy.transpose()? })
+    let policy = policy.transpose()?;
+    let named = policy.is_some();
+    run(globals, Manner { dev: false, policy, named })
 }
 
 /// A store with an operator, and nothing running.
@@ -104,6 +103,9 @@ fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Part
     // Before anything is made.
     let tcp = tcp(&config)?;
     let places = Places::of(&config.store.data);
+    if !places.journal.exists() {
+        founding::policies(&config)?;
+    }
     places.create().map_err(boot)?;
     logging::start(&places.log, &config.log.level, serious)?;
     let parts = Parts::new(&config, Clock::system());
@@ -153,7 +155,7 @@ async fn serve(config: &Config, parts: &Arc<Parts>, tcp: Option<Tcp>, manner: Ma
         }
     };
     started.map_err(boot)?;
-    let first = match settled(&desk, &manner).await {
+    let first = match settled(&desk, config, &manner).await {
         Ok(first) => first,
         Err(failure) => {
             parts.shutdown(deadline).await;
@@ -253,19 +255,20 @@ struct First {
 }
 
 /// Sees to it that there are an operator and, where one is asked for, a policy.
-async fn settled(desk: &Desk, manner: &Manner) -> Result<First, Failure> {
+async fn settled(desk: &Desk, config: &Config, manner: &Manner) -> Result<First, Failure> {
     let mut first = First::default();
     if !desk.parts.is_bootstrapped() {
         desk.parts.bootstrap().await.map_err(boot)?;
         tracing::info!(credential = %desk.parts.places.credential.display(), "the first operator was made");
         first.operator = true;
     }
-    let Some(policy) = &manner.policy else { return Ok(first) };
     let untouched = desk.parts.door.governance_view().read(|governance| governance.history().is_empty());
     // Nobody asked `dev` to loosen a store that was made without it.
     if !untouched || (manner.dev && !first.operator) {
         return Ok(first);
     }
+    let found = if manner.named { None } else { founding::policies(config)? };
+    let Some(policy) = found.as_ref().or(manner.policy.as_ref()) else { return Ok(first) };
     let proposed = asked(desk, "policy.propose", json!({ "text": policy.text })).await?;
     let activate = json!({ "epoch": proposed["epoch"], "expected_active": 0 });
     asked(desk, "policy.activate", activate).await?;

@@ -17,6 +17,7 @@ mod chaos;
 mod config;
 mod daemon;
 mod exit;
+mod founding;
 mod gap;
 mod health;
 mod incident;

@@ -196,7 +196,7 @@ pub fn invalid(file: &Path, problems: &Value) -> Failure {
 }
 
 /// One line a problem, as compilers say it.
-fn lines(file: &Path, problems: &Value) -> Vec<String> {
+pub fn lines(file: &Path, problems: &Value) -> Vec<String> {
     let line = |problem: &Value| {
         let place = match (problem["line"].as_u64(), problem["column"].as_u64()) {
             (Some(line), Some(column)) => format!("{}:{line}:{column}", file.display()),

@@ -50,15 +50,15 @@ pub struct What {
 #[derive(Args, Debug)]
 pub struct AddRole {
     /// Its name, such as auditor
-    name: String,
+    pub name: String,
     /// What it may do, such as audit.list,audit.show or audit.*
     #[arg(long, value_name = "ACTIONS", value_delimiter = ',', required = true)]
-    can: Vec<String>,
+    pub can: Vec<String>,
     /// What must hold besides, as it is written in a policy: 'context.approvals >= 1'
     #[arg(long, value_name = "CONDITION")]
-    when: Option<String>,
+    pub when: Option<String>,
     #[command(flatten)]
-    mutation: Mutation,
+    pub mutation: Mutation,
 }
 
 pub async fn can(globals: &Globals, Can { action, resource, principal, role, context }: Can) -> Run {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::call::{Globals, Mutation, Remote};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, fields, table};
+use super::rights::{self, AddRole};
 use super::secret::{Keep, NewSecret, named_by};
 
 #[derive(Subcommand, Debug)]
@@ -97,9 +98,9 @@ pub struct Users {
     /// List all; so it is without a name, too
     #[arg(long, conflicts_with_all = ["principal", "assign_role", "unassign_role"])]
     list: bool,
-    /// Give a role
-    #[arg(long, value_name = "ROLE", requires = "principal", conflicts_with = "unassign_role", alias = "assign")]
-    assign_role: Option<String>,
+    /// Give a role; whom to may be said here, too: --assign-role agent/alpha auditor
+    #[arg(long, value_names = ["PRINCIPAL", "ROLE"], num_args = 1..=2, conflicts_with = "unassign_role", alias = "assign")]
+    assign_role: Vec<String>,
     /// Take a role away
     #[arg(long, value_name = "ROLE", requires = "principal", alias = "unassign")]
     unassign_role: Option<String>,
@@ -116,8 +117,17 @@ pub struct Users {
 #[derive(Args, Debug)]
 pub struct Roles {
     /// List them; so it is without an option, too
-    #[arg(long, conflicts_with_all = ["separate", "unite"])]
+    #[arg(long, conflicts_with_all = ["separate", "unite", "create"])]
     list: bool,
+    /// Propose a policy that says what a role may do, as `sop policy add-role` does; it is in force once it is activated
+    #[arg(long, value_name = "ROLE", requires = "can", conflicts_with_all = ["separate", "unite"])]
+    create: Option<String>,
+    /// What it may do, such as audit.list,audit.show or audit.*
+    #[arg(long, value_name = "ACTIONS", value_delimiter = ',', requires = "create")]
+    can: Vec<String>,
+    /// What must hold besides, as it is written in a policy: 'context.approvals >= 1'
+    #[arg(long, value_name = "CONDITION", requires = "create")]
+    when: Option<String>,
     /// Two roles that nobody may have both of
     #[arg(long, num_args = 2, value_names = ["ROLE", "OTHER"], conflicts_with = "unite")]
     separate: Vec<String>,
@@ -298,39 +308,38 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
             })
             .await?;
         }
-        Security::Users(Users { principal: None, .. }) => {
+        Security::Users(Users { principal: None, assign_role, .. }) if assign_role.is_empty() => {
             answer(format, &remote.read("security.list", &json!({})).await?, users)?;
         }
-        Security::Users(Users {
-            principal: Some(principal),
-            assign_role,
-            unassign_role,
-            until,
-            reason,
-            mutation,
-            ..
-        }) => match (assign_role, unassign_role) {
-            (Some(role), _) => {
-                let arguments =
-                    present(json!({ "principal": principal, "role": role, "until": until, "reason": reason }));
-                changed("security.assign", arguments, mutation, &|told| {
-                    let until = told["until"].as_str().map_or(String::new(), |until| format!(" until {until}"));
-                    format!("{} has the role {}{until}.", cell(&told["principal"]), cell(&told["role"]))
-                })
-                .await?;
+        Security::Users(Users { principal, assign_role, unassign_role, until, reason, mutation, .. }) => {
+            match assigned(principal, assign_role)? {
+                (principal, Some(role)) => {
+                    let arguments =
+                        present(json!({ "principal": principal, "role": role, "until": until, "reason": reason }));
+                    changed("security.assign", arguments, mutation, &|told| {
+                        let until = told["until"].as_str().map_or(String::new(), |until| format!(" until {until}"));
+                        format!("{} has the role {}{until}.", cell(&told["principal"]), cell(&told["role"]))
+                    })
+                    .await?;
+                }
+                (principal, None) => match unassign_role {
+                    Some(role) => {
+                        let arguments = json!({ "principal": principal, "role": role });
+                        changed("security.unassign", arguments, mutation, &|told| {
+                            format!("{} has the role {} no more.", cell(&told["principal"]), cell(&told["role"]))
+                        })
+                        .await?;
+                    }
+                    None => {
+                        let shown = remote.read("security.show", &json!({ "principal": principal })).await?;
+                        answer(format, &shown, one)?;
+                    }
+                },
             }
-            (None, Some(role)) => {
-                let arguments = json!({ "principal": principal, "role": role });
-                changed("security.unassign", arguments, mutation, &|told| {
-                    format!("{} has the role {} no more.", cell(&told["principal"]), cell(&told["role"]))
-                })
-                .await?;
-            }
-            (None, None) => {
-                let shown = remote.read("security.show", &json!({ "principal": principal })).await?;
-                answer(format, &shown, one)?;
-            }
-        },
+        }
+        Security::Roles(Roles { create: Some(name), can, when, mutation, .. }) => {
+            return rights::add_role(globals, AddRole { name, can, when, mutation }).await;
+        }
         Security::Roles(Roles { separate, unite, mutation, .. }) => match (&separate[..], &unite[..]) {
             ([one, other], _) => {
                 let arguments = json!({ "one": one, "other": other });
@@ -356,6 +365,24 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
         Security::Event(command) => return super::incident::event(globals, command).await,
     }
     Ok(Exit::Ok)
+}
+
+/// Whose role it is, and which is given: of two words the principal is the one with a kind before a slash.
+fn assigned(principal: Option<Principal>, words: Vec<String>) -> Result<(Principal, Option<String>), Failure> {
+    let unclear = || {
+        let remedy = "sop security users agent/alpha --assign-role auditor, or --assign-role agent/alpha auditor";
+        Failure::new("cli.assign", "whose role it is was not said, or twice", remedy)
+    };
+    match (principal, &words[..]) {
+        (Some(principal), []) => Ok((principal, None)),
+        (Some(principal), [role]) => Ok((principal, Some(role.clone()))),
+        (None, [one, other]) => match (one.parse(), other.parse()) {
+            (Ok(principal), Err(_)) => Ok((principal, Some(other.clone()))),
+            (Err(_), Ok(principal)) => Ok((principal, Some(one.clone()))),
+            _ => Err(unclear()),
+        },
+        _ => Err(unclear()),
+    }
 }
 
 async fn credentials(globals: &Globals, remote: &Remote, asked: Credentials) -> Result<(), Failure> {
@@ -600,5 +627,26 @@ mod tests {
             assert!(time(text).is_err(), "{text}");
         }
         assert_eq!(millis("90d"), Ok(7_776_000_000));
+    }
+
+    #[test]
+    fn whose_role_it_is_is_said_once() {
+        let alpha = || "agent/alpha".parse::<Principal>().unwrap();
+        let told = |principal, words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            assigned(principal, words).ok().map(|(principal, role)| (principal.to_string(), role))
+        };
+        let given = |role: Option<&str>| Some(("agent/alpha".to_owned(), role.map(str::to_owned)));
+        for (row, principal, words, answer) in [
+            ("shown", Some(alpha()), &[][..], given(None)),
+            ("as it was", Some(alpha()), &["auditor"], given(Some("auditor"))),
+            ("as the runbook has it", None, &["agent/alpha", "auditor"], given(Some("auditor"))),
+            ("the other way round", None, &["auditor", "agent/alpha"], given(Some("auditor"))),
+            ("nobody", None, &["auditor"], None),
+            ("no role", None, &["agent/alpha", "agent/beta"], None),
+            ("twice", Some(alpha()), &["agent/alpha", "auditor"], None),
+        ] {
+            assert_eq!(told(principal, words), answer, "{row}");
+        }
     }
 }
