@@ -312,8 +312,8 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
             answer(format, &remote.read("security.list", &json!({})).await?, users)?;
         }
         Security::Users(Users { principal, assign_role, unassign_role, until, reason, mutation, .. }) => {
-            match assigned(principal, assign_role)? {
-                (principal, Some(role)) => {
+            match (assigned(principal, assign_role)?, unassign_role) {
+                ((principal, Some(role)), _) => {
                     let arguments =
                         present(json!({ "principal": principal, "role": role, "until": until, "reason": reason }));
                     changed("security.assign", arguments, mutation, &|told| {
@@ -322,19 +322,17 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
                     })
                     .await?;
                 }
-                (principal, None) => match unassign_role {
-                    Some(role) => {
-                        let arguments = json!({ "principal": principal, "role": role });
-                        changed("security.unassign", arguments, mutation, &|told| {
-                            format!("{} has the role {} no more.", cell(&told["principal"]), cell(&told["role"]))
-                        })
-                        .await?;
-                    }
-                    None => {
-                        let shown = remote.read("security.show", &json!({ "principal": principal })).await?;
-                        answer(format, &shown, one)?;
-                    }
-                },
+                ((principal, None), Some(role)) => {
+                    let arguments = json!({ "principal": principal, "role": role });
+                    changed("security.unassign", arguments, mutation, &|told| {
+                        format!("{} has the role {} no more.", cell(&told["principal"]), cell(&told["role"]))
+                    })
+                    .await?;
+                }
+                ((principal, None), None) => {
+                    let shown = remote.read("security.show", &json!({ "principal": principal })).await?;
+                    answer(format, &shown, one)?;
+                }
             }
         }
         Security::Roles(Roles { create: Some(name), can, when, mutation, .. }) => {
