@@ -33,6 +33,9 @@ async fn a_fresh_store_begins_with_the_policies_of_a_directory() {
     let read = READ;
     fs::write(first.join("a.cedar"), read).unwrap();
     place.daemon.start().await;
+    let decides =
+        async |client: &http::Client| client.get("/v1/status").await.is_ok_and(|now| now["policy_epoch"] == 1);
+    place.daemon.until("has its first policy", decides).await;
     let secret = place.daemon.credential();
     let shown = async |client: http::Client| {
         client.call("policy.show", &json!({ "epoch": 1 }), Some(secret.expose()), None).await.unwrap()
