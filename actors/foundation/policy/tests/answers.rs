@@ -19,12 +19,23 @@ fn what_is_wrong_with_a_text() {
     let wide =
         format!("permit (principal, action, resource) when {{ [{}].contains(1) }};", vec!["1"; 5_000].join(", "));
     let quoted = format!("// {0}\n@note(\"{0}\\\"{0}\")\npermit (principal, action, resource);", "(((((((".repeat(9));
+    let head = "permit (principal, action, resource) when { ";
+    let beside = format!("{head}{}true }};", "[1].contains(1) && ".repeat(20));
+    let either = format!("{head}{}true }};", "false || ".repeat(100));
+    let after_slash = format!("{head}1 / {}", "(".repeat(32));
+    let after_backslash = format!("@note(\"a\\\\\") {head}{}", "(".repeat(32));
+    let (longest_id, long_id) = (format!("@id(\"{}\") ", "a".repeat(64)), format!("@id(\"{}\") ", "a".repeat(65)));
+    let all = "permit (principal, action, resource);";
+    let (longest_id, long_id) = (longest_id + all, long_id + all);
     for (row, text, expected) in [
         ("nothing", "", vec![]),
         ("a comment", "// nothing yet", vec![]),
         ("every action", "permit (principal, action, resource);", vec![]),
         ("a long list", &wide, vec![]),
         ("brackets in strings and comments", &quoted, vec![]),
+        ("brackets beside each other", &beside, vec![]),
+        ("many alternatives", &either, vec![]),
+        ("the longest id", &longest_id, vec![]),
         ("a syntax error", "permit (principal, action, resource)", vec![("policy.syntax", Some((1, 37)), None)]),
         (
             "two syntax errors",
@@ -34,6 +45,18 @@ fn what_is_wrong_with_a_text() {
         ("too long", &long, vec![("policy.too_long", None, None)]),
         ("too deep", &nested, vec![("policy.too_complex", Some((1, 76)), None)]),
         ("too many operators", &chained, vec![("policy.too_complex", Some((1, 296)), None)]),
+        ("too deep, after what begins no comment", &after_slash, vec![("policy.too_complex", Some((1, 80)), None)]),
+        ("too deep, after a string", &after_backslash, vec![("policy.too_complex", Some((1, 89)), None)]),
+        (
+            "an operator cut off",
+            "permit (principal, action, resource) when { true &",
+            vec![("policy.syntax", Some((1, 50)), None)],
+        ),
+        (
+            "another cut off",
+            "permit (principal, action, resource) when { true |",
+            vec![("policy.syntax", Some((1, 50)), None)],
+        ),
         (
             "a template",
             "\npermit (principal == ?principal, action, resource);",
@@ -49,6 +72,17 @@ fn what_is_wrong_with_a_text() {
             "@id(\"policy1\") permit (principal, action, resource);\nforbid (principal, action, resource);",
             vec![("policy.duplicate_id", Some((2, 1)), Some("policy1"))],
         ),
+        (
+            "a policy twice",
+            "@id(\"a\") permit (principal, action, resource);\n@id(\"a\") permit (principal, action, resource);",
+            vec![("policy.duplicate_id", Some((2, 1)), Some("a"))],
+        ),
+        (
+            "an id of two words",
+            "@id(\"a b\") permit (principal, action, resource);",
+            vec![("policy.bad_id", Some((1, 1)), Some("a b"))],
+        ),
+        ("an id too long", &long_id, vec![("policy.bad_id", Some((1, 1)), Some(&long_id[5..70]))]),
         ("an empty id", "@id permit (principal, action, resource);", vec![("policy.bad_id", Some((1, 1)), Some(""))]),
         (
             "an unknown action",
@@ -667,4 +701,96 @@ fn context_of(action: &str) -> BTreeMap<String, Value> {
     .into_iter()
     .map(|(name, value): (&str, Value)| (name.to_owned(), value))
     .collect()
+}
+
+#[test]
+fn what_others_reason_with() {
+    let text = "@id(\"lists\") permit (principal, action == Action::\"gap.list\", resource);
+        @id(\"roots\") permit (principal is Operator, action, resource);
+        @id(\"claims\") forbid (principal in Role::\"x\", action in [Action::\"todo.claim\"], resource);";
+    let policies = Policies::compile(text).unwrap();
+    assert_eq!(policies.digest().0, *blake3::hash(text.as_bytes()).as_bytes());
+    let ids = |action| {
+        let slice = policies.slice(action)?;
+        let mut ids: Vec<_> = slice.policies().map(|policy| policy.id().to_string()).collect();
+        ids.sort();
+        Some(ids.join(" "))
+    };
+    assert_eq!(ids("gap.list").as_deref(), Some("lists roots"));
+    assert_eq!(ids("todo.claim").as_deref(), Some("claims roots"));
+    assert_eq!(ids("todo.list").as_deref(), Some("roots"));
+    assert_eq!(ids("gap.close"), None, "there is no such action");
+    let corners: BTreeSet<_> = policy::corners().map(|corner| format!("{corner:?}")).collect();
+    assert_eq!(corners.len(), 4 * ACTIONS.len(), "each action, by each kind of principal");
+}
+
+#[test]
+fn why_not_is_said_in_a_code() {
+    let question = |standing: &Standing, action: &str, context: &BTreeMap<_, _>, policies: &Policies| {
+        let principal = "operator/root".parse().unwrap();
+        let question = Question { principal: &principal, action, resource: "7", context, standing };
+        let judgement = policies.judge(&question);
+        let why = policies.why_not(&question, &judgement);
+        assert_eq!(judgement.errors.is_empty(), question.check().is_ok());
+        why.map(|why| why.code())
+    };
+    let (nothing, none) = (Standing::default(), BTreeMap::new());
+    let approved = Standing { approvals: 2, ..Standing::default() };
+    let open = "permit (principal, action, resource);";
+    for (row, text, standing, action, expected) in [
+        ("allowed", open, &nothing, "gap.list", None),
+        ("no policy", "", &nothing, "gap.list", Some("policy.not_permitted")),
+        (
+            "forbidden",
+            "permit (principal, action, resource); forbid (principal, action, resource);",
+            &nothing,
+            "gap.list",
+            Some("policy.forbidden"),
+        ),
+        (
+            "approvals are missing",
+            "permit (principal, action, resource) when { context.approvals >= 2 };",
+            &nothing,
+            "gap.list",
+            Some("policy.approval_needed"),
+        ),
+        (
+            "they are there",
+            "permit (principal, action, resource) when { context.approvals >= 2 };",
+            &approved,
+            "gap.list",
+            None,
+        ),
+        (
+            "a proof is missing",
+            "permit (principal, action, resource) when { context.proofs.contains(\"kept\") };",
+            &nothing,
+            "gap.list",
+            Some("policy.proof_needed"),
+        ),
+        ("no such action", open, &nothing, "gap.close", Some("policy.error")),
+        ("an attribute is missing", open, &nothing, "gap.scan", Some("policy.error")),
+    ] {
+        assert_eq!(question(standing, action, &none, &Policies::compile(text).unwrap()), expected, "{row}");
+    }
+}
+
+/// Who is asked about and who asks are one entity then, with the roles of who asks.
+#[test]
+fn a_protocol_may_ask_about_itself() {
+    let text = "permit (principal in Role::\"caller\", action == Action::\"protocol.show\", resource);";
+    let policies = Policies::compile(text).unwrap();
+    let principal: Principal = "protocol/ARP".parse().unwrap();
+    let standing = Standing { roles: ["caller".to_owned()].into(), ..Standing::default() };
+    for resource in ["ARP", "SCP"] {
+        let context = BTreeMap::new();
+        let question = Question {
+            principal: &principal,
+            action: "protocol.show",
+            resource,
+            context: &context,
+            standing: &standing,
+        };
+        assert_eq!((question.check(), policies.judge(&question).allowed), (Ok(()), true), "{resource}");
+    }
 }
