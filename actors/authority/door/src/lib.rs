@@ -25,8 +25,6 @@
 //!     most one effect, of exactly what was approved, on what has not changed.
 //! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
 //!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
-//! 11. What does not end with its first record is opened in [`Outcomes`] before its effect, and closed by what became of it
-//!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
 //! 12. What was proven counts by a receipt alone: signed by the authority, for exactly this request on what has not changed, not
 //!     expired, and spent on the command as an approval is. What cannot be checked now is not proven.
 //! 13. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.

@@ -181,10 +181,8 @@ fn read(reason: &str) -> Personal {
 
 /// A file that is synced may still be missing after a power cut; its name lies in the directory.
 fn sync_directory(file: &Path) -> std::io::Result<()> {
-    match file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
+    // That of a bare name is where the process is.
+    File::open(Path::new(".").join(file.parent().unwrap_or(file)))?.sync_all()
 }
 
 /// Whoever wrote the file may have written anything; what is told of it, and recorded, is short.

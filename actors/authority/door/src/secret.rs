@@ -114,9 +114,14 @@ mod tests {
                 assert!(Secret::of(bad).kind().is_none() && Secret::of(bad).is_malformed(), "{bad}");
             }
         }
-        for (text, malformed) in
-            [("", true), ("a\nb", true), ("sop_x", true), (&"a".repeat(257), true), ("the operator's secret", false)]
-        {
+        for (text, malformed) in [
+            ("", true),
+            ("a\nb", true),
+            ("sop_x", true),
+            (&"a".repeat(257), true),
+            (&"a".repeat(256), false),
+            ("the operator's secret", false),
+        ] {
             assert_eq!((Secret::of(text).kind(), Secret::of(text).is_malformed()), (None, malformed), "{text:?}");
         }
         let long = |bytes: usize| format!("eyJhbGciOiJFUzI1NiJ9.e30.{}", "a".repeat(bytes));

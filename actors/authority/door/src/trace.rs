@@ -66,9 +66,12 @@ mod tests {
             told.extend(strangers.count(now).map(|(count, _)| count));
         }
         assert_eq!(told, [8, 8, 16], "each is told once");
+        now = now + QUIET;
+        let later: Vec<_> = (0..24).filter_map(|_| strangers.count(now)).collect();
+        assert_eq!(later, [(32, Timestamp(1_001))], "after so long it is still the same run");
         now = now + QUIET + Millis(1);
         let again: Vec<_> = (0..7).filter_map(|_| strangers.count(now)).collect();
         assert_eq!((again, strangers.count(now)), (vec![], Some((8, now))));
-        assert_eq!(strangers.total, 48);
+        assert_eq!(strangers.total, 72);
     }
 }

@@ -41,3 +41,32 @@ impl<M: Machine + Clone + Sync> View<M> for Follower<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Decisions, Event, records};
+
+    /// A new incarnation replays what was followed already, and a snapshot may be older than that.
+    #[test]
+    fn what_was_seen_is_not_seen_again() {
+        let view = Follower::<Decisions>::default();
+        let answered = || view.read(|decisions| decisions.answered);
+        let event = Event::Answered(records::AnsweredV2 { before: None });
+        let snapshot = Decisions { denied: 0, answered: 70 };
+        for (at, count) in [(1, 1), (1, 1), (3, 2), (2, 2), (3, 2), (4, 3)] {
+            view.apply(&event, Position(at));
+            assert_eq!(answered(), count, "an event at {at}");
+        }
+        for (at, count) in [(3, 3), (4, 3), (6, 70)] {
+            view.restore(&snapshot, Position(at));
+            assert_eq!(answered(), count, "a snapshot at {at}");
+        }
+        view.apply(&event, Position(6));
+        assert_eq!(answered(), 70, "it is in the snapshot");
+        view.reset();
+        assert_eq!(answered(), 70, "readers never see it half replayed");
+        view.apply(&event, Position(7));
+        assert_eq!(answered(), 71);
+    }
+}
