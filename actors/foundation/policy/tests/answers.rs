@@ -140,6 +140,11 @@ fn a_problem_reads_well() {
         "line 3, column 8: in policy \"roots\": attribute `rot` in context for Action::\"gap.scan\" not found; did you \
          mean `root`?"
     );
+    let text = "forbid (principal, action == Action::\"token.issue\", resource is Gap);";
+    assert_eq!(
+        Policies::compile(text).unwrap_err()[0].to_string(),
+        "line 1, column 1: in policy \"policy0\": no valid request matches this policy; look at its resource type and its conditions"
+    );
 }
 
 #[test]
@@ -461,6 +466,84 @@ fn what_is_open_is_answered_with_conditions() {
     }
 }
 
+/// Of each condition what is left of it where some attributes are known, and whether what is open can make it fail: then
+/// not even what permits in any case is a yes.
+#[test]
+fn what_is_left_of_a_condition() {
+    let principal: Principal = "operator/root".parse().unwrap();
+    let known = [("kind", "operation".into()), ("lifetime_ms", i64::MAX.into())];
+    let context: BTreeMap<_, _> = known.map(|(name, value): (&str, Value)| (name.to_owned(), value)).into();
+    let standing = Standing { roles: ["reader".to_owned()].into(), ..Standing::default() };
+    let told = |text: &str| {
+        let policies = Policies::compile(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+        let (resource, any_standing) = (Some("*"), false);
+        let (action, context, standing) = ("token.issue", &context, &standing);
+        match policies.may(&Inquiry { principal: &principal, action, resource, context, standing, any_standing }) {
+            Ok(May::Yes { by }) => format!("yes: {}", by.join(" ")),
+            Ok(May::No { by }) => format!("no: {}", by.join(" ")),
+            Ok(May::If { permits, .. }) => {
+                let conditions = |open: &Open| format!("{} if {}", open.policy, open.conditions.join("; "));
+                permits.iter().map(conditions).collect::<Vec<_>>().join(", ")
+            }
+            Err(error) => panic!("{text}: {error}"),
+        }
+    };
+    let (always, never, fails) = ("yes: one", "no: ", "no: one");
+    for (condition, left, can_fail) in [
+        ("context.kind == \"operation\"", always, false),
+        ("context.kind == \"x\"", never, false),
+        ("principal.handle == \"operator/root\" && principal is Operator in Role::\"reader\"", always, false),
+        ("context has uses", always, false),
+        ("context.uses < 3", "one if context.uses < 3", false),
+        ("context.uses * 2 < 3", "one if (context.uses * 2) < 3", true),
+        ("-context.uses < 3", "one if (-(context.uses)) < 3", true),
+        ("[context.uses].contains(3)", "one if [context.uses].contains(3)", false),
+        ("context.uses < 3 && context.kind == \"operation\"", "one if context.uses < 3", false),
+        ("context.uses < 3 && context.kind == \"x\"", never, false),
+        ("context.uses * 2 < 3 && context.kind == \"x\"", "one if (context.uses * 2) < 3; false", true),
+        (
+            "context.uses + 2 < 3 && context.audience == \"a\"",
+            "one if (context.uses + 2) < 3; context.audience == \"a\"",
+            true,
+        ),
+        ("context.uses < 3 && context.lifetime_ms + 1 > 1", "one if context.uses < 3", true),
+        ("context.uses < 3 || context.kind == \"operation\"", always, false),
+        ("context.uses < 3 || context.kind == \"x\"", "one if context.uses < 3", false),
+        (
+            "context.uses < 3 || context.audience == \"a\"",
+            "one if (context.uses < 3) || (context.audience == \"a\")",
+            false,
+        ),
+        (
+            "context.uses - 2 < 3 || context.kind == \"operation\"",
+            "one if ((context.uses - 2) < 3) || (context.kind == \"operation\")",
+            true,
+        ),
+        (
+            "context.uses < 3 || context.lifetime_ms + 1 > 1",
+            "one if (context.uses < 3) || ((context.lifetime_ms + 1) > 1)",
+            true,
+        ),
+        ("context.lifetime_ms + 1 > 1", fails, true),
+        ("!(context.lifetime_ms + 1 > 1)", fails, true),
+        ("!(context.uses < 3)", "one if !(context.uses < 3)", false),
+        ("if context.via_token then context.uses < 3 else context.kind == \"operation\"", always, false),
+        (
+            "if context.uses < 3 then context.via_token else true",
+            "one if if context.uses < 3 then context.via_token else true",
+            false,
+        ),
+        ("(if context.uses * 2 < 3 then principal else principal) has handle", "one if", true),
+    ] {
+        let one = format!(
+            "@id(\"one\") permit (principal, action == Action::\"token.issue\", resource) when {{ {condition} }};"
+        );
+        assert!(told(&one).starts_with(left), "{condition}: {}", told(&one));
+        let all = told(&format!("{one} @id(\"all\") permit (principal, action, resource);"));
+        assert_eq!(all.starts_with("yes"), !can_fail, "{condition}: {all}");
+    }
+}
+
 /// A role is what policies say of it, and a policy that makes one can be written from names alone.
 #[test]
 fn roles_are_read_off_the_policies() {
@@ -489,6 +572,12 @@ fn roles_are_read_off_the_policies() {
         assert!(role_policy(name, &[actions.to_owned()], None).is_err(), "{name} {actions}");
     }
     assert!(role_policy("a", &[], None).is_err());
+    let all = ["gap.list".to_owned()];
+    assert!(
+        Policies::compile(&role_policy(&"a".repeat(59), &all, None).unwrap()).is_ok(),
+        "with `role-` before it it is an id"
+    );
+    assert!(role_policy(&"a".repeat(60), &all, None).is_err());
 }
 
 /// What a text lets its author do that the author may not do now.
