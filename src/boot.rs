@@ -291,6 +291,9 @@ pub struct Parts {
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
+    /// Whose tokens are believed.
+    #[cfg(feature = "http")]
+    pub issuers: Arc<::issuers::Issuers>,
     /// How long each class of records stays in the tile log.
     pub rules: keeping::Rules,
     /// How many of the last records a change of policy is held against.
@@ -398,6 +401,10 @@ impl Parts {
         });
         let told = Arc::<Told>::default();
         let door = door.with_tell(detections::tell(&told));
+        #[cfg(feature = "http")]
+        let issuers = crate::issuers::believed(config);
+        #[cfg(feature = "http")]
+        let door = door.with_issuers(issuers.clone());
         let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
         let lifetime = Millis(u64::try_from(config.door.receipt_lifetime.as_millis()).unwrap_or(u64::MAX));
         let door = door.with_proofs(proofs.clone(), proofs_view.clone(), Box::new(gate), lifetime);
@@ -426,6 +433,8 @@ impl Parts {
             security,
             security_view,
             told,
+            #[cfg(feature = "http")]
+            issuers,
             rules: keeping::Rules::of(&config.retention),
             replayed_at_change: config.door.replayed_at_change as u64,
             door,

@@ -143,8 +143,8 @@ fn finding(trace: Trace) -> Finding {
         Trace::Strangers { source, code, count, first_at, last_at } => {
             found(Kind::StrangerBurst, source.to_string(), code, count, first_at, last_at)
         }
-        Trace::LockedOut { credential, source, wait, at } => {
-            let subject = format!("credential {credential} from {source}");
+        Trace::LockedOut { guessed, source, wait, at } => {
+            let subject = format!("{guessed} from {source}");
             found(Kind::Lockout, subject, format!("locked for {wait}"), 1, at, at)
         }
         Trace::Unrecorded { what, at } => found(Kind::AuditGap, "decisions".to_owned(), what, 1, at, at),

@@ -12,6 +12,8 @@ pub mod decided;
 pub mod desk;
 mod detections;
 mod gate;
+#[cfg(feature = "http")]
+pub mod issuers;
 pub mod outcomes;
 pub mod requests;
 pub mod retention;

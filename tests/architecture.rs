@@ -42,7 +42,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("bucket", &["bucket"]),
     ("host", &["host"]),
     ("door, workers", &["door", "workers"]),
-    ("edge", &["http", "protocols"]),
+    ("edge", &["http", "issuers", "protocols"]),
     ("root", &["sop", "decoders", "kit", "library", "store"]),
 ];
 

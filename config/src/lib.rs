@@ -10,6 +10,7 @@
 //!    [`Sources::of_process`] and nowhere else.
 
 mod address;
+mod issuer;
 mod load;
 mod place;
 mod sections;
@@ -17,6 +18,7 @@ mod template;
 mod witness;
 
 pub use address::{Address, Named};
+pub use issuer::{Algorithm, Issuer, KeysAt, NotAnIssuer};
 pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
 pub use sections::{

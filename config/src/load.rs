@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Journal, Log, Place, Scan,
-    Security, Sources, Store, Supervision, Witness, place,
+    Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Issuer, Journal, KeysAt, Log,
+    Place, Scan, Security, Sources, Store, Supervision, Witness, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -25,6 +25,9 @@ const NEVER: &str = "never";
 
 /// A note must hold a line of each.
 const WITNESSES_MAX: usize = 32;
+
+/// One, and perhaps the next one.
+const ISSUERS_MAX: usize = 16;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -587,6 +590,44 @@ impl Reader<'_> {
         }
         let value = texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
         self.effective(key, format!("[{value}]"), witnesses)
+    }
+
+    /// Issuers of tokens, each a line.
+    pub(crate) fn issuers(&mut self, key: &'static str) -> Vec<Issuer> {
+        let expected = "an array of strings, each \"URL audience=NAME algorithms=ES256 keys=FILE or https://…\"";
+        let texts = match &self.setting(key).value {
+            Value::List(texts) => texts.clone(),
+            other => {
+                let kind = article(other.kind());
+                return self.invalid(key, expected, &kind);
+            }
+        };
+        let (mut issuers, mut lines) = (Vec::<Issuer>::new(), Vec::new());
+        for text in &texts {
+            let (message, expected) = match text.parse::<Issuer>() {
+                Ok(issuer) if issuers.iter().any(|other| other.name == issuer.name) => {
+                    (format!("{} twice", issuer.name), "each once")
+                }
+                Ok(_) if issuers.len() == ISSUERS_MAX => (format!("more than {ISSUERS_MAX}"), "fewer"),
+                Ok(mut issuer) => {
+                    if let (KeysAt::File(file), Origin::File { path, .. }) =
+                        (&mut issuer.keys, &self.setting(key).origin)
+                    {
+                        *file = path.parent().unwrap_or(Path::new("")).join(&file);
+                    }
+                    let word = |word: &str| match &issuer.keys {
+                        KeysAt::File(file) if word.starts_with("keys=") => format!("keys={}", file.display()),
+                        _ => word.to_owned(),
+                    };
+                    lines.push(quoted(&text.split_ascii_whitespace().map(word).collect::<Vec<_>>().join(" ")));
+                    issuers.push(issuer);
+                    continue;
+                }
+                Err(error) => (format!("{}: {error}", quoted(text)), expected),
+            };
+            return self.invalid(key, expected, &message);
+        }
+        self.effective(key, format!("[{}]", lines.join(", ")), issuers)
     }
 
     /// An address to listen on; none for an empty text.

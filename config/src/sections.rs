@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::Address;
 use crate::load::Reader;
 use crate::witness::Witness;
+use crate::{Address, Issuer};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -106,6 +106,10 @@ pub struct Http {
     pub listen: Option<SocketAddr>,
     pub pages: Pages,
     pub tls: Option<Tls>,
+    /// Whose tokens are believed.
+    pub issuers: Vec<Issuer>,
+    /// Who vouches for the certificates of their servers; `None` for whom this machine believes.
+    pub issuers_ca: Option<PathBuf>,
 }
 
 /// Who over TCP may read what needs no credential.
@@ -286,6 +290,8 @@ impl Http {
             connections_max: from.count("http.connections_max", 1..=65_536),
             listen: from.address("http.listen"),
             pages: from.choice("http.pages", &[("local", Pages::Local), ("all", Pages::All)]),
+            issuers: from.issuers("http.issuers"),
+            issuers_ca: from.file("http.issuers_ca"),
             tls: Tls::read(from),
         }
     }

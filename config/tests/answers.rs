@@ -43,6 +43,7 @@ fn the_default_is_what_it_says() {
     assert_eq!(config.http.socket, Path::new("/tmp/sop-1000/sock"));
     assert_eq!((config.http.request_timeout, config.http.connections_max), (Duration::from_secs(30), 1024));
     assert_eq!((config.http.listen, &config.http.tls), (None, &None));
+    assert_eq!((config.http.issuers, config.http.issuers_ca), (vec![], None));
     assert_eq!((config.log.level.as_str(), &config.log.origin), ("info", &None));
     assert_eq!((config.supervision.restarts, config.supervision.within), (5, Duration::from_secs(30)));
     assert_eq!(config.supervision.backoff_first, Duration::from_millis(100));
@@ -226,6 +227,15 @@ fn what_is_wrong_is_named_with_its_place() {
             Some((1, 17)),
             "a string",
         ),
+        ("issuers", "http.issuers = \"x\"", "config.invalid_value", Some("http.issuers"), None, "array of strings"),
+        (
+            "an issuer",
+            "http.issuers = [\"https://i audience=sop algorithms=HS256 keys=k\"]",
+            "config.invalid_value",
+            Some("http.issuers"),
+            None,
+            "HS256",
+        ),
         ("of numbers", "log.witnesses = [1]", "config.invalid_value", Some("log.witnesses"), None, "other things"),
         ("quorum", "log.quorum = 1", "config.conflict", Some("log.quorum"), Some((1, 14)), "1 of 0 witnesses"),
         ("an exception", "log.level = \"info,http=loud\"", "config.invalid_value", Some("log.level"), None, "loud"),
@@ -403,6 +413,23 @@ fn what_is_printed_reads_back() {
     assert_eq!((&again.journal, &again.host, &again.door), (&config.journal, &config.host, &config.door));
     assert_eq!((&again.http, &again.log, &again.scan), (&config.http, &config.log, &config.scan));
     assert_eq!(again.supervision, config.supervision);
+}
+
+#[test]
+fn issuers_are_each_a_line_and_named_once() {
+    let line = |number: usize| format!("\"https://i{number} audience=sop algorithms=ES256 keys=k/{number}.json\"");
+    let lines = |count: usize| (0..count).map(line).collect::<Vec<_>>().join(", ");
+    let (directory, sources) = file(format!("http.issuers = [{}]", lines(16)).as_bytes());
+    let config = Config::load(&sources).unwrap();
+    let keys = directory.path().join("k/3.json");
+    assert_eq!(config.http.issuers.len(), 16);
+    assert_eq!(config.http.issuers[3].keys, config::KeysAt::File(keys.clone()), "a path counts from the file it is in");
+    assert!(config.print().contains(&format!("keys={}\"", keys.display())), "{}", config.print());
+    assert_eq!(load(&config.print()).unwrap().http, config.http, "what is printed reads back");
+    for (text, said) in [(lines(17), "more than 16"), (format!("{0}, {0}", line(1)), "https://i1 twice")] {
+        let problems = load(&format!("http.issuers = [{text}]")).unwrap_err();
+        assert!(problems[0].message.contains(said), "{problems:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sop::boot::{BootError, Parts, Places, Stopped};
 use sop::desk::{Chaos, Desk};
 use sop::service::Manager;
-use sop::{System, samples};
+use sop::{System, issuers, samples};
 use supervisors::{Child, ChildRef, Outcome, Report, StartError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -145,8 +145,10 @@ async fn serve(config: &Config, parts: &Arc<Parts>, tcp: Option<Tcp>, manner: Ma
     manager.status("Starting: the journal is read");
     let desk = Arc::new(Desk { parts: parts.clone(), dev: manner.dev, chaos: Chaos::default() });
     let deadline = config.supervision.shutdown_deadline;
+    // Before the first token is shown.
+    let edge = issuers::readers(parts, config).into_iter().chain([edge(config, &desk, tcp)]).collect();
     let started = tokio::select! {
-        started = parts.start(config, vec![edge(config, &desk, tcp)]) => started,
+        started = parts.start(config, edge) => started,
         name = signals.next() => {
             manager.stopping(&format!("{name}: stopping before everything was up"));
             parts.journal.close();

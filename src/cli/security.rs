@@ -182,14 +182,23 @@ pub struct Credentials {
 #[derive(Args, Debug)]
 pub struct Vouched {
     /// It is this certificate, PEM, shown by a client under TLS
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "secret_file"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "issuer", "secret_file"])]
     certificate: Option<PathBuf>,
     /// It is any certificate with this name, uri:sop://agent/alpha or dns:alpha.example
-    #[arg(long, value_name = "NAME", requires = "authority", conflicts_with = "secret_file")]
+    #[arg(long, value_name = "NAME", requires = "authority", conflicts_with_all = ["issuer", "secret_file"])]
     name: Option<String>,
     /// The authority that vouches for that name, PEM
     #[arg(long, value_name = "FILE", requires = "name")]
     authority: Option<PathBuf>,
+    /// It is a token of this issuer, one of http.issuers
+    #[arg(long, value_name = "URL", requires = "subject", conflicts_with = "secret_file")]
+    issuer: Option<String>,
+    /// About this subject
+    #[arg(long, value_name = "NAME", requires = "issuer")]
+    subject: Option<String>,
+    /// With this claim
+    #[arg(long, value_name = "NAME=VALUE", requires = "issuer")]
+    claim: Option<String>,
 }
 
 impl Vouched {
@@ -201,6 +210,16 @@ impl Vouched {
             Self { certificate: Some(file), .. } => Some(Proof::Certificate(fingerprint(file)?)),
             Self { name: Some(name), authority: Some(file), .. } => {
                 Some(Proof::CertificateName { authority: fingerprint(file)?, name: name.clone() })
+            }
+            Self { issuer: Some(issuer), subject: Some(subject), claim, .. } => {
+                let split = |claim: &String| {
+                    let (name, value) = claim.split_once('=').ok_or_else(|| {
+                        Failure::new("cli.claim", format!("{claim:?} is no claim"), "write --claim NAME=VALUE")
+                    })?;
+                    Ok((name.to_owned(), value.to_owned()))
+                };
+                let claim = claim.as_ref().map(split).transpose()?;
+                Some(Proof::Foreign { issuer: issuer.clone(), subject: subject.clone(), claim })
             }
             _ => None,
         })
@@ -250,6 +269,11 @@ fn known_by(proof: &Value) -> String {
     let part = |value: &Value| cell(value);
     if let Some(name) = proof.get("certificate_name") {
         return format!("{} by {}", part(&name["name"]), part(&name["authority"]));
+    }
+    if let Some(foreign) = proof.get("foreign") {
+        let claim = foreign["claim"].as_array().filter(|claim| claim.len() == 2);
+        let claim = claim.map(|claim| format!(" with {}={}", part(&claim[0]), part(&claim[1]))).unwrap_or_default();
+        return format!("{} at {}{claim}", part(&foreign["subject"]), part(&foreign["issuer"]));
     }
     proof.get("certificate").map_or("-".to_owned(), part)
 }

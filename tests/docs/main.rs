@@ -86,6 +86,11 @@ fn the_page_on_the_proof_gate_is_true() {
 }
 
 #[test]
+fn the_page_on_credentials_of_others_is_true() {
+    run("docs/credentials.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -105,6 +110,7 @@ fn every_page_is_run_or_has_no_commands() {
         let pages = [
             "approvals.md",
             "authzen.md",
+            "credentials.md",
             "evidence.md",
             "incidents.md",
             "operating.md",

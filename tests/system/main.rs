@@ -11,6 +11,7 @@ mod damage;
 mod decided;
 mod disk;
 mod evidence;
+mod foreign;
 mod founding;
 mod health;
 mod incidents;

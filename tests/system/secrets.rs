@@ -64,7 +64,7 @@ fn holds(bytes: &[u8], secret: &Secret) -> bool {
     bytes.windows(random.len()).any(|window| window == random)
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })

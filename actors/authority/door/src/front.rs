@@ -450,8 +450,12 @@ impl Door {
                     && let Some(wait) = self.lockout.failed(named, ask.source, self.clock.now())
                 {
                     denial = denial.retry_after(wait);
-                    let (credential, source, at) = (named.to_string(), ask.source, self.clock.now());
-                    self.tell(|| Trace::LockedOut { credential, source, wait, at });
+                    let guessed = match named {
+                        Named::Credential(id) => format!("credential {id}"),
+                        Named::Issuer(place) => format!("issuer {}", self.issuers.name(place)),
+                    };
+                    let (source, at) = (ask.source, self.clock.now());
+                    self.tell(|| Trace::LockedOut { guessed, source, wait, at });
                 }
                 let (policy_epoch, generation) = (*policy_epoch, *generation);
                 let decision = Decision { policy_epoch, generation, ..Decision::default() };

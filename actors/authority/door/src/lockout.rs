@@ -1,14 +1,13 @@
 //! Lockout: who shows wrong secrets for a credential waits, each time longer.
 //!
-//! By credential and source, and of tokens of others by issuer and source: nobody keeps another's credential out of the door from elsewhere. In memory, and of this node
-//! alone: a start forgets it, which gains a guesser of 256 bits nothing.
+//! By credential and source, and of tokens of others by issuer and source: nobody keeps another's credential out of the door from
+//! elsewhere. In memory, and of this node alone: a start forgets it, which gains a guesser of 256 bits nothing.
 //!
 //! # Invariants
 //! 1. Nobody waits before [`FREE`] failures, and nobody longer than [`LONGEST`].
 //! 2. What is kept is bounded, whatever ids are made up.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use identity::CredentialId;
@@ -30,15 +29,6 @@ pub(crate) enum Named {
     Credential(CredentialId),
     /// A signature of an issuer elsewhere, by its place among those who are believed.
     Issuer(u32),
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Credential(id) => write!(f, "{id}"),
-            Self::Issuer(place) => write!(f, "issuer {place}"),
-        }
-    }
 }
 
 #[derive(Debug, Default)]

@@ -75,12 +75,12 @@ impl Unread {
             Self::Issuer => (
                 "door.foreign_issuer",
                 "nobody here believes the issuer of this token",
-                "show a key, or a token of this authority",
+                "show a key, or a token of an issuer that an operator names in http.issuers",
             ),
             Self::Algorithm => (
                 "door.foreign_algorithm",
                 "the token is not signed as its issuer signs",
-                "get one of the issuer; an operator names its algorithms in the configuration",
+                "get one of the issuer; an operator names its algorithms in http.issuers",
             ),
             Self::Key => (
                 "door.foreign_key",
@@ -93,12 +93,12 @@ impl Unread {
             Self::Audience => (
                 "door.foreign_audience",
                 "the token is for somebody else",
-                "ask the issuer for one with the audience that an operator has named in the configuration",
+                "ask the issuer for one with the audience that an operator has named in http.issuers",
             ),
             Self::Claim => (
                 "door.foreign_claim",
                 "the token lacks what those of its issuer must say",
-                "ask the issuer for one with the claims that an operator has named in the configuration",
+                "ask the issuer for one with the claims that an operator has named in http.issuers",
             ),
             Self::KeysStale => (
                 "door.foreign_keys_stale",
@@ -115,6 +115,9 @@ pub trait Issuers: Send + Sync {
     /// Which of those whose word is believed it claims to be of; nobody has looked at the signature.
     fn claimed(&self, token: &str) -> Option<u32>;
 
+    /// What the one in this place is called.
+    fn name(&self, place: u32) -> &str;
+
     /// What it says; of the times, only that they stand in it.
     ///
     /// # Errors
@@ -129,6 +132,10 @@ pub(crate) struct Nobody;
 impl Issuers for Nobody {
     fn claimed(&self, _: &str) -> Option<u32> {
         None
+    }
+
+    fn name(&self, _: u32) -> &'static str {
+        ""
     }
 
     fn read(&self, _: &str, _: Timestamp) -> Result<Foreign, Unread> {
@@ -218,7 +225,7 @@ impl Foreign {
                 Lack::Nobody => (
                     "door.foreign_unknown",
                     "the token's subject is nobody who is known here",
-                    "an operator makes a credential of it: `sop security credentials --create PRINCIPAL`",
+                    "an operator makes a credential of it: `sop security credentials --create PRINCIPAL --issuer URL --subject NAME`",
                 ),
                 Lack::Ended(End::Revoked) => (
                     "door.foreign_revoked",

@@ -17,8 +17,8 @@ const QUIET: Millis = Millis::minutes(10);
 pub enum Trace {
     /// So many strangers more were denied.
     Strangers { source: Source, code: String, count: u64, first_at: Timestamp, last_at: Timestamp },
-    /// Wrong secrets were shown for a credential until it was locked for a while.
-    LockedOut { credential: String, source: Source, wait: Millis, at: Timestamp },
+    /// Wrong secrets were shown for a credential, or wrong signatures of an issuer, until it was locked for a while.
+    LockedOut { guessed: String, source: Source, wait: Millis, at: Timestamp },
     /// The denial or the answer of a request could not be recorded.
     Unrecorded { what: String, at: Timestamp },
 }

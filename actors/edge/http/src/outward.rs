@@ -59,6 +59,18 @@ impl Outward {
     /// # Errors
     /// [`Lost`].
     pub async fn post(&self, address: &str, text: String, longest: usize) -> Result<(u16, Vec<u8>), Lost> {
+        self.send(Method::POST, address, text, longest).await
+    }
+
+    /// Gets what lies at an address, the same way.
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub async fn get(&self, address: &str, longest: usize) -> Result<(u16, Vec<u8>), Lost> {
+        self.send(Method::GET, address, String::new(), longest).await
+    }
+
+    async fn send(&self, method: Method, address: &str, text: String, longest: usize) -> Result<(u16, Vec<u8>), Lost> {
         let uri: Uri = address.parse().map_err(|error| format!("{address} is no address: {error}"))?;
         let authority = uri.authority().ok_or_else(|| format!("{address} names no host"))?;
         let host = bare(authority.host());
@@ -71,8 +83,8 @@ impl Outward {
         };
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let request = Request::builder()
-            .method(Method::POST)
-            .uri(uri.path())
+            .method(method)
+            .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
             .header(HOST, authority.as_str())
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .header(CONNECTION, "close")

@@ -6,7 +6,7 @@ use door::{Ask, Bearer, Denied, Limits as Rate, Secret, SecretKind, Source};
 use identity::{Command, CredentialId, Proof};
 use kernel::{Denial, Layer, Millis, Personal};
 
-use crate::world::{OPEN, Setup, World, ask, bearing, by, told, word};
+use crate::world::{ISSUER, OPEN, Setup, World, ask, bearing, by, foreign, told, word};
 
 const KEY: CredentialId = CredentialId(7);
 const ALPHA: &str = "agent/alpha";
@@ -118,6 +118,42 @@ async fn who_guesses_waits_and_nobody_else_does() {
         "ids that there are are not told from others"
     );
     assert!(world.decisions().is_empty(), "strangers fill no disk");
+}
+
+/// By issuer and source; a token that is honest and of no use is nobody's guess.
+#[tokio::test]
+async fn who_makes_signatures_up_keeps_no_key_out() {
+    let world = World::open().await;
+    let key = alpha(&world).await;
+    let claim = None;
+    let (principal, label) = (ALPHA.parse().unwrap(), "idp".to_owned());
+    let proof = Proof::Foreign { issuer: ISSUER.into(), subject: "alpha".into(), claim };
+    let id = CredentialId(8);
+    let command = Command::MakeCredential { id, principal, proof, label, until: None, break_glass: false };
+    world.identify(command).await;
+    let shown = |fault: &str, number| by(&foreign(fault), put(number));
+    for fault in ["audience", "key", "claim", "stale", "issuer"].repeat(3) {
+        assert_eq!(denied(&world, &shown(fault, 0)).await.layer, Layer::Authenticate, "{fault}");
+    }
+    assert_eq!(told(world.put(&shown("good", 1), 1).await), "1", "none of them was made up");
+    for fault in ["signature", "algorithm", "odd", "signature", "algorithm"] {
+        assert_eq!(denied(&world, &shown(fault, 2)).await.layer, Layer::Authenticate, "{fault}");
+    }
+    assert_eq!(denied(&world, &shown("good", 3)).await.code, "door.locked_out");
+    assert_eq!(told(world.put(&by(key.expose(), put(4)), 1).await), "2", "the same one's key is as good as before");
+    assert_eq!(told(world.put(&put(5), 1).await), "3", "and so is another's");
+    let elsewhere = Ask { source: Source::network("10.0.0.7".parse().unwrap()), ..shown("good", 6) };
+    assert_eq!(told(world.put(&elsewhere, 1).await), "4", "from elsewhere");
+    world.later(Millis::seconds(1));
+    assert_eq!(told(world.put(&shown("good", 7), 1).await), "5", "after the wait");
+    assert_eq!(denied(&world, &shown("signature", 8)).await.retry_after, None, "success begins anew");
+    assert!(world.decisions().is_empty(), "strangers fill no disk");
+    let kinds = world.kinds::<identity::Event>("identity");
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "identity.credential_used").count(),
+        2,
+        "of the key and of this one"
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use identity::{Command, CredentialId};
 use kernel::{Layer, Millis, Personal, Timestamp};
 use tokens::Grant;
 
-use crate::world::{Mode, NOON, OPEN, Setup, World, ask, bearing, by, id_at, with, word};
+use crate::world::{ISSUER, Mode, NOON, OPEN, Setup, World, ask, bearing, by, foreign, id_at, with, word};
 
 const ALPHA: &str = "agent/alpha";
 const KEY: CredentialId = CredentialId(7);
@@ -30,6 +30,17 @@ async fn key(world: &World, until: Option<Timestamp>) -> Secret {
     };
     world.identify(made).await;
     secret
+}
+
+/// Known by tokens of an issuer elsewhere.
+async fn named_elsewhere() -> World {
+    let world = World::open().await;
+    world.admit(ALPHA, "*", None).await;
+    let proof = identity::Proof::Foreign { issuer: ISSUER.into(), subject: "alpha".into(), claim: None };
+    let (principal, label) = (ALPHA.parse().unwrap(), "idp".to_owned());
+    let made = Command::MakeCredential { id: KEY, principal, proof, label, until: None, break_glass: false };
+    world.identify(made).await;
+    world
 }
 
 async fn two_eyes() -> World {
@@ -74,6 +85,41 @@ async fn every_failure_of_every_layer_is_a_no_with_a_remedy() {
     let revoked = by(key(&world, None).await.expose(), put(1));
     world.identify(Command::Revoke { id: KEY }).await;
     row("it was revoked", world, revoked, Layer::Authenticate, "door.credential_revoked", "--create");
+
+    for (failed, fault, code, remedy) in [
+        ("a foreign token is malformed", "odd", "door.foreign_malformed", "as the issuer"),
+        ("nobody believes its issuer", "issuer", "door.foreign_issuer", "http.issuers"),
+        ("it is signed by none, or by a secret", "algorithm", "door.foreign_algorithm", "http.issuers"),
+        ("its key is not known", "key", "door.foreign_key", "try again"),
+        ("it is forged", "signature", "door.foreign_signature", "as the issuer"),
+        ("it is for another audience", "audience", "door.foreign_audience", "ask the issuer"),
+        ("it lacks a claim", "claim", "door.foreign_claim", "ask the issuer"),
+        ("the issuer's keys were never read", "stale", "door.foreign_keys_stale", "mends"),
+        ("it is not good yet", "early", "door.foreign_not_yet", "wait"),
+        ("the issuer's keys are too old", "old", "door.foreign_keys_stale", "mends"),
+    ] {
+        row(failed, named_elsewhere().await, by(&foreign(fault), put(1)), Layer::Authenticate, code, remedy);
+    }
+    let elsewhere = || by(&foreign("good"), put(1));
+    let world = World::open().await;
+    row("it names nobody", world, elsewhere(), Layer::Authenticate, "door.foreign_unknown", "--issuer");
+    let world = named_elsewhere().await;
+    world.later(Millis::minutes(5));
+    row("it has expired", world, elsewhere(), Layer::Authenticate, "door.foreign_expired", "new one");
+    let world = named_elsewhere().await;
+    world.identify(Command::Revoke { id: KEY }).await;
+    row("its credential was revoked", world, elsewhere(), Layer::Authenticate, "door.foreign_revoked", "operator");
+    let world = named_elsewhere().await;
+    world.put(&elsewhere(), 2).await.unwrap();
+    row("it is replayed, to do more", world, elsewhere(), Layer::Request, "host.id_taken", "new command id");
+    let world = named_elsewhere().await;
+    world.identify(Command::Suspend { principal: ALPHA.parse().unwrap(), reason: Personal::default() }).await;
+    row("whom it names is suspended", world, elsewhere(), Layer::Admit, "door.suspended", "security resume");
+    let world = named_elsewhere().await;
+    for _ in 0..5 {
+        word(world.put(&by(&foreign("signature"), put(1)), 1).await);
+    }
+    row("somebody made signatures up", world, elsewhere(), Layer::Limit, "door.locked_out", "wait");
 
     let world = World::open().await;
     world.issue(1, "todo.release", 1).await;

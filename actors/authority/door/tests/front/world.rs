@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use approvals::Approvals;
 use door::{
-    Ask, Checking, Credential, Decisions, Denied, Done, Door, Follower, Gate, Known, Limits as Rate, Outcome, Outcomes,
-    Seal, Secret, Sight, Things, Verdict, judge,
+    Ask, Checking, Credential, Decisions, Denied, Done, Door, Follower, Foreign, Gate, Issuers, Known, Limits as Rate,
+    Outcome, Outcomes, Seal, Secret, Sight, Things, Unread, Verdict, judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -145,6 +145,50 @@ impl Gate for Gatekeeper {
     }
 }
 
+/// One issuer elsewhere. Its tokens say in the second of their parts what is wrong with them, if something is.
+struct Elsewhere;
+
+/// What it signed about somebody, good for five minutes from noon, or what has this fault.
+pub fn foreign(fault: &str) -> String {
+    format!("ey.{fault}.signature")
+}
+
+pub const ISSUER: &str = "https://idp.example";
+
+impl Issuers for Elsewhere {
+    fn claimed(&self, token: &str) -> Option<u32> {
+        (!token.contains("issuer")).then_some(0)
+    }
+
+    fn name(&self, _: u32) -> &str {
+        ISSUER
+    }
+
+    fn read(&self, token: &str, _: Timestamp) -> Result<Foreign, Unread> {
+        let until = NOON + Millis::minutes(5);
+        let keys_until = if token.contains("old") { NOON } else { until + Millis(1) };
+        let from = if token.contains("early") { NOON + Millis::minutes(1) } else { NOON };
+        match token.split('.').nth(1) {
+            Some("good" | "old" | "early") => Ok(Foreign {
+                issuer: ISSUER.into(),
+                subject: "alpha".into(),
+                claims: Vec::new(),
+                from,
+                until,
+                keys_until,
+            }),
+            Some("issuer") => Err(Unread::Issuer),
+            Some("algorithm") => Err(Unread::Algorithm),
+            Some("key") => Err(Unread::Key),
+            Some("signature") => Err(Unread::Signature),
+            Some("audience") => Err(Unread::Audience),
+            Some("claim") => Err(Unread::Claim),
+            Some("stale") => Err(Unread::KeysStale),
+            _ => Err(Unread::Malformed),
+        }
+    }
+}
+
 /// How long a receipt is good.
 pub const RECEIPT_LIFE: Millis = Millis::minutes(5);
 
@@ -257,6 +301,7 @@ impl Setup {
             (outcomes.clone(), outcomes_view),
             seal,
         );
+        let door = door.with_issuers(Arc::new(Elsewhere));
         let thing = Box::new(Thing(self.thing.clone()));
         let door = door.with_limits(self.rate).with_approvals(approvals.clone(), approvals_view.clone(), thing);
         let proofs_view = Arc::new(Follower::<Proofs>::default());
