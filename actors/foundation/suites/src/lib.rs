@@ -26,7 +26,7 @@
 //!    a digest is that of its content alone, and says by which suite.
 //! 3. What another suite made is refused, a stronger one's too; so is a hybrid signature of which one half is missing or wrong.
 //! 4. What is worth reading again has one form: names, tags, keys and headers are never changed (`tests/forms.rs`).
-//! 5. A private key is overwritten when nobody holds it any more, and printed never.
+//! 5. A secret is overwritten when nobody holds it any more (`tests/overwritten.rs`), and printed never.
 
 pub mod agreeing;
 mod bound;

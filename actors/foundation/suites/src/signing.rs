@@ -6,6 +6,8 @@
 //! form [1] = 1, tag of the suite [2], the signature: Ed25519's before ML-DSA's, where both sign
 //! ```
 //!
+//! Only with Ed25519 is the same message signed the same again: the others draw something each time.
+//!
 //! Both halves of the hybrid sign the same bytes, which name the hybrid: neither half can be taken off and shown as a signature
 //! of its own. Both have to verify.
 //!

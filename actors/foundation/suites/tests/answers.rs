@@ -606,6 +606,20 @@ fn nothing_shows_a_secret() {
     assert_eq!(format!("{agreeing:?}"), "PrivateKey(ml-kem-768, ..)");
 }
 
+/// Actors hold them, and several threads at once.
+#[test]
+fn keys_are_shared() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<PrivateKey>();
+    is_shared::<PublicKey>();
+    is_shared::<sealing::Key>();
+    is_shared::<wrapping::Key>();
+    is_shared::<agreeing::PrivateKey>();
+    is_shared::<agreeing::PublicKey>();
+    is_shared::<Secret>();
+    is_shared::<Policy>();
+}
+
 #[test]
 fn each_refusal_says_what_to_do() {
     let (suite, domain) = (Suite::Signature(Signature::RsaPss2048), TRUST);
