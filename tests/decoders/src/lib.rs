@@ -9,6 +9,7 @@ mod judged;
 mod kept;
 mod records;
 mod signed;
+mod suited;
 mod texts;
 
 /// A decoder, what holds of it whatever it is given, and good input to begin from.
@@ -20,7 +21,7 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "envelope", run: records::envelope, seeds: records::envelopes },
     Target { name: "body", run: records::body, seeds: records::bodies },
     Target { name: "segment", run: files::segment, seeds: files::segments },
@@ -37,6 +38,9 @@ pub const TARGETS: [Target; 21] = [
     Target { name: "snapshot", run: kept::snapshot, seeds: kept::snapshots },
     Target { name: "point", run: kept::point, seeds: kept::points },
     Target { name: "manifest", run: kept::manifest, seeds: kept::manifests },
+    Target { name: "suite_signed", run: suited::signed, seeds: suited::signatures },
+    Target { name: "suite_sealed", run: suited::sealed, seeds: suited::sealed_texts },
+    Target { name: "suite_keys", run: suited::key, seeds: suited::keys },
     Target { name: "judged_record", run: judged::record, seeds: records::envelopes },
     Target { name: "judged_note", run: judged::note, seeds: judged::notes },
     Target { name: "judged_proof", run: judged::proof, seeds: judged::proofs },
