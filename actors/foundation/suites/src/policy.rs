@@ -46,7 +46,15 @@ struct Rule {
     bits: u16,
 }
 
-/// Leave to make something new with a suite, in a domain.
+/// Leave to make something new with a suite, in a domain. It is given by a policy only, and does not outlive it:
+///
+/// ```compile_fail,E0597
+/// let may_sign = {
+///     let policy = suites::Policy::default();
+///     policy.preferred::<suites::Signature>(suites::Domain::System)
+/// };
+/// may_sign.generate();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed<'p, S> {
     accepted: Accepted<'p, S>,

@@ -374,14 +374,9 @@ fn part(suite: Signature, bytes: &[u8]) -> Option<(Vec<u8>, ParsedPublicKey)> {
     let der: PublicKeyX509Der<'static> = parsed.as_der().ok()?;
     let der = der.as_ref().to_vec();
     let is_usable = suite != Signature::Ed25519 || der.last_chunk().is_some_and(is_of_full_order);
-    // A compressed point is another form of the same key.
-    let is_whole_point = match suite {
-        Signature::EcdsaP256 => der.len() == 91,
-        Signature::EcdsaP384 => der.len() == 120,
-        _ => true,
-    };
+    // A compressed point, for one, is another form of the same key.
     let is_the_form = bytes == der || bare == Some(bytes.len());
-    (is_usable && is_whole_point && is_the_form).then_some((der, parsed))
+    (is_usable && is_the_form).then_some((der, parsed))
 }
 
 /// Whether a key of Ed25519 is written in the one way that it has, and is none of the eight points under which a signature
