@@ -22,6 +22,7 @@ fn what_is_wrong_with_a_text() {
     let head = "permit (principal, action, resource) when { ";
     let beside = format!("{head}{}true }};", "[1].contains(1) && ".repeat(20));
     let either = format!("{head}{}true }};", "false || ".repeat(100));
+    let ifs = format!("{head}{}", "if ".repeat(126));
     let after_slash = format!("{head}1 / {}", "(".repeat(32));
     let after_backslash = format!("@note(\"a\\\\\") {head}{}", "(".repeat(32));
     let (longest_id, long_id) = (format!("@id(\"{}\") ", "a".repeat(64)), format!("@id(\"{}\") ", "a".repeat(65)));
@@ -45,6 +46,7 @@ fn what_is_wrong_with_a_text() {
         ("too long", &long, vec![("policy.too_long", None, None)]),
         ("too deep", &nested, vec![("policy.too_complex", Some((1, 76)), None)]),
         ("too many operators", &chained, vec![("policy.too_complex", Some((1, 296)), None)]),
+        ("too many ifs", &ifs, vec![("policy.too_complex", Some((1, 420)), None)]),
         ("too deep, after what begins no comment", &after_slash, vec![("policy.too_complex", Some((1, 80)), None)]),
         ("too deep, after a string", &after_backslash, vec![("policy.too_complex", Some((1, 89)), None)]),
         (
