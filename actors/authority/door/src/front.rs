@@ -367,7 +367,6 @@ impl Door {
         match self.known(ask).await {
             Err(denied) => denied,
             Ok(Verdict::Allow { bearer, standing, decision }) => {
-                let decision = Decision { policies: Vec::new(), ..decision };
                 self.deny(ask, Some(bearer), &standing, denial, decision).await
             }
             Ok(Verdict::Deny { by, standing, denial, policy_epoch, generation }) => {
@@ -439,7 +438,7 @@ impl Door {
                 }
                 Ok(verdict)
             }
-            Verdict::Deny { by: None, standing, denial, policy_epoch, generation } => {
+            Verdict::Deny { by: None, standing, denial, .. } => {
                 let mut denial = denial.clone();
                 // A token that is honest and of no use is nobody's guess, nor is a secret that nobody has looked at.
                 let guessed = match self.shown(ask) {
@@ -457,9 +456,7 @@ impl Door {
                     let (source, at) = (ask.source, self.clock.now());
                     self.tell(|| Trace::LockedOut { guessed, source, wait, at });
                 }
-                let (policy_epoch, generation) = (*policy_epoch, *generation);
-                let decision = Decision { policy_epoch, generation, ..Decision::default() };
-                Err(self.deny(ask, None, standing, denial, decision).await)
+                Err(self.deny(ask, None, standing, denial, Decision::default()).await)
             }
         }
     }

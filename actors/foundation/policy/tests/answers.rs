@@ -291,6 +291,7 @@ fn a_near_miss_says_what_would_help() {
         unless { context.approvals > 2 || context.proofs.contains(\"kept\") };
         @id(\"both\") forbid (principal, action == Action::\"subject.erase\", resource)
         unless { context.approvals >= 1 && context.proofs.containsAll([\"asked\", \"known\"]) };
+        @id(\"pair\") forbid (principal, action == Action::\"gap.list\", resource) unless { context.approvals >= 2 };
         @id(\"old\") forbid (principal, action == Action::\"audit.cosign\", resource) when { context.approvals < 9 && false || principal.handle == \"operator/root\" };";
     let some = "@id(\"reader\") permit (principal in Role::\"reader\", action == Action::\"audit.list\", resource);
         @id(\"one\") permit (principal == Application::\"board\", action == Action::\"audit.list\", resource == Audit::\"7\");
@@ -299,6 +300,9 @@ fn a_near_miss_says_what_would_help() {
         @id(\"own\") permit (principal, action == Action::\"todo.claim\", resource) when { context.holder == principal.handle };
         @id(\"short\") permit (principal, action == Action::\"token.issue\", resource)
         when { context.lifetime_ms <= 60000 && context.uses * 2 < 10 };
+        @id(\"like\") permit (principal, action == Action::\"lease.request\", resource)
+        when { context.owner like \"agent/*\" && context.pool == \"agent/b\" };
+        @id(\"same\") permit (principal, action == Action::\"message.send\", resource) when { context.kind == context.priority };
         @id(\"not-suspended\") forbid (principal in Role::\"suspended\", action, resource);
         @id(\"handle\") permit (principal, action == Action::\"audit.key\", resource) when { principal.handle == \"agent/beta\" };
         @id(\"called\") permit (principal, action == Action::\"todo.list\", resource) when { context.via_token };";
@@ -328,6 +332,7 @@ fn a_near_miss_says_what_would_help() {
             vec![],
             "1 approval and proof of \"asked\" and proof of \"known\"",
         ),
+        (duties, "operator/root", "gap.list", "*", None, &none, vec!["2 had approved it"], "2 approvals"),
         (duties, "agent/a", "retention.prune", "*", None, &none, vec![], ""),
         (duties, "agent/a", "policy.list", "*", None, &none, vec!["an operator asked"], ""),
         (duties, "operator/root", "policy.list", "*", None, &none, vec![], ""),
@@ -375,6 +380,17 @@ fn a_near_miss_says_what_would_help() {
             vec!["holder were \"agent/a\""],
             "",
         ),
+        (
+            some,
+            "agent/a",
+            "lease.request",
+            "*",
+            Some(vec![("owner", "x".into()), ("pool", "agent/b".into())]),
+            &none,
+            vec!["owner were \"agent/\""],
+            "",
+        ),
+        (some, "agent/a", "message.send", "*", None, &none, vec!["kind were \"high\"", "priority were \"note\""], ""),
         (some, "agent/a", "token.issue", "*", issue(70_000, 4), &none, vec!["lifetime_ms were 60000"], ""),
         (some, "agent/a", "token.issue", "*", issue(70_000, 5), &none, vec![], ""),
         (some, "agent/a", "token.issue", "*", issue(1, i64::MAX), &none, vec!["uses were 3"], ""),
@@ -633,6 +649,32 @@ fn near_misses_are_bounded() {
         Question { principal: &principal, action: "gap.list", resource: "*", context: &context, standing: &standing };
     let near = policies.near_misses(&question);
     assert_eq!((near.found.len(), near.complete), (16, false));
+
+    // The more policies have to be looked at for each, the fewer are tried: of these none would help by itself.
+    let two = |number: usize| {
+        format!(
+            "permit (principal in Role::\"r{}\", action == Action::\"gap.list\", resource)
+            when {{ context.via_token && context.approvals > 5 }};\n",
+            number % 220
+        )
+    };
+    for (count, complete) in [(190, true), (250, false)] {
+        let policies = Policies::compile_long(&(0..count).map(two).collect::<String>()).unwrap();
+        let near = policies.near_misses(&question);
+        assert_eq!((near.found.len(), near.complete), (0, complete));
+    }
+
+    let proofs = |count: usize| {
+        let names: Vec<_> = (0..count).map(|number| format!("\"p{number}\"")).collect();
+        let rule = |names: &[String]| {
+            let names = names.join(", ");
+            format!("forbid (principal, action, resource) unless {{ context.proofs.containsAll([{names}]) }};\n")
+        };
+        let rules = names.chunks(32).map(rule).collect::<String>();
+        Policies::compile(&format!("permit (principal, action, resource);\n{rules}")).unwrap()
+    };
+    assert_eq!(proofs(256).missing(&question).map(|missing| missing.proofs.len()), Some(256));
+    assert_eq!(proofs(257).missing(&question), None, "beyond the bound nothing is said to be missing");
 }
 
 /// For programs a change is data, and reads back.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use approvals::{Command, Event, LIFETIME, Refusal, State};
 use door::{Ask, Bound, RESUME_ALONE_AFTER, Secret, SecretKind, Wanted};
 use identity::{CredentialId, Proof};
-use kernel::{Digest, Millis, Missing, Personal, Principal, Refuse as _};
+use kernel::{Digest, Layer, Millis, Missing, Personal, Principal, Refuse as _};
 
 use crate::world::{Mode, NOON, OPEN, Setup, World, ask, bearing, by, id_at, said, told, with, word};
 
@@ -67,6 +67,8 @@ async fn what_needs_approvals_says_so_and_is_done_once_they_are_there() {
     let denial = world.put(&put(3), 7).await.unwrap_err().denial;
     let missing = Missing { request: Some(1), ..missing };
     assert_eq!((denial.code.as_str(), denial.missing), ("policy.approval_needed", Some(missing)));
+    assert!(denial.reason.contains("it needs 1 approval; of request 1, "), "{}", denial.reason);
+    assert!(denial.remedy.contains("sop approval"), "{}", denial.remedy);
 
     approve(&world, "operator/anne", 1).await;
     let done = world.put(&put(4), 7).await.unwrap();
@@ -170,8 +172,14 @@ async fn an_end_before_the_use_is_known_is_no_use_or_that_of_this_command() {
 #[tokio::test]
 async fn what_has_changed_since_is_stale() {
     let world = approved(7).await;
+    let request = |number| world.approvals_view.read(|approvals| approvals.show(number, world.now())).unwrap();
+    assert_eq!(world.door.is_stale(&request(1)).await, Ok(false));
     world.setup.set_thing(9);
-    assert_eq!(told(world.put(&put(1), 7).await), "approvals.stale");
+    assert_eq!(world.door.is_stale(&request(1)).await, Ok(true));
+    let denial = world.put(&put(1), 7).await.unwrap_err().denial;
+    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Policy, "approvals.stale"));
+    assert_eq!(denial.missing, Some(Missing { approvals: 1, request: Some(1), ..Missing::default() }));
+    assert_eq!(world.door.is_stale(&request(1)).await, Ok(false), "it has ended, and nobody looks at it again");
     world.setup.set_thing(0);
     assert_eq!(told(world.put(&put(2), 7).await), "approvals.stale", "it has ended by that");
     assert_eq!(state(&world, 1), State::Stale);
@@ -207,6 +215,8 @@ async fn what_has_ended_says_how() {
         say(&world, who, command).await.unwrap();
         let denial = world.put(&put(2), 7).await.unwrap_err().denial;
         assert_eq!(denial.code, code);
+        assert!(denial.reason.contains("; of request 1, "), "{}", denial.reason);
+        assert!(denial.remedy.contains("--request-approval"), "{}", denial.remedy);
         assert_eq!(denial.missing.and_then(|missing| missing.request), Some(1));
         assert_eq!(told(world.put(&wanted(put(3)), 7).await), "approvals.asked", "it may be asked for anew");
     }

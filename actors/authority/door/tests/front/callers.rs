@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use door::{Ask, Bearer, Denied, Limits as Rate, Secret, SecretKind, Source};
+use door::{Ask, Bearer, Certificate, Denied, Limits as Rate, Secret, SecretKind, Source, Trace};
 use identity::{Command, CredentialId, Proof};
-use kernel::{Denial, Layer, Millis, Personal};
+use kernel::{Denial, Digest, Layer, Millis, Personal};
 
 use crate::world::{ISSUER, OPEN, Setup, World, ask, bearing, by, foreign, told, word};
 
@@ -139,6 +139,8 @@ async fn who_makes_signatures_up_keeps_no_key_out() {
     for fault in ["signature", "algorithm", "odd", "signature", "algorithm"] {
         assert_eq!(denied(&world, &shown(fault, 2)).await.layer, Layer::Authenticate, "{fault}");
     }
+    let Some(Trace::LockedOut { guessed, .. }) = world.traces().pop() else { panic!("it is locked") };
+    assert_eq!(guessed, format!("issuer {ISSUER}"));
     assert_eq!(denied(&world, &shown("good", 3)).await.code, "door.locked_out");
     assert_eq!(told(world.put(&by(key.expose(), put(4)), 1).await), "2", "the same one's key is as good as before");
     assert_eq!(told(world.put(&put(5), 1).await), "3", "and so is another's");
@@ -154,6 +156,23 @@ async fn who_makes_signatures_up_keeps_no_key_out() {
         2,
         "of the key and of this one"
     );
+}
+
+/// The name of a credential in a secret is a claim: by what opens another one nobody is forgiven his guesses at it.
+#[tokio::test]
+async fn who_knows_one_secret_begins_no_other_anew() {
+    let world = World::open().await;
+    alpha(&world).await;
+    let claims = Secret::generate(SecretKind::Key(KEY));
+    let (id, principal, label) = (CredentialId(8), "operator/root".parse().unwrap(), "key".to_owned());
+    let proof = Proof::Secret(claims.digest());
+    world.identify(Command::MakeCredential { id, principal, proof, label, until: None, break_glass: false }).await;
+    let wrong = |number| by(Secret::generate(SecretKind::Key(KEY)).expose(), put(number));
+    for number in 0..4 {
+        assert_eq!(denied(&world, &wrong(number)).await.retry_after, None);
+    }
+    assert_eq!(told(world.put(&by(claims.expose(), put(4)), 1).await), "1");
+    assert_eq!(denied(&world, &wrong(5)).await.retry_after, Some(Millis::seconds(1)));
 }
 
 #[tokio::test]
@@ -181,6 +200,8 @@ async fn who_asks_too_often_waits_and_fills_no_disk() {
     assert_eq!((over.layer, over.code.as_str()), (Layer::Limit, "door.rate_limited"));
     assert_eq!((over.retry_after, over.rule.as_deref()), (Some(Millis(100)), Some("10 a second, 2 at once")));
     assert!(over.remedy.starts_with("wait"), "{}", over.remedy);
+    let record = world.records("decisions").pop().unwrap().decision;
+    assert_eq!((record.policy_epoch, record.generation), (1, world.generation()));
     for number in 4..9 {
         assert_eq!(denied(&world, &ask(number)).await.code, "door.rate_limited");
     }
@@ -216,9 +237,44 @@ async fn a_warrant_ends_with_the_admission_of_whom_it_was_opened_for() {
     assert_eq!(warrant.check().unwrap_err().code, "door.suspended");
     let (principal, reason) = (ALPHA.parse().unwrap(), Personal::default());
     world.identify(Command::Resume { principal, reason }).await;
-    assert!(warrant.check().is_ok());
+    let other = Arc::clone(&world.door).open(&bearing(1, put(2))).await.unwrap();
+    assert!(warrant.check().is_ok() && other.check().is_ok());
     world.later(Millis::minutes(1));
     assert_eq!(warrant.check().unwrap_err().code, "door.admission_expired", "nothing but time has passed");
+    world.later(Millis(1));
+    assert_eq!(other.check().unwrap_err().code, "door.admission_expired", "also where nobody looked at that instant");
+}
+
+/// Whoever it is that says when: nothing but time passes, and no more calls do.
+#[tokio::test]
+async fn a_warrant_ends_with_what_it_was_opened_by() {
+    let world = World::open().await;
+    let until = world.now() + Millis::minutes(5);
+    alpha(&world).await;
+    let secret = Secret::generate(SecretKind::Key(CredentialId(8)));
+    let (fingerprint, from_afar) = (Digest([5; 32]), Source::network("10.0.0.7".parse().unwrap()));
+    let certificate = Some(Arc::new(Certificate { fingerprint, authorities: vec![], names: vec![], until }));
+    let elsewhere = Proof::Foreign { issuer: ISSUER.into(), subject: "alpha".into(), claim: None };
+    let proofs =
+        [(Proof::Secret(secret.digest()), Some(until)), (elsewhere, None), (Proof::Certificate(fingerprint), None)];
+    for (id, (proof, until)) in (8..).map(CredentialId).zip(proofs) {
+        let (principal, label) = (ALPHA.parse().unwrap(), "x".to_owned());
+        world.identify(Command::MakeCredential { id, principal, proof, label, until, break_glass: false }).await;
+    }
+    let mut warrants = Vec::new();
+    for (ask, code) in [
+        (by(secret.expose(), put(1)), "door.credential_expired"),
+        (by(&foreign("good"), put(2)), "door.foreign_expired"),
+        (Ask { certificate, credential: None, source: from_afar, ..put(3) }, "door.certificate_expired"),
+    ] {
+        warrants.push((Arc::clone(&world.door).open(&ask).await.unwrap(), code));
+    }
+    world.later(Millis(Millis::minutes(5).0 - 1));
+    assert!(warrants.iter().all(|(warrant, _)| warrant.check().is_ok()), "the last instant");
+    world.later(Millis(1));
+    for (warrant, code) in warrants {
+        assert_eq!(warrant.check().unwrap_err().code, code);
+    }
 }
 
 #[tokio::test]
@@ -250,6 +306,15 @@ async fn the_desks_own_no_is_heard_by_who_would_be_let_in() {
     assert_eq!((denied.denial.code.as_str(), denied.decision), ("desk.no", Some(put(1).command_id)));
     let denied = world.door.refuse(&by("wrong", put(2)), no()).await;
     assert_eq!((denied.denial.code.as_str(), denied.decision), ("door.unknown_credential", None));
+    let own = world.records("decisions").pop().unwrap().decision;
+    assert_eq!((own.policy_epoch, own.generation, own.policies.len()), (1, world.generation(), 0));
+    let epoch =
+        world.activate(&format!("{OPEN} forbid (principal, action == Action::\"todo.release\", resource);")).await;
+    let denied = world.door.refuse(&put(3), no()).await;
+    assert_eq!(denied.denial.code, "policy.forbidden", "who would not be let in hears that, and nothing else");
+    let record = world.records("decisions").pop().unwrap();
+    assert_eq!((Some(record.command_id), record.decision.policy_epoch), (denied.decision, epoch));
+    assert_eq!(record.decision.generation, world.generation());
     assert!(world.door.admits(&"operator/root".parse().unwrap(), "gap.scan").is_ok());
     let denial = world.door.admits(&ALPHA.parse().unwrap(), "gap.scan").unwrap_err();
     assert_eq!(denial.code, "door.not_admitted");

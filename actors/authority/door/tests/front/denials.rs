@@ -1,6 +1,7 @@
 //! Who is denied, and what is kept of it.
 
-use door::Event;
+use door::{Event, Secret, SecretKind, Source, Trace};
+use identity::CredentialId;
 use kernel::{Layer, Millis};
 
 use crate::world::{OPEN, Setup, World, ask, bearing, by, said, told, with, word};
@@ -45,6 +46,26 @@ async fn a_stranger_is_counted_and_leaves_no_record() {
     let counted = [(user, "door.no_credential".to_owned(), 2), (user, "door.unknown_credential".to_owned(), 4)];
     assert_eq!(world.door.strangers(), counted);
     assert_eq!(world.decisions(), []);
+}
+
+/// Who listens hears of what is on record nowhere.
+#[tokio::test]
+async fn a_flood_of_strangers_and_a_guesser_are_told_of() {
+    let world = World::open().await;
+    let (source, at) = (Source::User(1_000), world.now());
+    let nobody = door::Ask { credential: None, ..ask(1, "todo.list", "*") };
+    for _ in 0..8 {
+        assert_eq!((world.traces(), word(world.door.witness(&nobody).await)), (vec![], "door.no_credential".into()));
+    }
+    let code = "door.no_credential".to_owned();
+    assert_eq!(world.traces(), [Trace::Strangers { source, code, count: 8, first_at: at, last_at: at }]);
+    for _ in 0..5 {
+        let guess = Secret::generate(SecretKind::Key(CredentialId(7)));
+        assert_eq!(world.traces(), []);
+        assert_eq!(word(world.door.witness(&by(guess.expose(), nobody.clone())).await), "door.unknown_credential");
+    }
+    let guessed = "credential 0000000000000007".to_owned();
+    assert_eq!(world.traces(), [Trace::LockedOut { guessed, source, wait: Millis::seconds(1), at }]);
 }
 
 #[tokio::test]

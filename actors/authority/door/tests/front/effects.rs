@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use door::Trace;
 use journal::envelope::{Answer, Record};
-use kernel::{Decision, Standing, TokenUse};
+use kernel::{Decision, Layer, Standing, TokenUse};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::shelf::{Command, FULL};
@@ -71,6 +72,31 @@ async fn an_id_that_is_taken_is_a_denial_on_record() {
     assert_eq!(record.decision.policies, [""; 0], "what permitted it determined nothing");
 }
 
+/// Who was let in to look at many things is asked about each by the same policies, and nothing is recorded of it.
+#[tokio::test]
+async fn what_else_may_be_done_by_who_was_let_in() {
+    let text = "permit (principal, action in [Action::\"policy.propose\", Action::\"policy.activate\"], resource);
+        permit (principal, action == Action::\"todo.list\", resource);
+        permit (principal, action == Action::\"todo.show\", resource == Todo::\"todo-7\") when { context.via_token };";
+    let world = World::with(Setup::default(), text).await;
+    world.issue(1, "todo.list", 1).await;
+    let pass = world.door.witness(&bearing(1, ask(1, "todo.list", "*"))).await.unwrap();
+    let records = world.records("decisions").len();
+    assert_eq!(world.door.permits(&pass, "todo.show", "todo-7"), Ok(()), "standing as he does");
+    for (action, resource, code) in
+        [("todo.show", "todo-8", "policy.not_permitted"), ("todo.lose", "*", "policy.error")]
+    {
+        let denial = world.door.permits(&pass, action, resource).unwrap_err();
+        assert_eq!(
+            (denial.layer, denial.code.as_str(), denial.rule.as_deref()),
+            (Layer::Policy, code, Some("epoch 1"))
+        );
+    }
+    let own = world.door.witness(&ask(2, "todo.list", "*")).await.unwrap();
+    assert!(world.door.permits(&own, "todo.show", "todo-7").is_err());
+    assert_eq!(world.records("decisions").len(), records + 1, "but for that it was let in");
+}
+
 #[tokio::test]
 async fn an_answered_question_is_one_record() {
     let world = World::open().await;
@@ -101,7 +127,10 @@ async fn with_a_full_disk_operators_read_on_and_nothing_changes() {
     world.issue(1, "todo.list", 3).await;
     let world = world.again_with(|setup| setup.reserve_bytes = u64::MAX).await;
     assert_eq!(word(world.door.witness(&ask(1, "todo.list", "*")).await), "allowed");
+    assert_eq!(word(world.door.witness(&ask(5, "gap.close", "*")).await), "request.unknown_action");
     assert_eq!(world.decisions(), []);
+    let unrecorded = |what: &str| Trace::Unrecorded { what: what.to_owned(), at: world.now() };
+    assert_eq!(world.traces(), [unrecorded("a read: todo.list"), unrecorded("a denial: request.unknown_action")]);
     let full = world.put(&ask(2, "todo.release", "todo-7"), 7).await.unwrap_err().denial;
     assert_eq!(full.code, "journal.disk_full");
     assert!(full.retry_after.is_some());

@@ -127,6 +127,21 @@ async fn what_an_earlier_process_left_open_is_unknown() {
     assert_eq!(ends(&world).len(), 2, "nothing is left");
 }
 
+/// What became of it is known while the machine that keeps that is not there.
+#[tokio::test]
+async fn an_end_waits_for_who_records_it_and_not_for_ever() {
+    let world = World::open().await;
+    let [lost, kept] = [world.door.begin(&kill(1)).await.unwrap(), world.door.begin(&kill(2)).await.unwrap()];
+    world.kill(world.door.outcomes()).await;
+    let ((), ()) = tokio::join!(world.door.close(kept, Ended::Succeeded), world.restart(world.door.outcomes()));
+    assert_eq!(ends(&world), [(2, Ended::Succeeded)]);
+    world.kill(world.door.outcomes()).await;
+    // From here on a timer ends as soon as nothing else is left to do.
+    tokio::time::pause();
+    world.door.close(lost, Ended::Succeeded).await;
+    assert_eq!(ends(&world).len(), 1, "it is unknown after its deadline");
+}
+
 #[tokio::test]
 async fn so_many_are_under_way_and_the_next_is_told_to_wait() {
     let world = World::open().await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use approvals::Approvals;
 use door::{Ask, Bound, Came, Evidence, Wanted};
-use kernel::{CommandId, Digest, Layer, Millis, Missing, Personal, Refuse as _};
+use kernel::{CommandId, Denial, Digest, Layer, Millis, Missing, Personal, Refuse as _};
 use proofs::{Algorithm, Checked, Command, Event, Expected, Spend, State, Verifier};
 
 use crate::world::{Attitude, Mode, NOON, OPEN, RECEIPT_LIFE, Setup, World, ask, bearing, id_at, told, with, word};
@@ -117,6 +117,11 @@ async fn denials() {
         act(&world);
         let denied = world.put(&proving(put(1)), 7).await.unwrap_err();
         assert_eq!(denied.denial.code, code, "{row}");
+        if code != "test.unsigned" {
+            let Denial { layer, rule, reason, .. } = &denied.denial;
+            assert_eq!((*layer, rule.as_deref()), (Layer::Policy, Some("epoch 1: proven")), "{row}");
+            assert!(reason.ends_with("; of \"manifest\", it is not so"), "{row}: {reason}");
+        }
         assert_eq!(denied.denial.missing, Some(missing(&["manifest"])), "{row}");
         assert!(!denied.denial.remedy.is_empty() && denied.decision.is_some(), "{row}: on record, with a remedy");
         assert_eq!(told(world.put(&put(2), 7).await), "policy.proof_needed", "{row}: there is no receipt");
@@ -132,7 +137,8 @@ async fn denials() {
         act(&world);
         let denial = world.put(&ask(1, "todo.release", "todo-7"), 7).await.unwrap_err().denial;
         assert_eq!((denial.code.as_str(), denial.layer), (code, Layer::Policy), "{row}");
-        assert!(denial.missing.is_some() && !denial.remedy.is_empty(), "{row}");
+        assert!(denial.missing.is_some() && denial.remedy.contains("rove it "), "{row}: {}", denial.remedy);
+        assert!(denial.reason.contains("; of \"manifest\", receipt 1: "), "{row}: {}", denial.reason);
         assert_eq!((world.on_shelf().await, world.records("proofs").len()), (0, 2), "{row}: nothing is spent");
     }
     let world = proven(7).await;
@@ -157,7 +163,9 @@ async fn evidence_is_taken_where_it_helps_and_nowhere_else() {
     assert_eq!(told(never.put(&proving(put(1)), 7).await), "policy.forbidden");
     let world = asked_for().await;
     declare(&world, "other", 1).await;
-    assert_eq!(told(world.put(&given(put(1), "other", Some("x")), 7).await), "proofs.not_needed");
+    let denial = world.put(&given(put(1), "other", Some("x")), 7).await.unwrap_err().denial;
+    assert_eq!((denial.code.as_str(), denial.missing), ("proofs.not_needed", Some(missing(&["manifest"]))));
+    assert!(denial.reason.ends_with("; proof of \"other\" would not change that"), "{}", denial.reason);
     assert_eq!(told(world.put(&given(put(2), &"é".repeat(99), Some("x")), 7).await), "proofs.not_needed");
     assert_eq!(world.records("proofs").len(), 2);
 }

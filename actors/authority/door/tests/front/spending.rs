@@ -79,7 +79,9 @@ async fn a_repeat_is_answered_and_spends_nothing() {
     for _ in 0..2 {
         assert_eq!(told(world.put(&put(1), 7).await), "7, again", "although the token is exhausted");
     }
-    assert_eq!(told(world.put(&put(1), 8).await), "host.id_taken", "another content is another request");
+    let another = world.put(&put(1), 8).await.unwrap_err();
+    assert_eq!(another.denial.code, "host.id_taken", "another content is another request");
+    assert_eq!(world.records("decisions").pop().map(|record| record.command_id), another.decision, "on record");
     let denied = world.put(&put(2), 7).await.unwrap_err();
     assert_eq!(denied.denial.code, "tokens.exhausted");
     assert_eq!(denied.decision, Some(id_at(NOON, 2)), "a denial of somebody known is on record");
@@ -128,10 +130,12 @@ async fn what_failed_and_is_repeated_costs_what_it_would_have_cost() {
                 world.restart(&world.shelf).await;
             }
             Fails::Ahead => {
-                first.command_id = id_at(Timestamp(NOON.0 + 61_000), 1);
-                assert_eq!(told(world.put(&first, 7).await), "host.id_untimely");
+                first.command_id = id_at(Timestamp(NOON.0 + 60_001), 1);
+                let ahead = world.put(&first, 7).await.unwrap_err().denial;
+                assert_eq!(ahead.code, "host.id_untimely");
+                assert!(ahead.reason.contains(&Millis(60_001).to_string()), "{}", ahead.reason);
                 assert_eq!(world.left(token), 1, "nothing was spent for nothing");
-                world.later(Millis::seconds(2));
+                world.later(Millis(1));
             }
             Fails::HungUp => {
                 world.setup.disk.set(Mode::Hold);
@@ -155,8 +159,9 @@ async fn what_may_yet_be_done_is_not_given_back() {
     let world = World::with(Setup { outcomes: 1, ..Setup::default() }, OPEN).await;
     let token = world.issue(1, "todo.release", 1).await;
     assert_eq!(told(world.put(&ask(9, "todo.release", "todo-7"), 1).await), "1");
-    assert_eq!(told(world.put(&put(1), 7).await), "host.window_full");
-    assert_eq!(world.uses(token), [(1, UseState::Pending)]);
+    let full = world.put(&put(1), 7).await.unwrap_err();
+    assert_eq!((full.denial.code.as_str(), full.decision), ("host.window_full", None), "it is not decided yet");
+    assert_eq!((world.uses(token), world.decisions()), (vec![(1, UseState::Pending)], vec![]));
     let world = world.again_with(|setup| setup.outcomes = 100).await;
     assert_eq!(told(world.put(&put(1), 7).await), "8");
     assert_eq!(told(world.put(&put(2), 7).await), "tokens.exhausted");

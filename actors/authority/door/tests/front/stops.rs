@@ -69,6 +69,8 @@ async fn only_an_operator_himself_stops_and_resumes() {
     for token in [1, 2] {
         let denied = world.door.stop(&bearing(token, stop(token)), said("fire")).await.unwrap_err();
         assert_eq!((denied.denial.code.as_str(), denied.decision.is_some()), ("door.operators_only", true), "{token}");
+        let record = world.records("decisions").pop().unwrap().decision;
+        assert_eq!((record.policy_epoch, record.generation), (1, world.generation()), "{token}");
     }
     assert_eq!(
         word(world.door.stop(&crate::world::by("a guess", stop(5)), said("fire")).await),

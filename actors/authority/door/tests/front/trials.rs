@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use door::{Ask, Bound, Foreseen, TRY, Trial, Wanted};
-use kernel::Personal;
+use kernel::{Layer, Personal};
 
 use crate::shelf::Command;
 use crate::world::{OPEN, Setup, World, ask, bearing, told};
@@ -55,6 +55,8 @@ async fn what_is_foreseen_is_what_comes_of_it() {
     let narrow = "permit (principal, action in [Action::\"policy.propose\", Action::\"policy.activate\"], resource);";
     world.activate(narrow).await;
     assert_eq!(tried(6, 1).await, "denied: policy.not_permitted");
+    let record = world.records("decisions").pop().unwrap().decision;
+    assert_eq!((record.policy_epoch, record.generation), (2, world.generation()));
 }
 
 #[tokio::test]
@@ -68,7 +70,10 @@ async fn neither_a_token_nor_an_approval_is_spent() {
     assert_eq!((world.left(token), world.on_shelf().await), (1, 0));
     assert_eq!(told(world.put(&put, 7).await), "7");
     let other = bearing(1, ask(2, "todo.release", "todo-7"));
-    assert_eq!(code(foreseen(&world, &other, Command::Put { things: 7 }).await), "denied: tokens.exhausted");
+    let Ok(Foreseen::Denied(denial)) = foreseen(&world, &other, Command::Put { things: 7 }).await else {
+        panic!("it is exhausted")
+    };
+    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Token, "tokens.exhausted"));
 
     let eyes = format!(
         "{OPEN} forbid (principal, action == Action::\"todo.release\", resource) unless {{ context.approvals >= 1 }};"
@@ -100,4 +105,18 @@ async fn a_stop_that_is_tried_stops_nothing() {
     let (read, trial) = trying(&ask(2, "todo.show", "todo-7"));
     assert_eq!(world.door.witness(&read).await.unwrap_err().denial.code, "request.tried");
     assert_eq!(trial.told().unwrap().foreseen, Foreseen::LetIn);
+}
+
+/// What a command asks first is let in as what it is; the command itself is only tried.
+#[tokio::test]
+async fn what_is_asked_on_the_way_is_answered_and_not_recorded() {
+    let world = World::open().await;
+    let (put, trial) = trying(&ask(1, "todo.release", "todo-7"));
+    let first = Ask { action: "todo.show", ..put.clone() };
+    let pass = world.door.witness(&first).await.unwrap();
+    assert_eq!((pass.principal.to_string().as_str(), trial.told()), ("operator/root", None));
+    assert_eq!(world.records("decisions").len(), 0, "the whole of it is one question");
+    assert_eq!(told(world.put(&put, 7).await), "request.tried");
+    assert!(trial.told().is_some_and(|tried| tried.asked.action() == "todo.release"));
+    assert_eq!(world.records("decisions").len(), 1);
 }

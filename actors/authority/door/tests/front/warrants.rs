@@ -119,6 +119,7 @@ async fn a_stop_ends_it_in_memory_and_a_resume_gives_it_back() {
 async fn a_stop_that_nothing_could_record_ends_it_too() {
     let world = World::open().await;
     let warrant = world.door.open(&call(1)).await.unwrap();
+    assert_eq!(checked(&warrant), "allowed");
     world.setup.disk.set(Mode::Fail { written: false });
     let stopped = world.door.stop(&ask(2, "system.stop", "*"), said("fire")).await.unwrap();
     assert!(stopped.recorded.is_err());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use approvals::Approvals;
 use door::{
     Ask, Checking, Credential, Decisions, Denied, Done, Door, Follower, Foreign, Gate, Issuers, Known, Limits as Rate,
-    Outcome, Outcomes, Seal, Secret, Sight, Things, Unread, Verdict, judge,
+    Outcome, Outcomes, Seal, Secret, Sight, Things, Trace, Unread, Verdict, judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -214,6 +214,8 @@ pub struct Setup {
     pub thing: Arc<Mutex<Option<u8>>>,
     /// How evidence is taken.
     pub gate: Arc<Mutex<Attitude>>,
+    /// What who listens was told.
+    pub traces: Arc<Mutex<Vec<Trace>>>,
 }
 
 impl Default for Setup {
@@ -230,6 +232,7 @@ impl Default for Setup {
             rate: Rate::default(),
             thing: Arc::new(Mutex::new(Some(0))),
             gate: Arc::new(Mutex::new(Attitude::Believes)),
+            traces: Arc::default(),
         }
     }
 }
@@ -294,14 +297,16 @@ impl Setup {
         let approvals = Handle::new(&journal, &clock, limits, Some(view));
         let door = Door::new(
             clock.clone(),
-            (governance.clone(), governance_view.clone()),
-            (identity.clone(), identity_view.clone()),
-            (tokens.clone(), tokens_view.clone()),
+            (governance.clone(), governance_view),
+            (identity.clone(), identity_view),
+            (tokens.clone(), tokens_view),
             decisions.clone(),
             (outcomes.clone(), outcomes_view),
             seal,
         );
         let door = door.with_issuers(Arc::new(Elsewhere));
+        let traces = self.traces.clone();
+        let door = door.with_tell(Box::new(move |trace| traces.lock().unwrap().push(trace)));
         let thing = Box::new(Thing(self.thing.clone()));
         let door = door.with_limits(self.rate).with_approvals(approvals.clone(), approvals_view.clone(), thing);
         let proofs_view = Arc::new(Follower::<Proofs>::default());
@@ -327,11 +332,8 @@ impl Setup {
             journal,
             clock,
             governance,
-            governance_view,
             identity,
-            identity_view,
             tokens,
-            tokens_view,
             approvals,
             approvals_view,
             proofs,
@@ -348,11 +350,8 @@ pub struct World {
     pub journal: Journal,
     clock: Clock,
     pub governance: Handle<Governance>,
-    governance_view: Arc<Follower<Governance>>,
     pub identity: Handle<Identity>,
-    identity_view: Arc<Follower<Identity>>,
     pub tokens: Handle<Tokens>,
-    tokens_view: Arc<Follower<Tokens>>,
     pub approvals: Handle<Approvals>,
     pub approvals_view: Arc<Follower<Approvals>>,
     pub proofs: Handle<Proofs>,
@@ -449,7 +448,7 @@ impl World {
     ) -> TokenId {
         let id = TokenId(number.into());
         let subject: Principal = who.parse().unwrap();
-        if self.identity_view.read(|identity| identity.show(&subject).is_none()) {
+        if self.door.identity_view().read(|identity| identity.show(&subject).is_none()) {
             self.admit(who, "*", None).await;
         }
         let command = tokens::Command::Issue(Issue {
@@ -478,10 +477,10 @@ impl World {
 
     /// What the judge says of a request to what is durable now.
     pub fn judged(&self, ask: &Ask) -> Verdict {
-        self.governance_view.read(|governance| {
+        self.door.governance_view().read(|governance| {
             let policies = Policies::compile(governance.active_text()).unwrap();
-            let identity = self.identity_view.read(Identity::clone);
-            self.tokens_view.read(|tokens| {
+            let identity = self.door.identity_view().read(Identity::clone);
+            self.door.tokens_view().read(|tokens| {
                 judge(&Sight {
                     now: self.now(),
                     governance,
@@ -523,6 +522,11 @@ impl World {
 
     pub async fn put(&self, ask: &Ask, things: u64) -> Result<Done<Shelf>, Denied> {
         self.door.perform(ask, &self.shelf, Command::Put { things }).await
+    }
+
+    /// What who listens was told since he was last asked.
+    pub fn traces(&self) -> Vec<Trace> {
+        std::mem::take(&mut *self.setup.traces.lock().unwrap())
     }
 
     pub async fn on_shelf(&self) -> u64 {
@@ -578,17 +582,17 @@ impl World {
     /// The spent uses of a token and what is known of each.
     pub fn uses(&self, id: TokenId) -> Vec<(u32, UseState)> {
         let now = self.now();
-        let uses = self.tokens_view.read(|tokens| tokens.uses(id, now)).unwrap();
+        let uses = self.door.tokens_view().read(|tokens| tokens.uses(id, now)).unwrap();
         uses.into_iter().map(|spent| (spent.number, spent.state)).collect()
     }
 
     pub fn left(&self, id: TokenId) -> u32 {
         let now = self.now();
-        self.tokens_view.read(|tokens| tokens.show(id, now)).unwrap().left
+        self.door.tokens_view().read(|tokens| tokens.show(id, now)).unwrap().left
     }
 
     pub fn stop(&self) -> Option<governance::Stop> {
-        self.governance_view.read(|governance| governance.stop().cloned())
+        self.door.governance_view().read(|governance| governance.stop().cloned())
     }
 
     pub fn generation(&self) -> u64 {

@@ -91,6 +91,7 @@ fn so_many_are_open_and_no_more_but_what_a_machine_began_is_taken() {
     let refusal = decided(&mut outcomes, 1, &open("system.kill"), NOON).unwrap_err();
     assert_eq!(refusal, Refusal::Full { open: OPEN_MAX as u64 });
     assert_eq!(refusal.code(), "outcomes.full");
+    assert!(refusal.remedy().contains("--outcome open"), "{}", refusal.remedy());
     decided(&mut outcomes, 1, &begin("backup-1 make"), NOON).unwrap();
     decided(&mut outcomes, 1, &close(1, Ended::Succeeded), NOON).unwrap();
     assert!(outcomes.is_full());
