@@ -348,8 +348,7 @@ impl Clues {
         changes.extend(standing.roles.iter().cloned().map(Change::WithoutRole));
         changes.extend(model().principals.keys().filter(|&&kin| kin != principal.kin).map(|&kin| Change::Kin(kin)));
         let handles = self.handles.iter().filter_map(|handle| handle.parse::<Principal>().ok());
-        let known = handles.filter(|other| model().principals.contains_key(&other.kin) && other != *principal);
-        changes.extend(known.map(Change::Principal));
+        changes.extend(handles.map(Change::Principal));
 
         let kins: BTreeMap<_, _> = model().principals.iter().map(|(kin, name)| (name, *kin)).collect();
         for entity in &self.entities {

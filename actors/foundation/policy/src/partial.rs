@@ -147,12 +147,10 @@ impl Known<'_> {
         let mut truth = match &body.resource {
             ResourceConstraint::Any => Truth::Holds(true),
             ResourceConstraint::Is(kind) => Truth::Holds(of_kind(kind, resource)),
-            // Nothing that is asked about is in anything but itself.
+            // Nothing that is asked about is in anything but itself, and what never applies was refused.
             ResourceConstraint::Eq(EntityOrSlot::Entity(named))
-            | ResourceConstraint::In(EntityOrSlot::Entity(named)) => self.is_resource(named, resource),
-            ResourceConstraint::IsIn(kind, EntityOrSlot::Entity(named)) if of_kind(kind, resource) => {
-                self.is_resource(named, resource)
-            }
+            | ResourceConstraint::In(EntityOrSlot::Entity(named))
+            | ResourceConstraint::IsIn(_, EntityOrSlot::Entity(named)) => self.is_resource(named, resource),
             _ => Truth::Holds(false),
         };
         for clause in body.clauses() {

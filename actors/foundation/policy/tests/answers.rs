@@ -303,6 +303,8 @@ fn a_near_miss_says_what_would_help() {
         @id(\"like\") permit (principal, action == Action::\"lease.request\", resource)
         when { context.owner like \"agent/*\" && context.pool == \"agent/b\" };
         @id(\"same\") permit (principal, action == Action::\"message.send\", resource) when { context.kind == context.priority };
+        @id(\"shown\") permit (principal, action == Action::\"gap.show\", resource);
+        @id(\"but-one\") forbid (principal, action == Action::\"gap.show\", resource == Gap::\"g\");
         @id(\"not-suspended\") forbid (principal in Role::\"suspended\", action, resource);
         @id(\"handle\") permit (principal, action == Action::\"audit.key\", resource) when { principal.handle == \"agent/beta\" };
         @id(\"called\") permit (principal, action == Action::\"todo.list\", resource) when { context.via_token };";
@@ -390,6 +392,7 @@ fn a_near_miss_says_what_would_help() {
             vec!["owner were \"agent/\""],
             "",
         ),
+        (some, "agent/a", "gap.show", "g", None, &none, vec![], ""),
         (some, "agent/a", "message.send", "*", None, &none, vec!["kind were \"high\"", "priority were \"note\""], ""),
         (some, "agent/a", "token.issue", "*", issue(70_000, 4), &none, vec!["lifetime_ms were 60000"], ""),
         (some, "agent/a", "token.issue", "*", issue(70_000, 5), &none, vec![], ""),
@@ -423,6 +426,8 @@ fn what_is_open_is_answered_with_conditions() {
         @id(\"own\") permit (principal, action == Action::\"todo.claim\", resource)
         when { context.holder == principal.handle && principal is Agent };
         @id(\"one\") permit (principal in Role::\"reader\", action == Action::\"gap.show\", resource == Gap::\"gap-1\");
+        @id(\"kind\") permit (principal is Agent in Role::\"reader\", action == Action::\"gap.scan\", resource is Gap);
+        @id(\"both\") permit (principal, action in [Action::\"todo.show\", Action::\"gap.scan\"], resource is Todo in Todo::\"todo-1\");
         @id(\"calm\") forbid (principal, action == Action::\"lease.request\", resource)
         when { 100 < context.amount * 2 || context.pool == \"gpu\" && context.via_token };";
     let policies = Policies::compile(text).unwrap();
@@ -452,6 +457,10 @@ fn what_is_open_is_answered_with_conditions() {
             when(vec![open("own", &["context.holder == principal.handle"])], vec![]),
         ),
         ("protocol/a", "todo.claim", Some("todo-1"), false, no(&[])),
+        ("agent/a", "gap.scan", None, true, yes("kind")),
+        ("protocol/a", "gap.scan", None, true, no(&[])),
+        ("agent/a", "todo.show", Some("todo-1"), true, yes("both")),
+        ("agent/a", "todo.show", Some("todo-2"), true, no(&[])),
         ("agent/a", "gap.show", Some("gap-1"), false, yes("one")),
         ("agent/a", "gap.show", Some("gap-2"), false, no(&[])),
         ("agent/a", "gap.show", None, false, when(vec![open("one", &["resource == Gap::\"gap-1\""])], vec![])),
@@ -551,6 +560,8 @@ fn what_is_left_of_a_condition() {
             "one if if context.uses < 3 then context.via_token else true",
             false,
         ),
+        ("(if context.uses < 3 then principal else principal) is Operator", "one if", false),
+        ("{used: context.uses}.used < 3", "one if", false),
         ("(if context.uses * 2 < 3 then principal else principal) has handle", "one if", true),
     ] {
         let one = format!(

@@ -24,10 +24,11 @@ async fn the_denial_of_somebody_known_is_one_record() {
         assert_eq!((records[0].decision.policy_epoch, kept.denial()), (0, denied.denial));
     }
     // The same request is another decision under another policy.
-    world.activate("permit (principal, action == Action::\"policy.propose\", resource); permit (principal, action == Action::\"policy.activate\", resource);").await;
+    let epoch = world.activate("permit (principal, action == Action::\"policy.propose\", resource); permit (principal, action == Action::\"policy.activate\", resource);").await;
     let denied = world.put(&request, 1).await.unwrap_err();
     assert_ne!(denied.decision, Some(request.command_id));
-    assert_eq!(world.records("decisions").len(), 2);
+    let records = world.records("decisions");
+    assert_eq!((records.len(), records[1].decision.policy_epoch), (2, epoch));
 }
 
 #[tokio::test]

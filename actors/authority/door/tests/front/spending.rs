@@ -168,6 +168,18 @@ async fn what_may_yet_be_done_is_not_given_back() {
     assert_eq!(world.on_shelf().await, 8);
 }
 
+/// Who keeps the tokens cannot take it now: that is no decision, and the same request is asked again.
+#[tokio::test]
+async fn what_cannot_be_paid_now_is_not_denied_for_ever() {
+    let world = World::with(Setup { uses: 1, ..Setup::default() }, OPEN).await;
+    let token = world.issue(1, "todo.release", 1).await;
+    let full = world.put(&put(1), 7).await.unwrap_err();
+    assert_eq!((full.denial.code.as_str(), full.decision), ("host.window_full", None));
+    assert_eq!((world.left(token), world.decisions()), (1, vec![]));
+    let world = world.again_with(|setup| setup.uses = 100).await;
+    assert_eq!(told(world.put(&put(1), 7).await), "7");
+}
+
 /// A repeat finds the outcome for a day. After that the token remembers that the request was paid for.
 #[tokio::test]
 async fn what_is_older_than_the_window_is_refused() {

@@ -204,6 +204,8 @@ pub struct Setup {
     pub reserve_bytes: u64,
     /// That the shelf keeps.
     pub outcomes: usize,
+    /// The same of the tokens.
+    pub uses: usize,
     /// Commands that governance takes at once.
     pub permits: usize,
     pub disk: Disk,
@@ -226,6 +228,7 @@ impl Default for Setup {
             meanwhile: Arc::default(),
             reserve_bytes: 0,
             outcomes: 1_000,
+            uses: Limits::default().outcomes,
             permits: 1_000,
             disk: Disk::default(),
             seal: None,
@@ -284,7 +287,7 @@ impl Setup {
         let view: Arc<dyn View<Identity>> = identity_view.clone();
         let identity = Handle::new(&journal, &clock, limits, Some(view));
         let view: Arc<dyn View<Tokens>> = tokens_view.clone();
-        let tokens = Handle::new(&journal, &clock, limits, Some(view));
+        let tokens = Handle::new(&journal, &clock, Limits { outcomes: self.uses, ..limits }, Some(view));
         let decisions = Handle::<Decisions>::new(&journal, &clock, limits, None);
         let outcomes_view = Arc::new(Follower::<Outcomes>::default());
         let view: Arc<dyn View<Outcomes>> = outcomes_view.clone();
