@@ -30,16 +30,34 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CLIENTS: [usize; 3] = [1, 64, 256];
 
-/// What is asked. The answer must hold the second, on both sides.
-const BODY: &str = r#"{"action":"todo.list","resource":"*"}"#;
-const ANSWERED: &[u8] = b"epoch";
+/// What is asked, and what the answer must hold on both sides.
+struct Question {
+    name: &'static str,
+    path: &'static str,
+    body: &'static str,
+    answered: &'static str,
+}
+
+const QUESTIONS: [Question; 2] = [
+    // Decided once: whether the caller may have it.
+    Question { name: "a request", path: "/v1/gap.list", body: "{}", answered: "gaps" },
+    // Decided twice: whether the caller may ask, and what was asked.
+    Question {
+        name: "an evaluation",
+        path: "/access/v1/evaluation",
+        body: r#"{"subject":{"type":"agent","id":"alpha"},"action":{"name":"todo.list"},"resource":{"type":"Todo","id":"*"}}"#,
+        answered: "decision",
+    },
+];
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     if let Some(clients) = std::env::args().skip_while(|argument| argument != "--ours").nth(1) {
         let clients = clients.parse().expect("--ours takes a number of clients");
         for _ in 0..5 {
-            println!("{:.0}/s", runtime.block_on(ours(clients)).per_second);
+            for question in &QUESTIONS {
+                println!("{}: {:.0}/s", question.name, runtime.block_on(ours(question, clients)).per_second);
+            }
         }
         return;
     }
@@ -52,20 +70,24 @@ fn main() {
         "{:>7}  {:>21}  {:>9} {:>9}  {:>17}  {:>17}  {:>10}",
         "clients", "ratio (min..max)", "ours/s", "peer/s", "ours p50/p99 µs", "peer p50/p99 µs", "cpu µs o/p"
     );
-    for clients in CLIENTS {
-        let pairs: Vec<_> = (0..pairs).map(|pair| runtime.block_on(measure(clients, pair % 2 == 0))).collect();
-        println!("{}", row(clients, &pairs));
+    for question in &QUESTIONS {
+        println!("{}: POST {} {}", question.name, question.path, question.body);
+        for clients in CLIENTS {
+            let measure = |pair| runtime.block_on(measure(question, clients, pair % 2 == 0));
+            let pairs: Vec<_> = (0..pairs).map(measure).collect();
+            println!("{}", row(clients, &pairs));
+        }
     }
     println!("after: {}", conditions());
 }
 
-async fn measure(clients: usize, ours_first: bool) -> (Run, Run) {
+async fn measure(question: &'static Question, clients: usize, ours_first: bool) -> (Run, Run) {
     if ours_first {
-        let ours = ours(clients).await;
-        (ours, peer(clients).await)
+        let ours = ours(question, clients).await;
+        (ours, peer(question, clients).await)
     } else {
-        let peer = peer(clients).await;
-        (ours(clients).await, peer)
+        let peer = peer(question, clients).await;
+        (ours(question, clients).await, peer)
     }
 }
 
@@ -82,7 +104,7 @@ fn row(clients: usize, pairs: &[(Run, Run)]) -> String {
     )
 }
 
-async fn ours(clients: usize) -> Run {
+async fn ours(question: &'static Question, clients: usize) -> Run {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the build");
     let authority =
         Authority::start(dir.path(), "[door.limits]\nrequests_per_second = 1000000\nburst = 1000000\n").await;
@@ -93,31 +115,32 @@ async fn ours(clients: usize) -> Run {
     };
     let proposed = asked("policy.propose", json!({ "text": STARTER })).await;
     asked("policy.activate", json!({ "epoch": proposed["epoch"] })).await;
-    let run = loaded(clients, &dir.path().join("run/sock"), &secret).await;
+    let run = loaded(question, clients, &dir.path().join("run/sock"), &secret).await;
     authority.stop().await;
     run
 }
 
-async fn peer(clients: usize) -> Run {
+async fn peer(question: &'static Question, clients: usize) -> Run {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory beside the build");
     let path = dir.path().join("socket");
     let socket = UnixListener::bind(&path).expect("it is free");
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = Server::new(Arc::new(Constant), Limits::default());
+    let server = Server::new(Arc::new(Constant(question)), Limits::default());
     let mut serving = JoinSet::new();
     serving.spawn(server.serve(Listeners { socket, tcp: None }, async { drop(stopped.await) }));
-    let run = loaded(clients, &path, &"0".repeat(64)).await;
+    let run = loaded(question, clients, &path, &"0".repeat(64)).await;
     drop(stop);
     serving.join_all().await;
     run
 }
 
 /// So many clients, each with a connection of its own.
-async fn loaded(clients: usize, socket: &Path, secret: &str) -> Run {
+async fn loaded(question: &'static Question, clients: usize, socket: &Path, secret: &str) -> Run {
+    let Question { path, body, answered, .. } = *question;
     let request = format!(
-        "POST /v1/policy.can HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{BODY}",
-        BODY.len()
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {secret}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
     );
     let request: Arc<[u8]> = request.into_bytes().into();
     let mut open = Vec::with_capacity(clients);
@@ -130,7 +153,7 @@ async fn loaded(clients: usize, socket: &Path, secret: &str) -> Run {
         async move {
             let taken = open.lock().expect("nobody panics with it").pop();
             let mut connection = taken.expect("one for each client");
-            connection.ask(&request).await;
+            connection.ask(&request, answered).await;
             open.lock().expect("nobody panics with it").push(connection);
         }
     };
@@ -143,7 +166,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn ask(&mut self, request: &[u8]) {
+    async fn ask(&mut self, request: &[u8], answered: &str) {
         self.stream.write_all(request).await.expect("it is open");
         self.read.clear();
         loop {
@@ -154,7 +177,7 @@ impl Connection {
             }
         }
         assert!(self.read.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&self.read));
-        assert!(self.read.windows(ANSWERED.len()).any(|part| part == ANSWERED));
+        assert!(self.read.windows(answered.len()).any(|part| part == answered.as_bytes()));
     }
 }
 
@@ -167,16 +190,18 @@ fn whole(read: &[u8]) -> Option<usize> {
     (length <= read.len()).then_some(length)
 }
 
-/// As long as our answer, and known before it is asked for.
-struct Constant;
+/// About as long as our answer, and known before it is asked for.
+struct Constant(&'static Question);
 
 impl Api for Constant {
     fn actions(&self) -> Vec<ActionInfo> {
-        vec![ActionInfo { name: "policy.can", reads_only: true, summary: "Answer a constant" }]
+        let info = |name| ActionInfo { name, reads_only: true, summary: "Answer a constant" };
+        ["gap.list", "authz.evaluate"].map(info).into()
     }
 
     fn call(&self, _: Call) -> Answer<'_> {
-        Box::pin(async { Ok(json!({ "may": "yes", "epoch": 1, "principal": "operator/root", "action": "todo.list" })) })
+        let answered = self.0.answered;
+        Box::pin(async move { Ok(json!({ answered: false, "context": { "code": "policy.not_permitted" } })) })
     }
 
     fn ready(&self) -> Result<(), Denial> {

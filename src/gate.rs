@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checks::{Failure, external, signature};
-use door::{Checking, Follower, Outcome, judge_again};
+use door::{Checking, Follower, Promise, judge_again};
 use evidence::Evidence;
 use governance::Governance;
 use host::Clock;
@@ -119,11 +119,11 @@ impl Gate {
 }
 
 impl door::Gate for Gate {
-    fn check<'a>(&'a self, checking: Checking<'a>) -> Outcome<'a, ()> {
+    fn check<'a>(&'a self, checking: Checking<'a>) -> Promise<'a, ()> {
         Box::pin(async move { self.checked(checking).await.map_err(|failure| failure.denial()) })
     }
 
-    fn sign(&self, text: String) -> Outcome<'_, String> {
+    fn sign(&self, text: String) -> Promise<'_, String> {
         let evidence = self.evidence.clone();
         Box::pin(async move {
             let signed = blocking(move || {

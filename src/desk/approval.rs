@@ -139,7 +139,7 @@ async fn sealed(desk: &Desk, ask: &Ask, field: &'static str, text: String) -> Re
 /// The call itself goes its way, to where it would be let in, and no further.
 async fn asked(desk: &Desk, mut request: Request) -> Given {
     let Asked { action: name, arguments, reason, lifetime_ms } = request.arguments()?;
-    let Some(action) = desk.action(&name) else {
+    let Some(action) = super::action(&name) else {
         let name: String = name.chars().take(80).collect();
         let reason = format!("there is no action {name:?}");
         return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());
@@ -160,7 +160,7 @@ async fn asked(desk: &Desk, mut request: Request) -> Given {
         asked: granted.clone(),
     };
     ask.bound = Bound { wanted: Some(wanted), ..bound(action, &arguments) };
-    let done = Box::pin(desk.answer(Request { ask, arguments })).await;
+    let done = desk.answer(Request { ask, arguments }).await;
     match (granted.get(), done) {
         (Some(Reply::Requested { request, needed, have, expires_at }), _) => Ok(json!({
             "request": request,

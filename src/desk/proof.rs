@@ -165,7 +165,7 @@ async fn proven(
     proof: String,
     given: Option<Arc<[u8]>>,
 ) -> Given {
-    let Some(action) = desk.action(name) else {
+    let Some(action) = super::action(name) else {
         let name: String = name.chars().take(80).collect();
         let reason = format!("there is no action {name:?}");
         return Err(Denial::new(Layer::Request, "request.unknown_action", reason, "see GET /v1/actions").into());

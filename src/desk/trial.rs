@@ -21,7 +21,7 @@ struct Asked {
 pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     let Asked { action: name, arguments, permission } = request.arguments()?;
     let wrong = |code: &str, reason: String, remedy: &str| Denial::new(Layer::Request, code, reason, remedy);
-    let Some(action) = desk.action(&name) else {
+    let Some(action) = super::action(&name) else {
         let name: String = name.chars().take(80).collect();
         let reason = format!("there is no action {name:?}");
         return Err(wrong("request.unknown_action", reason, "see GET /v1/actions").into());

@@ -37,7 +37,7 @@ use approving::{Approving, No};
 pub use approving::{Bound, Known, RESUME_ALONE_AFTER, Things, Wanted};
 pub use operating::UnderWay;
 use proving::Proving;
-pub use proving::{Came, Checking, Evidence, Gate, Outcome};
+pub use proving::{Came, Checking, Evidence, Gate, Promise};
 pub use trial::{Foreseen, TRY, Trial, Tried};
 
 /// A request at the door.

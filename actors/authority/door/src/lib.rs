@@ -45,8 +45,8 @@ mod warrant;
 
 pub use decisions::{Decisions, Event, records};
 pub use front::{
-    Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Foreseen, Gate, Introduced, Known, Outcome,
-    Pass, RESUME_ALONE_AFTER, Stopped, TRY, Things, Trial, Tried, UnderWay, Wanted,
+    Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Foreseen, Gate, Introduced, Known, Pass,
+    Promise, RESUME_ALONE_AFTER, Stopped, TRY, Things, Trial, Tried, UnderWay, Wanted,
 };
 pub use judge::{
     Approved, Bearer, Credential, Sight, Supposed, Supposition, Verdict, judge, judge_again, near_misses, suppose,

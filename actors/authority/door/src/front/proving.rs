@@ -55,7 +55,7 @@ pub struct Checking<'a> {
 }
 
 /// Something to come.
-pub type Outcome<'a, T> = Pin<Box<dyn Future<Output = Result<T, Denial>> + Send + 'a>>;
+pub type Promise<'a, T> = Pin<Box<dyn Future<Output = Result<T, Denial>> + Send + 'a>>;
 
 /// Checks evidence, and stands for what was checked.
 pub trait Gate: Send + Sync {
@@ -63,13 +63,13 @@ pub trait Gate: Send + Sync {
     ///
     /// # Errors
     /// A denial, also where that cannot be known now.
-    fn check<'a>(&'a self, checking: Checking<'a>) -> Outcome<'a, ()>;
+    fn check<'a>(&'a self, checking: Checking<'a>) -> Promise<'a, ()>;
 
     /// The signed text, under the authority's key.
     ///
     /// # Errors
     /// A denial, if it cannot be signed now.
-    fn sign(&self, text: String) -> Outcome<'_, String>;
+    fn sign(&self, text: String) -> Promise<'_, String>;
 
     /// Whether the authority signed this text so.
     fn is_signed(&self, note: &str, text: &str) -> bool;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use approvals::Approvals;
 use door::{
     Ask, Checking, Credential, Decisions, Denied, Done, Door, Follower, Foreign, Gate, Issuers, Known, Limits as Rate,
-    Outcome, Outcomes, Seal, Secret, Sight, Things, Trace, Unread, Verdict, judge,
+    Outcomes, Promise, Seal, Secret, Sight, Things, Trace, Unread, Verdict, judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -130,12 +130,12 @@ impl Gatekeeper {
 }
 
 impl Gate for Gatekeeper {
-    fn check<'a>(&'a self, _: Checking<'a>) -> Outcome<'a, ()> {
+    fn check<'a>(&'a self, _: Checking<'a>) -> Promise<'a, ()> {
         let refused = self.answer(Attitude::Refuses, "test.refused", ());
         Box::pin(std::future::ready(refused.and(self.answer(Attitude::IsDown, "test.down", ()))))
     }
 
-    fn sign(&self, text: String) -> Outcome<'_, String> {
+    fn sign(&self, text: String) -> Promise<'_, String> {
         let signed = self.answer(Attitude::CannotSign, "test.unsigned", format!("signed: {text}"));
         Box::pin(std::future::ready(signed))
     }
