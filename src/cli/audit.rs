@@ -470,6 +470,9 @@ fn standing(standing: &Value) -> Vec<String> {
     if standing["via_token"] == true {
         words.push("by a token".to_owned());
     }
+    if !standing["credential"].is_null() {
+        words.push(format!("by credential {}", cell(&standing["credential"])));
+    }
     for (one, many, key) in [("role", "roles", "roles"), ("proof", "proofs", "proofs")] {
         let names: Vec<_> = standing[key].as_array().into_iter().flatten().map(cell).collect();
         if !names.is_empty() {
@@ -622,6 +625,10 @@ mod tests {
         let standing = json!({ "via_token": true, "roles": ["auditor"], "approvals": 2, "proofs": ["a", "b"] });
         let full = json!({ "action": "token.issue", "resource": "*", "context": { "uses": 1 }, "standing": standing });
         assert_eq!(asked(&full), "token.issue on *, uses=1, by a token, role auditor, proofs a b, 2 approvals");
+        let own =
+            json!({ "via_token": false, "credential": "0000000000000017", "roles": [], "approvals": 0, "proofs": [] });
+        let by_own = json!({ "action": "todo.list", "resource": "*", "context": {}, "standing": own });
+        assert_eq!(asked(&by_own), "todo.list on *, by credential 0000000000000017");
         let none = json!({ "via_token": false, "roles": [], "approvals": 0, "proofs": [] });
         let plain = json!({ "action": "todo.list", "resource": "*", "context": {}, "standing": none });
         assert_eq!(asked(&plain), "todo.list on *");

@@ -146,6 +146,7 @@ impl Row {
             context: context.collect(),
             standing: Standing {
                 via_token: *via_token,
+                credential: None,
                 roles: roles.clone(),
                 approvals: *approvals,
                 proofs: proofs.clone(),

@@ -796,7 +796,10 @@ fn layers(records: &[Record], denial: Option<&Denial>) -> Value {
     let passed = |layer: Layer| match layer {
         Layer::Request => format!("asked: {what}"),
         Layer::Authenticate if by_token => format!("{}, by a token", record.principal),
-        Layer::Authenticate => record.principal.clone(),
+        Layer::Authenticate => match record.asked.as_ref().and_then(|asked| asked.standing().credential) {
+            Some(credential) => format!("{}, by credential {credential}", record.principal),
+            None => record.principal.clone(),
+        },
         Layer::Seal => "no stop forbade it".to_owned(),
         Layer::Admit => "it may ask for this".to_owned(),
         Layer::Limit => "within the limits".to_owned(),

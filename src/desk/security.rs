@@ -408,7 +408,10 @@ fn credential_shown(desk: &Desk, id: CredentialId, known: &Credential) -> Value 
 fn introduced(desk: &Desk, Introduced { bearer, entry, roles, denied }: &Introduced) -> Value {
     let principal = bearer.principal();
     let by = match bearer {
-        Bearer::Own { credential: Some(id), .. } => json!({ "credential": id }),
+        Bearer::Own { credential: Some(id), .. } => {
+            let form = desk.door().identity_view().read(|identity| identity.credential(*id).map(|known| known.form));
+            json!({ "credential": id, "form": form })
+        }
         Bearer::Own { credential: None, .. } => json!({ "user": "of this machine" }),
         Bearer::Token { token, operation, todo, .. } => json!({ "token": token, "operation": operation, "todo": todo }),
     };

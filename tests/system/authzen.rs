@@ -23,10 +23,10 @@ const POLICY: &str = r#"
 
 /// What came back.
 #[derive(Debug)]
-struct Answered {
-    status: u16,
+pub struct Answered {
+    pub status: u16,
     head: String,
-    body: Value,
+    pub body: Value,
 }
 
 struct Point {
@@ -95,7 +95,7 @@ impl Point {
     }
 }
 
-fn exchanged(mut stream: impl std::io::Read + Write, request: &str) -> Answered {
+pub fn exchanged(mut stream: impl std::io::Read + Write, request: &str) -> Answered {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -108,7 +108,7 @@ fn bearer(secret: &Secret) -> String {
     format!("Authorization: Bearer {}", secret.expose())
 }
 
-fn post(path: &str, headers: &[&str], body: &str) -> String {
+pub fn post(path: &str, headers: &[&str], body: &str) -> String {
     let headers = headers.iter().flat_map(|header| [header, "\r\n"]).collect::<String>();
     let length = body.len();
     format!(
@@ -117,10 +117,10 @@ fn post(path: &str, headers: &[&str], body: &str) -> String {
     )
 }
 
-const ONE: &str = "/access/v1/evaluation";
+pub const ONE: &str = "/access/v1/evaluation";
 const SEVERAL: &str = "/access/v1/evaluations";
 
-fn asked(subject: &str, action: &str, resource: (&str, &str)) -> Value {
+pub fn asked(subject: &str, action: &str, resource: (&str, &str)) -> Value {
     let (kind, id) = subject.split_once('/').unwrap();
     json!({
         "subject": { "type": kind, "id": id },

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +20,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use crate::secrets::files;
-use crate::{Place, failed};
+use crate::{Place, authzen, failed};
 
 const ISSUER: &str = "https://idp.example";
 const OTHER: &str = "https://login.example";
@@ -97,6 +98,30 @@ async fn a_token_of_another_issuer_names_whom_the_registry_says() {
     assert_eq!(ask(&client, &token).await, Ok("agent/alpha".into()));
     let listed = place.daemon.run(&["security", "credentials"]).stdout;
     assert!(listed.contains("alpha at https://idp.example with groups=ops"), "{listed}");
+
+    // The record says by which credential it was, as it does of a key.
+    let known = client.call("security.whoami", &json!({}), Some(&token), None).await.unwrap();
+    assert_eq!(known["by"], json!({ "credential": made["credential"], "form": "foreign" }));
+    client.call("gap.list", &json!({}), Some(&token), None).await.unwrap();
+    let found = json!({ "principal": "agent/alpha", "action": "gap.list" });
+    let found = client.call("audit.list", &found, Some(secret.expose()), None).await.unwrap();
+    let record = found["records"][0]["sequence"].to_string();
+    let shown = client.call("audit.show", &json!({ "record": record }), Some(secret.expose()), None).await.unwrap();
+    assert_eq!(shown["records"][0]["asked"]["standing"]["credential"], made["credential"], "{shown}");
+    let explained = place.daemon.run(&["explain", &record]);
+    let by = format!("agent/alpha, by credential {}", made["credential"].as_str().unwrap());
+    assert!(explained.stdout.contains(&by), "{explained:?}");
+
+    // So does that of a question to the decision point.
+    let question = authzen::asked("agent/alpha", "todo.list", ("todo", "*")).to_string();
+    let request = authzen::post(authzen::ONE, &[&format!("Authorization: Bearer {token}")], &question);
+    let told = authzen::exchanged(UnixStream::connect(&place.daemon.socket).unwrap(), &request);
+    assert_eq!((told.status, &told.body["decision"]), (200, &json!(true)), "{told:?}");
+    let found = json!({ "principal": "agent/alpha", "action": "authz.evaluate" });
+    let found = client.call("audit.list", &found, Some(secret.expose()), None).await.unwrap();
+    let record = found["records"][0]["sequence"].to_string();
+    let shown = client.call("audit.show", &json!({ "record": record }), Some(secret.expose()), None).await.unwrap();
+    assert_eq!(shown["records"][0]["asked"]["standing"]["credential"], made["credential"], "{shown}");
 
     let no = |code: &str| Err(code.to_owned());
     let with = |name: &str, value: Value| {

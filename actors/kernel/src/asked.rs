@@ -7,7 +7,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Denial, Layer};
+use crate::{CredentialId, Denial, Layer};
 
 /// One of the attributes that a request has of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ impl From<bool> for Attribute {
 pub struct Standing {
     /// Whether it rests on a token.
     pub via_token: bool,
+    /// By which credential it came, if by one: not by a token, nor as a user of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
     /// What its principal is bound to.
     pub roles: BTreeSet<String>,
     /// How many have approved exactly this.
@@ -81,13 +84,14 @@ impl Asked {
         let names = |names: &BTreeSet<String>| {
             names.iter().take(Self::STANDING_MAX).map(|name| cut(name, Self::NAME_MAX)).collect()
         };
-        let Standing { via_token, roles, approvals, proofs } = standing;
+        let Standing { via_token, credential, roles, approvals, proofs } = standing;
         Self {
             action: cut(action, Self::NAME_MAX),
             resource: cut(resource, Self::TEXT_MAX),
             context: context.iter().take(Self::ATTRIBUTES_MAX).map(attribute).collect(),
             standing: Standing {
                 via_token: *via_token,
+                credential: *credential,
                 roles: names(roles),
                 approvals: *approvals,
                 proofs: names(proofs),
@@ -195,6 +199,7 @@ mod tests {
             names(Asked::ATTRIBUTES_MAX).map(|name| (name, Attribute::from(longest.as_str()))).collect();
         let standing = Standing {
             via_token: true,
+            credential: Some(CredentialId(u64::MAX)),
             roles: names(Asked::STANDING_MAX).collect(),
             approvals: u32::MAX,
             proofs: ["manifest".to_owned()].into(),

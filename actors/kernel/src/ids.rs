@@ -91,6 +91,28 @@ impl FromStr for TokenId {
     }
 }
 
+/// Names one credential. Chosen by the caller, so that a retry carries the same id; sixteen hexadecimal digits for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialId(pub u64);
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for CredentialId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let number = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        let malformed =
+            || Malformed { text: shortened(text), expected: "the id of a credential: 16 hexadecimal digits" };
+        number.map(Self).ok_or_else(malformed)
+    }
+}
+
 /// Thirty-two bytes of blake3: of a secret, a command, a record or a content. The text form is hexadecimal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -194,6 +216,7 @@ macro_rules! serialised_as_text_for_people {
 serialised_as_text_for_people! {
     CommandId: u128;
     TokenId: u128;
+    CredentialId: u64;
     Digest: [u8; 32];
 }
 

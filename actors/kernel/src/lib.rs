@@ -25,7 +25,7 @@ mod time;
 
 pub use asked::{Asked, Attribute, Standing, cut};
 pub use authority::{Decision, Denial, Kin, Layer, Missing, Principal, TokenUse};
-pub use ids::{CommandId, Digest, Epoch, Malformed, Position, Sequence, TokenId};
+pub use ids::{CommandId, CredentialId, Digest, Epoch, Malformed, Position, Sequence, TokenId};
 pub use machine::{Context, Machine, Outcome, Refuse};
 pub use personal::Personal;
 pub use record::{Kind, Reader, Recorded, Writer};

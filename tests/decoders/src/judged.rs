@@ -207,6 +207,7 @@ fn same_request(theirs: Option<&record::Asked<'_>>, ours: Option<&kernel::Asked>
     assert_eq!((theirs.action, theirs.resource), (ours.action(), ours.resource()));
     let standing = ours.standing();
     assert_eq!((theirs.via_token, theirs.approvals), (standing.via_token, standing.approvals));
+    assert_eq!(theirs.credential, standing.credential.map(|credential| credential.0));
     assert!(theirs.roles.iter().eq(&standing.roles) && theirs.proofs.iter().eq(&standing.proofs));
     let same = |((name, theirs), (named, ours)): (&(&str, record::Attribute<'_>), (&String, &kernel::Attribute))| {
         name == named

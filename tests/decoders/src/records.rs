@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use journal::codec;
 use journal::envelope::{Answer, Record, link};
 use kernel::{
-    Asked, CommandId, Decision, Digest, Epoch, Machine, Position, Recorded, Sequence, Standing, Timestamp, TokenId,
-    TokenUse,
+    Asked, CommandId, CredentialId, Decision, Digest, Epoch, Machine, Position, Recorded, Sequence, Standing,
+    Timestamp, TokenId, TokenUse,
 };
 
 const WRITTEN: &str = include_str!("../../journals/v0.1.txt");
@@ -49,7 +49,7 @@ pub fn chain() -> Vec<Vec<u8>> {
             command_digest: Digest([3; 32]),
             cause: whole.then_some(Sequence(16)),
             previous,
-            asked: (sequence % 5 < 3).then(|| Box::new(asked(whole))),
+            asked: (sequence % 5 < 3).then(|| Box::new(asked(whole, sequence % 3 == 0))),
             answer: match sequence % 3 {
                 0 => Answer::None,
                 1 => Answer::Reply(b"{\"ok\":1}".to_vec()),
@@ -66,15 +66,17 @@ pub fn chain() -> Vec<Vec<u8>> {
 }
 
 /// A request that has some of everything, or nothing.
-fn asked(whole: bool) -> Asked {
+fn asked(whole: bool, by_credential: bool) -> Asked {
+    let credential = by_credential.then_some(CredentialId(0x17));
     if !whole {
-        return Asked::new("todo.list", "*", &BTreeMap::new(), &Standing::default());
+        return Asked::new("todo.list", "*", &BTreeMap::new(), &Standing { credential, ..Standing::default() });
     }
     let context = [("kind", "té\"st".into()), ("truth", true.into()), ("uses", (-2).into())];
     let context = context.map(|(name, value)| (name.to_owned(), value)).into();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let (roles, proofs) = (names(&["auditor", "keeper"]), names(&["manifest"]));
-    Asked::new("token.issue", "token-7", &context, &Standing { via_token: true, roles, approvals: 2, proofs })
+    let standing = Standing { via_token: !by_credential, credential, roles, approvals: 2, proofs };
+    Asked::new("token.issue", "token-7", &context, &standing)
 }
 
 pub fn envelopes() -> Vec<Vec<u8>> {

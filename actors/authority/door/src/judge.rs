@@ -254,8 +254,13 @@ fn as_far_as_known(
 /// What the authority knows of a request by itself: the policies are shown it, and it stands in the record.
 fn standing(sight: &Sight<'_>, bearer: &Bearer) -> Standing {
     let roles = sight.identity.roles(bearer.principal(), sight.now);
+    let credential = match bearer {
+        Bearer::Own { credential, .. } => *credential,
+        Bearer::Token { .. } => None,
+    };
     Standing {
         via_token: matches!(bearer, Bearer::Token { .. }),
+        credential,
         roles,
         approvals: sight.approved.have,
         proofs: sight.proven.clone(),

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+pub use kernel::CredentialId;
 use kernel::{Digest, Kin, Malformed, Millis, Personal, Principal, Refuse, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -33,45 +34,6 @@ pub const REASON_MAX: usize = 300;
 pub const SAID_MAX: usize = 256;
 /// Longest time for which an old credential stays good beside its successor.
 pub const OVERLAP_MAX: Millis = Millis::hours(90 * 24);
-
-/// Names one credential. Chosen by the caller, so that a retry carries the same id; sixteen hexadecimal digits for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialId(pub u64);
-
-impl fmt::Display for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl FromStr for CredentialId {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let plain = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let number = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-        number.map(Self).ok_or_else(|| Malformed {
-            text: text.chars().take(80).collect(),
-            expected: "the id of a credential: 16 hexadecimal digits",
-        })
-    }
-}
-
-impl Serialize for CredentialId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
-    }
-}
-
-impl<'de> Deserialize<'de> for CredentialId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-        } else {
-            u64::deserialize(deserializer).map(Self)
-        }
-    }
-}
 
 /// What somebody may ask for: one action (`gap.scan`), all of a noun (`gap.*`), or everything (`*`).
 ///

@@ -26,7 +26,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use journal::bundle::{Entry, blob_name};
 use journal::envelope::{Answer, Record, link};
-use kernel::{Asked, Attribute, Sequence, Standing};
+use kernel::{Asked, Attribute, CredentialId, Sequence, Standing};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Proof, ProofError};
@@ -108,6 +108,8 @@ struct AskedLine<'a> {
     resource: &'a str,
     context: BTreeMap<&'a str, Shown<'a>>,
     via_token: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<CredentialId>,
     roles: &'a BTreeSet<String>,
     approvals: u32,
     proofs: &'a BTreeSet<String>,
@@ -129,9 +131,10 @@ impl<'a> AskedLine<'a> {
             Attribute::Bool(truth) => Shown::Bool(*truth),
         };
         let context = asked.context().iter().map(|(name, found)| (name.as_str(), value(found))).collect();
-        let Standing { via_token, roles, approvals, proofs } = asked.standing();
-        let (via_token, approvals) = (*via_token, *approvals);
-        Self { action: asked.action(), resource: asked.resource(), context, via_token, roles, approvals, proofs }
+        let Standing { via_token, credential, roles, approvals, proofs } = asked.standing();
+        let (via_token, credential, approvals) = (*via_token, *credential, *approvals);
+        let (action, resource) = (asked.action(), asked.resource());
+        Self { action, resource, context, via_token, credential, roles, approvals, proofs }
     }
 }
 

@@ -3,23 +3,25 @@
 //! All integers are little endian; `text` is a `u16` length and UTF-8, `bytes` a `u32` length and the bytes.
 //!
 //! ```text
-//! magic u8 = 0x53   layout u8 = 1|2 codec u8 = 1 (bincode 2 standard)   answer u8 = 0 none, 1 reply, 2 refusal
+//! magic u8 = 0x53   layout u8 = 1|2|3 codec u8 = 1 (bincode 2 standard)   answer u8 = 0 none, 1 reply, 2 refusal
 //! kind u32          schema u16      index u16      count u16
 //! sequence u64      version u64     epoch u64      time u64 (ms since the Unix epoch)
 //! stream text       principal text
 //! policy epoch u64  generation u64  token u8 (0|1) [token id u128, use u32]   policies u16, then text each
 //! command id u128   command digest [u8; 32]        cause u8 (0|1) [sequence u64]
 //! previous [u8; 32]
-//! in layout 2, what was asked:
+//! in layouts 2 and 3, what was asked:
 //!   action text     resource text
 //!   attributes u8, of each: name text, sort u8, and 0 text | 1 number i64 | 2 truth u8 (0|1); by name, ascending
 //!   via token u8 (0|1)   approvals u32   roles u8, then text each, ascending   proofs u8, then text each, ascending
+//!   in layout 3, by which credential: u64
 //! answer bytes      body bytes
 //! ```
 //!
 //! # Invariants
 //! 1. Decoding consumes every byte and refuses every value that encoding cannot have written, so one record has one form:
-//!    layout 2 where there is a request, within the bounds of [`Asked`], and layout 1 where there is none.
+//!    layout 1 where there is no request, layout 3 where there is one by a credential, and layout 2 where there is one by
+//!    none, each within the bounds of [`Asked`].
 //! 2. `previous` is the blake3 of the whole record before it; of the first record, 32 zero bytes.
 //! 3. `index`-of-`count` says where a command's records begin and end; a command without facts has one record, 0 of 0.
 //! 4. What was asked stands in the first record of a command that came through the door, and in no other.
@@ -27,7 +29,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{
-    Asked, Attribute, CommandId, Decision, Digest, Epoch, Position, Sequence, Standing, Timestamp, TokenId, TokenUse,
+    Asked, Attribute, CommandId, CredentialId, Decision, Digest, Epoch, Position, Sequence, Standing, Timestamp,
+    TokenId, TokenUse,
 };
 
 const MAGIC: u8 = 0x53;
@@ -35,6 +38,8 @@ const MAGIC: u8 = 0x53;
 const LAYOUT: u8 = 1;
 /// With one.
 const LAYOUT_ASKED: u8 = 2;
+/// With one by a credential.
+const LAYOUT_CREDENTIAL: u8 = 3;
 const CODEC_BINCODE_2: u8 = 1;
 
 /// Largest answer kept beside a command's first record.
@@ -122,7 +127,11 @@ impl Record {
             Answer::Reply(json) => (1, json),
             Answer::Refusal(json) => (2, json),
         };
-        let layout = if self.asked.is_some() { LAYOUT_ASKED } else { LAYOUT };
+        let layout = match self.asked.as_deref() {
+            None => LAYOUT,
+            Some(asked) if asked.standing().credential.is_none() => LAYOUT_ASKED,
+            Some(_) => LAYOUT_CREDENTIAL,
+        };
         out.extend_from_slice(&[MAGIC, layout, CODEC_BINCODE_2, tag]);
         out.extend_from_slice(&self.kind_id.to_le_bytes());
         out.extend_from_slice(&self.schema.to_le_bytes());
@@ -170,7 +179,7 @@ impl Record {
     pub fn decode(record: &[u8]) -> Result<Self, NoRecord> {
         let mut cursor = Cursor { record, at: 0 };
         cursor.one_of(&[MAGIC], "magic")?;
-        let layout = cursor.one_of(&[LAYOUT, LAYOUT_ASKED], "layout")?;
+        let layout = cursor.one_of(&[LAYOUT, LAYOUT_ASKED, LAYOUT_CREDENTIAL], "layout")?;
         cursor.one_of(&[CODEC_BINCODE_2], "codec")?;
         let tag = cursor.u8()?;
         let (kind_id, schema, index, count) = (cursor.u32()?, cursor.u16()?, cursor.u16()?, cursor.u16()?);
@@ -188,7 +197,10 @@ impl Record {
         let command_digest = Digest(cursor.array()?);
         let cause = if cursor.flag()? { Some(Sequence(cursor.u64()?)) } else { None };
         let previous = Digest(cursor.array()?);
-        let asked = if layout == LAYOUT_ASKED { Some(Box::new(cursor.asked()?)) } else { None };
+        let asked = match layout {
+            LAYOUT => None,
+            layout => Some(Box::new(cursor.asked(layout == LAYOUT_CREDENTIAL)?)),
+        };
         let answer = cursor.bytes(ANSWER_BYTES_MAX)?;
         let body = cursor.bytes(crate::codec::BODY_BYTES_MAX)?.to_vec();
         let answer = match tag {
@@ -244,7 +256,7 @@ fn request(out: &mut Vec<u8>, asked: &Asked) {
             Attribute::Bool(truth) => out.extend_from_slice(&[2, u8::from(*truth)]),
         }
     }
-    let Standing { via_token, roles, approvals, proofs } = asked.standing();
+    let Standing { via_token, credential, roles, approvals, proofs } = asked.standing();
     out.push(u8::from(*via_token));
     out.extend_from_slice(&approvals.to_le_bytes());
     for names in [roles, proofs] {
@@ -252,6 +264,9 @@ fn request(out: &mut Vec<u8>, asked: &Asked) {
         for name in names {
             text(out, name);
         }
+    }
+    if let Some(CredentialId(credential)) = credential {
+        out.extend_from_slice(&credential.to_le_bytes());
     }
 }
 
@@ -330,7 +345,7 @@ impl<'a> Cursor<'a> {
         Ok(text.to_owned())
     }
 
-    fn asked(&mut self) -> Result<Asked, NoRecord> {
+    fn asked(&mut self, by_credential: bool) -> Result<Asked, NoRecord> {
         let at = self.at;
         let (action, resource) = (self.text()?, self.text()?);
         let mut context = BTreeMap::new();
@@ -350,7 +365,8 @@ impl<'a> Cursor<'a> {
         }
         let (via_token, approvals) = (self.flag()?, self.u32()?);
         let (roles, proofs) = (self.names()?, self.names()?);
-        let standing = Standing { via_token, roles, approvals, proofs };
+        let credential = if by_credential { Some(CredentialId(self.u64()?)) } else { None };
+        let standing = Standing { via_token, credential, roles, approvals, proofs };
         Asked::whole(action, resource, context, standing).ok_or(NoRecord { what: "a request over its bounds", at })
     }
 
@@ -414,8 +430,16 @@ mod tests {
         let context = context.map(|(name, value)| (name.to_owned(), value)).into();
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let (roles, proofs) = (names(&["auditor", "keeper"]), names(&["manifest"]));
-        let standing = Standing { via_token: true, roles, approvals: 2, proofs };
+        let standing = Standing { via_token: true, credential: None, roles, approvals: 2, proofs };
         Record { asked: Some(Box::new(Asked::new("token.issue", "tøken-7", &context, &standing))), ..record() }
+    }
+
+    /// With a request by a credential.
+    fn by_credential() -> Record {
+        let asked = asked().asked.unwrap();
+        let standing = Standing { via_token: false, credential: Some(CredentialId(0x17)), ..asked.standing().clone() };
+        let asked = Asked::new(asked.action(), asked.resource(), asked.context(), &standing);
+        Record { asked: Some(Box::new(asked)), ..record() }
     }
 
     fn encoded(record: &Record) -> Vec<u8> {
@@ -431,6 +455,7 @@ mod tests {
             Record { cause: None, decision: Decision::default(), answer: Answer::None, body: vec![], ..record() },
             Record { answer: Answer::Refusal(b"1".to_vec()), index: 0, count: 0, ..record() },
             asked(),
+            by_credential(),
             Record {
                 asked: Some(Box::new(Asked::new("", "", &BTreeMap::new(), &Standing::default()))),
                 answer: Answer::None,
@@ -445,7 +470,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_refused_or_read_as_another_record_with_the_flipped_bytes() {
-        for bytes in [record(), asked()].map(|record| encoded(&record)) {
+        for bytes in [record(), asked(), by_credential()].map(|record| encoded(&record)) {
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
@@ -462,8 +487,9 @@ mod tests {
     fn every_cut_is_refused() {
         // The link is followed by the request, if there is one, and by the answer and the body, with a length each.
         let after = 4 + b"{\"ok\":1}".len() + 4 + 3;
-        let request = encoded(&asked()).len() - encoded(&record()).len();
-        for (bytes, after) in [(encoded(&record()), after), (encoded(&asked()), request + after)] {
+        for record_of in [record(), asked(), by_credential()] {
+            let bytes = encoded(&record_of);
+            let after = bytes.len() - encoded(&record()).len() + after;
             for length in 0..bytes.len() {
                 assert!(Record::decode(&bytes[..length]).is_err(), "{length}");
                 assert_eq!(previous(&bytes[..length]).is_ok(), bytes.len() - after <= length, "{length}");
@@ -533,5 +559,13 @@ mod tests {
         let digest = blake3::hash(&encoded(&asked()));
         assert_eq!(encoded(&asked()).len(), 333);
         assert_eq!(digest.to_hex().as_str(), "4c83871f57fec591ac10a8e15e08152ebd03a85e46f8f28223ba1c9d1c30e410");
+    }
+
+    /// As the first one, of the release that began to keep by which credential.
+    #[test]
+    fn the_layout_with_a_credential_is_what_it_was() {
+        let digest = blake3::hash(&encoded(&by_credential()));
+        assert_eq!(encoded(&by_credential()).len(), 341);
+        assert_eq!(digest.to_hex().as_str(), "48eb0d2e817287f341c6365ce0f19f7ea67804c3f5cff8278179f793cc37845e");
     }
 }

@@ -244,7 +244,7 @@ impl Question<'_> {
     }
 
     fn context_in_cedar(&self) -> Result<Context, String> {
-        let Standing { via_token, roles: _, approvals, proofs } = self.standing;
+        let Standing { via_token, credential: _, roles: _, approvals, proofs } = self.standing;
         if self.context.is_empty() && *approvals == 0 && proofs.is_empty() {
             return Ok(model().bare[usize::from(*via_token)].clone());
         }

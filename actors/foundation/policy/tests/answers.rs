@@ -262,7 +262,7 @@ fn a_policy_can_speak_of_the_standing() {
     let policies = Policies::compile(text).unwrap();
     let standing = |roles: &[&str], approvals, proofs: &[&str]| {
         let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Standing { via_token: false, roles: set(roles), approvals, proofs: set(proofs) }
+        Standing { roles: set(roles), approvals, proofs: set(proofs), ..Standing::default() }
     };
     let reader = standing(&["reader", "other"], 0, &[]);
     for (principal, action, standing, allowed, determining) in [

@@ -280,7 +280,13 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn standing() -> impl Strategy<Value = Standing> {
     let names = |name: &str| prop_oneof![Just([].into()), Just([name.to_owned()].into())];
     let parts = (any::<bool>(), names("reader"), 0..3_u32, names("kept"));
-    parts.prop_map(|(via_token, roles, approvals, proofs)| Standing { via_token, roles, approvals, proofs })
+    parts.prop_map(|(via_token, roles, approvals, proofs)| Standing {
+        via_token,
+        credential: None,
+        roles,
+        approvals,
+        proofs,
+    })
 }
 
 /// One policy that compiles, and of which more approvals and proofs never make a no.

@@ -3,13 +3,14 @@
 //! Integers are little endian; a text is a u16 and so many bytes of UTF-8, a part a u32 and so many bytes:
 //!
 //! ```text
-//! 0x53  layout 1|2  codec 1  answer 0|1|2   kind u32   schema u16   index u16   count u16
+//! 0x53  layout 1|2|3  codec 1  answer 0|1|2   kind u32   schema u16   index u16   count u16
 //! sequence u64   version u64   epoch u64   time u64   stream text   principal text
 //! policy epoch u64   generation u64   0 | 1, token u128, use u32   policies u16, a text each
 //! command u128   its digest [32]   0 | 1, cause u64   previous [32]
-//! in layout 2, what was asked at the door:
+//! in layouts 2 and 3, what was asked at the door:
 //!   action text   resource text   attributes u8: name text, 0 and a text | 1 and an i64 | 2 and 0 | 1; by name, ascending
 //!   by a token 0 | 1   approvals u32   roles u8, a text each, ascending   proofs u8, a text each, ascending
+//!   in layout 3, by which credential: u64
 //! answer part   body part
 //! ```
 //!
@@ -73,6 +74,7 @@ pub struct Asked<'a> {
     pub resource: &'a str,
     pub context: Vec<(&'a str, Attribute<'a>)>,
     pub via_token: bool,
+    pub credential: Option<u64>,
     pub approvals: u32,
     pub roles: Vec<&'a str>,
     pub proofs: Vec<&'a str>,
@@ -135,7 +137,7 @@ impl<'a> Bytes<'a> {
         self.text().filter(|text| text.len() <= max)
     }
 
-    fn asked(&mut self) -> Option<Asked<'a>> {
+    fn asked(&mut self, by_credential: bool) -> Option<Asked<'a>> {
         let (action, resource) = (self.text_within(NAME_MAX)?, self.text_within(TEXT_MAX)?);
         let attribute = |bytes: &mut Self| {
             let name = bytes.text_within(NAME_MAX)?;
@@ -151,7 +153,8 @@ impl<'a> Bytes<'a> {
         let is_good = context.len() <= ATTRIBUTES_MAX && context.is_sorted_by(|(one, _), (next, _)| one < next);
         let (via_token, approvals) = (self.is_there()?, self.u32()?);
         let (roles, proofs) = (self.names()?, self.names()?);
-        is_good.then_some(Asked { action, resource, context, via_token, approvals, roles, proofs })
+        let credential = if by_credential { Some(self.u64()?) } else { None };
+        is_good.then_some(Asked { action, resource, context, via_token, credential, approvals, roles, proofs })
     }
 
     fn names(&mut self) -> Option<Vec<&'a str>> {
@@ -188,7 +191,7 @@ impl<'a> Record<'a> {
     }
 
     fn parse(bytes: &mut Bytes<'a>) -> Option<Self> {
-        let [0x53, layout @ 1..=2, 1, answered] = bytes.array()? else { return None };
+        let [0x53, layout @ 1..=3, 1, answered] = bytes.array()? else { return None };
         let (kind, schema, index, count) = (bytes.u32()?, bytes.u16()?, bytes.u16()?, bytes.u16()?);
         let (sequence, version, epoch, time) = (bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?);
         let (stream, principal) = (bytes.text()?, bytes.text()?);
@@ -198,7 +201,7 @@ impl<'a> Record<'a> {
         let (command, command_digest) = (bytes.u128()?, bytes.array()?);
         let cause = if bytes.is_there()? { Some(bytes.u64()?) } else { None };
         let previous = bytes.array()?;
-        let asked = if layout == 2 { Some(bytes.asked()?) } else { None };
+        let asked = if layout == 1 { None } else { Some(bytes.asked(layout == 3)?) };
         let answer = match (answered, bytes.part()?) {
             (0, []) => None,
             (1, reply) => Some((false, reply)),
@@ -275,7 +278,9 @@ impl<'a> Record<'a> {
 
 impl Asked<'_> {
     fn json(&self) -> String {
-        let Self { action, resource, context, via_token, approvals, roles, proofs } = self;
+        let Self { action, resource, context, via_token, credential, approvals, roles, proofs } = self;
+        let credential =
+            credential.map(|credential| format!("\"credential\":\"{credential:016x}\",")).unwrap_or_default();
         let attribute = |(name, value): &(&str, Attribute<'_>)| {
             let value = match value {
                 Attribute::Text(text) => quoted(text),
@@ -285,7 +290,7 @@ impl Asked<'_> {
             format!("{}:{value}", quoted(name))
         };
         format!(
-            "{{\"action\":{},\"resource\":{},\"context\":{{{}}},\"via_token\":{via_token},\"roles\":{},\"approvals\":{approvals},\"proofs\":{}}}",
+            "{{\"action\":{},\"resource\":{},\"context\":{{{}}},\"via_token\":{via_token},{credential}\"roles\":{},\"approvals\":{approvals},\"proofs\":{}}}",
             quoted(action),
             quoted(resource),
             context.iter().map(attribute).collect::<Vec<_>>().join(","),

@@ -23,8 +23,9 @@ fn value() -> impl Strategy<Value = Attribute> {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let names = || btree_set(text(), 0..4);
-    let standing = (any::<bool>(), names(), any::<u32>(), names())
-        .prop_map(|(via_token, roles, approvals, proofs)| Standing { via_token, roles, approvals, proofs });
+    let standing = (any::<bool>(), names(), any::<u32>(), names()).prop_map(|(via_token, roles, approvals, proofs)| {
+        Standing { via_token, credential: None, roles, approvals, proofs }
+    });
     let context = btree_map(text(), value(), 0..12);
     (text(), text(), context, standing)
         .prop_map(|(action, resource, context, standing)| Asked::new(&action, &resource, &context, &standing))

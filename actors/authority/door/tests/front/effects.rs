@@ -9,7 +9,7 @@ use kernel::{Decision, Layer, Standing, TokenUse};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::shelf::{Command, FULL};
-use crate::world::{HASTY, Mode, NOON, Setup, World, ask, bearing, id_at, said, told, word};
+use crate::world::{HASTY, Mode, NOON, Setup, World, ask, bearing, id_at, root_credential, said, told, word};
 
 #[tokio::test]
 async fn an_allow_lives_in_the_envelope_of_its_effect() {
@@ -32,7 +32,9 @@ async fn an_allow_lives_in_the_envelope_of_its_effect() {
             (asked.action(), asked.resource(), asked.context()),
             (ask.action, ask.resource.as_str(), &ask.context)
         );
-        assert_eq!(*asked.standing(), Standing { via_token: spent.is_some(), ..Standing::default() }, "{row}");
+        let credential = spent.is_none().then(root_credential);
+        let standing = Standing { via_token: spent.is_some(), credential, ..Standing::default() };
+        assert_eq!(*asked.standing(), standing, "{row}");
     }
     assert_eq!(world.decisions(), [], "there is no second record");
     // What the door did for it is its own, and nobody asked for that.

@@ -15,7 +15,7 @@ use tokens::{Grant, UseState};
 use tokio::task::JoinSet;
 
 use crate::shelf::{Command, FULL, Shelf};
-use crate::world::{NOON, ROOT, Setup, World, secret};
+use crate::world::{NOON, ROOT, Setup, World, root_credential, secret};
 
 const CLIENTS: u8 = 16;
 const REQUESTS: usize = 625;
@@ -58,7 +58,9 @@ struct Sent {
 
 impl Sent {
     fn asked(&self) -> Asked {
-        let standing = Standing { via_token: self.principal == Some("agent/alpha"), ..Standing::default() };
+        let via_token = self.principal == Some("agent/alpha");
+        let credential = (self.principal == Some("operator/root")).then(root_credential);
+        let standing = Standing { via_token, credential, ..Standing::default() };
         Asked::new(self.ask.action, &self.ask.resource, &self.ask.context, &standing)
     }
 }

@@ -17,7 +17,9 @@ use identity::Identity;
 use journal::envelope::Record;
 use journal::store::{Group, Log, StoreError};
 use journal::{Journal, Keeper};
-use kernel::{CommandId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Position, Principal};
+use kernel::{
+    CommandId, CredentialId, Decision, Denial, Digest, Layer, Machine, Millis, Personal, Position, Principal,
+};
 use kernel::{Recorded, Timestamp, TokenId};
 use policy::{Policies, Value};
 use proofs::Proofs;
@@ -238,6 +240,12 @@ impl Default for Setup {
             traces: Arc::default(),
         }
     }
+}
+
+/// The id of the credential that the operator has had from the beginning: of the digest of its secret.
+pub fn root_credential() -> CredentialId {
+    let digest = Secret::of(ROOT).digest();
+    CredentialId(u64::from_be_bytes(digest.0[..8].try_into().unwrap()))
 }
 
 pub const HASTY: &str = "hasty";
