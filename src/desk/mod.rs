@@ -21,6 +21,7 @@ mod permission;
 mod personal;
 mod policy;
 mod proof;
+mod quota;
 mod replay;
 mod retention;
 mod rights;
@@ -160,6 +161,7 @@ impl Desk {
             "todo" => todo::answer(self, request).await,
             "resource" | "lease" => lease::answer(self, request).await,
             "security" | "credential" => security::answer(self, request).await,
+            "quota" => quota::answer(self, request).await,
             "event" | "incident" => incident::answer(self, request).await,
             "approval" => approval::answer(self, request).await,
             "proof" => proof::answer(self, request).await,

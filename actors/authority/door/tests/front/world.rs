@@ -302,6 +302,7 @@ impl Setup {
             seal,
         );
         let door = door.with_issuers(Arc::new(Elsewhere));
+        let door = door.with_past(&journal);
         let thing = Box::new(Thing(self.thing.clone()));
         let door = door.with_limits(self.rate).with_approvals(approvals.clone(), approvals_view.clone(), thing);
         let proofs_view = Arc::new(Follower::<Proofs>::default());
