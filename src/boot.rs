@@ -243,6 +243,9 @@ pub const NEEDED: [&str; 5] = [
 /// Who has waited so long goes on; until identity knows whom he waited for, that one is denied.
 const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 
+/// A start waits so long for what is used of the quotas; it is counted on behind it.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Who asks what was detected waits so long for what was recorded before.
 const DETECTED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -395,6 +398,7 @@ impl Parts {
         };
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
         let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, outcomes, seal);
+        let door = door.with_past(&journal);
         let door = door.with_limits(door::Limits {
             requests_per_second: config.door.limits.requests_per_second,
             burst: config.door.limits.burst,
@@ -644,6 +648,10 @@ impl Parts {
         self.door.forsake(self.began).await;
         self.acquainted().await;
         self.read_why();
+        // Who asks for what a quota covers waits for it, and nobody else.
+        if let Ok(Err(denial)) = tokio::time::timeout(COUNTED_WITHIN, self.door.counted()).await {
+            tracing::warn!(code = denial.code, "what is used of the quotas is not known yet: {}", denial.reason);
+        }
         Ok(())
     }
 

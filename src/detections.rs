@@ -79,6 +79,7 @@ fn privileged(record: &Record) -> Option<Seen> {
             let what = format!("{by} lets {} and {} be held by one", united.one, united.other);
             ("roles".to_owned(), what)
         }
+        Event::QuotaCleared(cleared) => ("quotas".to_owned(), format!("{by} ended the quota {}", cleared.name)),
         Event::CredentialMade(_)
         | Event::CredentialRotated(_)
         | Event::CredentialUsed(_)
@@ -87,7 +88,8 @@ fn privileged(record: &Record) -> Option<Seen> {
         | Event::Retired(_)
         | Event::UidFreed(_)
         | Event::RoleTaken(_)
-        | Event::RolesSeparated(_) => return None,
+        | Event::RolesSeparated(_)
+        | Event::QuotaSet(_) => return None,
     };
     Some(Seen::Privileged { subject, what })
 }

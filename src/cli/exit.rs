@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use http::Problem;
 use kernel::{CommandId, Denial, Layer};
@@ -110,6 +111,10 @@ impl Failure {
         }
         if !remedy.is_empty() {
             let _ = writeln!(text, "  remedy: {}", plain(remedy));
+        }
+        if let (Layer::Limit, Some(wait)) = (self.problem.layer, self.problem.retry_after_ms) {
+            let wait = humantime::format_duration(Duration::from_secs(wait.div_ceil(1_000)));
+            let _ = writeln!(text, "  retry after: {wait}");
         }
         if let Some(decision) = decision {
             let _ = writeln!(text, "  explain: sop explain {decision}");

@@ -29,6 +29,7 @@ mod output;
 mod policy;
 mod proof;
 mod prove;
+mod quota;
 mod replay;
 mod restore;
 mod retention;

@@ -50,6 +50,8 @@ pub enum Security {
     Capabilities,
     /// Credentials: listed, made, rotated, revoked
     Credentials(Credentials),
+    /// How many requests who may have let in within a window of time: listed with what is used, set, cleared
+    Quota(super::quota::Quota),
     /// What was detected in the records and at the door
     Events(super::incident::Events),
     /// Look at one of them, dismiss it, or make it an incident
@@ -383,6 +385,7 @@ pub async fn run(globals: &Globals, command: Security) -> Run {
             answer(format, &remote.read("security.list", &json!({})).await?, capabilities)?;
         }
         Security::Credentials(asked) => credentials(globals, &remote, asked).await?,
+        Security::Quota(asked) => return super::quota::run(globals, asked).await,
         Security::Events(asked) => return super::incident::events(globals, asked).await,
         Security::Event(command) => return super::incident::event(globals, command).await,
     }
@@ -504,14 +507,14 @@ fn shown(globals: &Globals, rotated: &[(Value, Shown)]) -> Result<(), Failure> {
 }
 
 /// Without what was not given.
-fn present(mut arguments: Value) -> Value {
+pub fn present(mut arguments: Value) -> Value {
     if let Some(fields) = arguments.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
     arguments
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -591,6 +594,12 @@ fn who(known: &Value) -> String {
         ("until", cell(&known["until"])),
         ("roles", cell(&known["roles"])),
     ];
+    for one in list(known, "quotas") {
+        shown.push(("quota", super::quota::own(one)));
+    }
+    if known["quotas"].is_null() {
+        shown.push(("quotas", "what is used of them is being counted".to_owned()));
+    }
     if !known["denied"].is_null() {
         shown.push(("but", cell(&known["denied"]["reason"])));
         shown.push(("remedy", cell(&known["denied"]["remedy"])));
@@ -632,7 +641,7 @@ fn time(text: &str) -> Result<String, String> {
     Ok(humantime::format_rfc3339_millis(at).to_string())
 }
 
-fn millis(text: &str) -> Result<u64, String> {
+pub fn millis(text: &str) -> Result<u64, String> {
     let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     u64::try_from(span.as_millis()).map_err(|_| "longer than anything lasts".to_owned())
 }

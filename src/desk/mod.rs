@@ -21,6 +21,7 @@ mod permission;
 mod personal;
 mod policy;
 mod proof;
+mod quota;
 mod replay;
 mod retention;
 mod rights;
@@ -169,6 +170,7 @@ impl Desk {
             "todo" => Box::pin(todo::answer(self, request)),
             "resource" | "lease" => Box::pin(lease::answer(self, request)),
             "security" | "credential" => Box::pin(security::answer(self, request)),
+            "quota" => Box::pin(quota::answer(self, request)),
             "event" | "incident" => Box::pin(incident::answer(self, request)),
             "approval" => Box::pin(approval::answer(self, request)),
             "proof" => Box::pin(proof::answer(self, request)),

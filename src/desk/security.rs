@@ -4,14 +4,14 @@
 
 use door::{Ask, Bearer, Introduced};
 use identity::{Capability, Command, Credential, CredentialId, End, Entry, Identity, Proof, Reply, State, Terms};
-use kernel::{Digest, Millis, Principal, Timestamp};
+use kernel::{Denial, Digest, Millis, Principal, Timestamp};
 use policy::ACTIONS;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     BY_CAPABILITY, Desk, Given, Request, flag, malformed, number, optional_number, optional_time, parsed, personal,
-    time, unknown, with,
+    quota, time, unknown, with,
 };
 use crate::routes::INTERNAL;
 
@@ -286,15 +286,7 @@ fn known_by(secret: Option<Digest>, proof: Option<Proof>) -> Result<Proof, door:
 
 async fn admit(desk: &Desk, mut request: Request) -> Given {
     let Admit { principal, owner, can, until, attestation, reason } = request.arguments()?;
-    let can = can.iter().map(|text| {
-        let capability: Capability = text.parse().map_err(|error| malformed(&error))?;
-        let mut actions =
-            ACTIONS.iter().map(|action| action.name).chain(BY_CAPABILITY.iter().map(|action| action.name));
-        if actions.any(|action| capability.covers(action)) {
-            return Ok(capability);
-        }
-        Err(malformed(&format!("there is no action {text:?}; see GET /v1/actions")))
-    });
+    let can = can.iter().map(|text| known(text.parse().map_err(|error| malformed(&error))?));
     let can = can.collect::<Result<_, _>>()?;
     let ask = with(request.about(&principal), "kind", principal.kin.as_str());
     let ask = with(ask, "owner", owner.as_ref().map(ToString::to_string).unwrap_or_default().as_str());
@@ -306,6 +298,15 @@ async fn admit(desk: &Desk, mut request: Request) -> Given {
     Ok(recorded(answer, record))
 }
 
+/// A capability for something that there is.
+pub fn known(capability: Capability) -> Result<Capability, Denial> {
+    let mut actions = ACTIONS.iter().map(|action| action.name).chain(BY_CAPABILITY.iter().map(|action| action.name));
+    if actions.any(|action| capability.covers(action)) {
+        return Ok(capability);
+    }
+    Err(malformed(&format!("there is no action {:?}; see GET /v1/actions", capability.as_str())))
+}
+
 /// The request, with whose credential it is about.
 fn held(desk: &Desk, request: Request, credential: CredentialId) -> Ask {
     let holder = desk
@@ -315,7 +316,7 @@ fn held(desk: &Desk, request: Request, credential: CredentialId) -> Ask {
     with(request.about(credential), "holder", holder.as_str())
 }
 
-async fn changed(desk: &Desk, ask: &Ask, command: Command) -> Given {
+pub async fn changed(desk: &Desk, ask: &Ask, command: Command) -> Given {
     let done = desk.door().perform(ask, desk.door().identity(), command).await?;
     Ok(json!(done.first))
 }
@@ -405,7 +406,7 @@ fn credential_shown(desk: &Desk, id: CredentialId, known: &Credential) -> Value 
     })
 }
 
-fn introduced(desk: &Desk, Introduced { bearer, entry, roles, denied }: &Introduced) -> Value {
+fn introduced(desk: &Desk, Introduced { bearer, entry, roles, denied, quotas }: &Introduced) -> Value {
     let principal = bearer.principal();
     let by = match bearer {
         Bearer::Own { credential: Some(id), .. } => {
@@ -426,6 +427,8 @@ fn introduced(desk: &Desk, Introduced { bearer, entry, roles, denied }: &Introdu
         "can": entry.map(|entry| &entry.terms.can),
         "until": entry.and_then(|entry| entry.terms.until).map(time),
         "roles": roles,
+        // Nothing, while what is used cannot be known.
+        "quotas": quotas.as_deref().map(quota::own),
         "denied": denied,
     })
 }

@@ -674,6 +674,18 @@ fn identity_reads_as_it_was_written() {
             by: root(),
             at: NOON,
         })),
+        Event::QuotaSet(Box::new(QuotaSetV1 {
+            name: "scans".into(),
+            whose: "agent/*".into(),
+            action: "gap.*".into(),
+            limit: 1_000,
+            window: Millis::hours(24),
+            since: NOON,
+            reason: sealed(4),
+            by: root(),
+            at: LATER,
+        })),
+        Event::QuotaCleared(QuotaClearedV1 { name: "scans".into(), by: root(), at: LATER }),
     ]);
 }
 

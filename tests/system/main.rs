@@ -24,6 +24,7 @@ mod personal;
 mod proof_gate;
 mod proofs;
 mod quarantine;
+mod quotas;
 mod retention;
 mod samples;
 mod secrets;

@@ -101,6 +101,8 @@ pub mod records {
 
     use super::Event;
 
+    pub(crate) const DENIED: u32 = 500;
+
     const DENIED_V1: Kind = Kind { id: 500, version: 1, name: "request.denied" };
     const DENIED_V2: Kind = Kind { id: 500, version: 2, name: "request.denied" };
     const ANSWERED_V1: Kind = Kind { id: 501, version: 1, name: "request.answered" };

@@ -21,20 +21,23 @@ use crate::judge::{Approved, Supposed, Supposition, admitted, audience, ended, s
 use crate::lockout::{Lockout, Named};
 use crate::outcomes::{self, Outcomes};
 use crate::outside::{self, Nobody};
+use crate::quotas::{Became, Held};
 use crate::rates::{Limits, Rates, TooOften};
 use crate::trace::{Strangers, Tell, Trace};
 use crate::{
     AUDIENCE, Bearer, Certificate, Credential, Follower, Issuers, Read, Seal, Sealed, Secret, SecretKind, Sight,
-    Source, Verdict, judge, judge_again,
+    Source, Used, Verdict, judge, judge_again,
 };
 
 mod approving;
+mod counting;
 mod operating;
 mod proving;
 mod trial;
 
 use approving::{Approving, No};
 pub use approving::{Bound, Known, RESUME_ALONE_AFTER, Things, Wanted};
+use counting::{Counting, became};
 pub use operating::UnderWay;
 use proving::Proving;
 pub use proving::{Came, Checking, Evidence, Gate, Promise};
@@ -70,6 +73,8 @@ pub struct Introduced {
     pub roles: BTreeSet<String>,
     /// Why nothing may be asked as things are, if that is so.
     pub denied: Option<Denial>,
+    /// The quotas that cover it; nothing, if what is used of them cannot be known now.
+    pub quotas: Option<Vec<Used>>,
 }
 
 /// A request that was let in.
@@ -131,6 +136,7 @@ pub struct Door {
     tell: Option<Tell>,
     lockout: Lockout,
     rates: Rates,
+    counting: Counting,
     /// When a credential was used last, since the process began.
     used: DashMap<CredentialId, Timestamp>,
     approving: Option<Approving>,
@@ -164,6 +170,7 @@ impl Door {
             tell: None,
             lockout: Lockout::default(),
             rates: Rates::default(),
+            counting: Counting::default(),
             used: DashMap::new(),
             approving: None,
             proving: None,
@@ -317,8 +324,11 @@ impl Door {
         {
             return told(first, ask.command_id);
         }
-        let pass = self.admit(ask, content).await?;
-        self.carry_out(pass, machine, command).await
+        if let Some(first) = self.done_within_quota(ask, machine, content).await {
+            return told(first, ask.command_id);
+        }
+        let (pass, held) = self.admit(ask, content).await?;
+        self.carry_out(pass, held, machine, command).await
     }
 
     /// Who asks, for whoever must know it before a command can be made; lets nobody in.
@@ -350,7 +360,8 @@ impl Door {
         let (principal, now) = (bearer.principal(), self.clock.now());
         let (entry, roles) =
             self.identity_view.read(|identity| (identity.show(principal).cloned(), identity.roles(principal, now)));
-        Ok(Introduced { bearer, entry, roles, denied })
+        let quotas = self.used_of_quotas(Some(principal)).await.ok();
+        Ok(Introduced { bearer, entry, roles, denied, quotas })
     }
 
     /// Says no where the desk knows better than the machine. Who would not be let in hears that first, and nothing else.
@@ -546,6 +557,7 @@ impl Door {
     async fn carry_out<M: Machine>(
         &self,
         pass: Pass,
+        mut held: Option<Held<'_>>,
         machine: &Handle<M>,
         command: M::Command,
     ) -> Result<Done<M>, Denied> {
@@ -557,7 +569,11 @@ impl Door {
             cause: None,
             asked: Some(pass.asked.clone()),
         };
+        held.iter_mut().for_each(Held::send);
         let answer = machine.execute(order).await;
+        if let Some(held) = held {
+            held.end(became(&answer));
+        }
         // An id that is taken or too old says nothing of what was done under it: what others approved stays used then.
         if let (Some(request), Ok(Answer { outcome: Err(_), .. })) = (pass.approval, &answer) {
             self.release_approval(request, pass.command_id).await;
@@ -584,15 +600,27 @@ impl Door {
         if let Some(trial) = &ask.bound.trial {
             return self.witness_trial(ask, trial).await;
         }
-        let pass = self.admit(ask, Digest::default()).await?;
+        if let Some((bearer, standing, decision)) = self.answered_within_quota(ask).await {
+            let (principal, asked) = (bearer.principal().clone(), Box::new(asked(ask, &standing)));
+            let (approval, approved, proven) = (None, Approved::default(), BTreeSet::new());
+            let command_id = ask.command_id;
+            return Ok(Pass { principal, decision, command_id, asked, approval, approved, proven });
+        }
+        let (pass, mut held) = self.admit(ask, Digest::default()).await?;
         let command = decisions::Command::Answer { asked: (*pass.asked).clone() };
-        let recorded = self.record(ask.command_id, &pass.principal, &pass.decision, command).await;
+        held.iter_mut().for_each(Held::send);
+        let recorded = self.recorded(ask.command_id, &pass.principal, &pass.decision, command).await;
+        let reads = policy::action(ask.action).is_some_and(|action| action.reads_only);
+        let unrecorded = matches!(recorded, Err(Error::Unwritable(_))) && reads && pass.decision.token.is_none();
+        let recorded = recorded.map(|(_, answer)| answer);
+        if let Some(held) = held {
+            held.end(if unrecorded { Became::Done } else { became(&recorded) });
+        }
         // What is not known to be recorded may be by now; a repeat finds out, under the same use.
         self.settle(&pass, recorded.is_ok().then_some(Settlement::Succeeded)).await;
-        let reads = policy::action(ask.action).is_some_and(|action| action.reads_only);
         match recorded {
             Ok(_) => Ok(pass),
-            Err(error @ Error::Unwritable(_)) if reads && pass.decision.token.is_none() => {
+            Err(error) if unrecorded => {
                 tracing::warn!(code = error.code(), action = ask.action, "a read went unrecorded");
                 let at = self.clock.now();
                 self.tell(|| Trace::Unrecorded { what: format!("a read: {}", ask.action), at });
@@ -679,7 +707,7 @@ impl Door {
             let foreseen = self.would(ask, &self.governance, command, &seen).await?;
             return Err(self.say(ask, trial, seen, foreseen).await);
         }
-        let pass = self.admit(ask, content).await?;
+        let (pass, held) = self.admit(ask, content).await?;
         // A stop that was not recorded has no digest, and without one every digest would do.
         self.record_stop().await.map_err(|why| {
             let reason = format!("the stop in force is not recorded, and cannot be now: {why}");
@@ -687,7 +715,7 @@ impl Door {
             let denial = Denial::new(Layer::Availability, "door.stop_unrecorded", reason, remedy);
             denial.rule("emergency stop").retry_after(Millis(500))
         })?;
-        self.carry_out(pass, &self.governance, command).await?;
+        self.carry_out(pass, held, &self.governance, command).await?;
         match self.seal.open(digest) {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -810,8 +838,8 @@ impl Door {
         (epoch, compiled)
     }
 
-    /// Judges, and spends the token that the request rests on.
-    async fn admit(&self, ask: &Ask, content: Digest) -> Result<Pass, Denied> {
+    /// Judges, keeps room within the quotas, and spends the token that the request rests on.
+    async fn admit(&self, ask: &Ask, content: Digest) -> Result<(Pass, Option<Held<'_>>), Denied> {
         let mut verdict = self.known(ask).await?;
         self.not_too_often(ask, &verdict).await?;
         let mut leave = Leave::default();
@@ -845,6 +873,7 @@ impl Door {
         {
             return Err(self.deny(ask, Some(bearer), &standing, denial, decision).await);
         }
+        let held = self.within_quota(ask, &bearer, &standing, &decision).await?;
         let principal = bearer.principal().clone();
         if let Bearer::Token { token, operation, todo, .. } = &bearer {
             if let Err(error) = self.timely(ask.command_id) {
@@ -891,7 +920,8 @@ impl Door {
         }
         let asked = Box::new(asked(ask, &standing));
         let approval = spent.map(|spent| spent.request);
-        Ok(Pass { principal, decision, command_id: ask.command_id, asked, approval, approved, proven })
+        let command_id = ask.command_id;
+        Ok((Pass { principal, decision, command_id, asked, approval, approved, proven }, held))
     }
 
     /// Judges again what was denied for want of proofs or approvals, with those that there are.
@@ -951,7 +981,13 @@ impl Door {
     pub fn suppose(&self, supposed: &Supposed<'_>) -> (u64, Supposition) {
         let about = (supposed.action, supposed.resource.unwrap_or("*"), supposed.context);
         let look = |sight: &Sight<'_>| (sight.governance.active_epoch(), suppose(sight, supposed));
-        self.look(about, (&Credential::Nothing, None, Approved::default(), &BTreeSet::new()), look)
+        let said = self.look(about, (&Credential::Nothing, None, Approved::default(), &BTreeSet::new()), look);
+        match (said, self.over_quota(supposed.principal, supposed.action)) {
+            ((epoch, Supposition::Allowed { .. } | Supposition::Depends { .. }), Some(denial)) => {
+                (epoch, Supposition::Denied { denial, by: Vec::new() })
+            }
+            (said, _) => said,
+        }
     }
 
     /// Shows what is durable.
@@ -1075,10 +1111,20 @@ impl Door {
         decision: &Decision,
         command: decisions::Command,
     ) -> Result<CommandId, Error> {
+        self.recorded(id, principal, decision, command).await.map(|(id, _)| id)
+    }
+
+    async fn recorded(
+        &self,
+        id: CommandId,
+        principal: &Principal,
+        decision: &Decision,
+        command: decisions::Command,
+    ) -> Result<(CommandId, Answer<Decisions>), Error> {
         let (principal, decision, asked) =
             (principal.clone(), decision.clone(), Some(Box::new(command.asked().clone())));
         let order = Order { command, command_id: id, principal, decision, cause: None, asked };
-        self.execute_somehow(&self.decisions, order).await.map(|(id, _)| id)
+        self.execute_somehow(&self.decisions, order).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one door: every request, from wherever, takes this path and no other.
 //!
 //! ```text
-//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> token, approval, proofs (consumed) -> seal -> decide, commit with audit -> settled
+//! lockout -> authenticate -> rate -> seal -> admit (registry) -> policy -> quota -> token, approval, proofs (consumed) -> seal -> decide, commit with audit -> settled
 //! ```
 //!
 //! [`judge`] is the pure part: it says allow or deny from what it is shown, and knows no clock, store or actor. [`Door`] is
@@ -27,7 +27,9 @@
 //!     ([`outcomes::OPERATIONS`]); everything else ends with its first record, and needs no other.
 //! 12. What was proven counts by a receipt alone: signed by the authority, for exactly this request on what has not changed, not
 //!     expired, and spent on the command as an approval is. What cannot be checked now is not proven.
-//! 13. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.
+//! 13. Of what a quota covers, no more is let in within a window than the quota has: room is kept for a request before anything
+//!     is spent on it, and after a start what is used is counted from the records of what was let in.
+//! 14. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.
 
 pub mod decisions;
 mod front;
@@ -35,6 +37,7 @@ mod judge;
 mod lockout;
 pub mod outcomes;
 mod outside;
+mod quotas;
 mod rates;
 mod seal;
 mod secret;
@@ -53,6 +56,7 @@ pub use judge::{
 };
 pub use outcomes::Outcomes;
 pub use outside::{CLAIMS_MAX, Certificate, Foreign, Issuers, Read, Unread};
+pub use quotas::Used;
 pub use rates::Limits;
 pub use seal::{Seal, Sealed};
 pub use secret::{Secret, SecretKind};

@@ -14,7 +14,9 @@
 //!    nobody else is needed, unless that one's own time is over.
 //! 4. Nobody lets another ask for what is not his own to ask for.
 //! 5. Nobody has two roles at once that are kept apart.
-//! 6. Only an operator changes what another may; who is none sees to his own credentials, and makes himself no others than
+//! 6. A quota is of at least one request, and there are at most [`QUOTAS_MAX`]. What is used of it is in the records of what
+//!    was let in, and not in here.
+//! 7. Only an operator changes what another may; who is none sees to his own credentials, and makes himself no others than
 //!    secrets: who could bind a certificate or a subject to himself would take it from whom it names.
 
 #![no_std]
@@ -36,8 +38,8 @@ use serde::{Deserialize, Serialize};
 
 use records::{
     AdmittedV1, CredentialBoundV1, CredentialMadeV1, CredentialRevokedV1, CredentialRotatedV1, CredentialUsedV1,
-    ResumedV1, RetiredV1, RoleAssignedV1, RoleTakenV1, RolesSeparatedV1, RolesUnitedV1, SuspendedV1, UidBoundV1,
-    UidFreedV1,
+    QuotaClearedV1, QuotaSetV1, ResumedV1, RetiredV1, RoleAssignedV1, RoleTakenV1, RolesSeparatedV1, RolesUnitedV1,
+    SuspendedV1, UidBoundV1, UidFreedV1,
 };
 pub use vocabulary::*;
 
@@ -51,11 +53,12 @@ pub struct Identity {
     uids: BTreeMap<u32, Principal>,
     /// Pairs of roles, each in order.
     apart: BTreeSet<(String, String)>,
+    quotas: BTreeMap<String, Quota>,
 }
 
 impl Machine for Identity {
     const NAME: &'static str = "identity";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     type Command = Command;
     type Event = Event;
@@ -204,6 +207,14 @@ impl Machine for Identity {
                 }
                 let (principal, by) = (principal.to_string(), cx.principal.to_string());
                 vec![Event::RoleTaken(RoleTakenV1 { principal, role: role.clone(), by, at: cx.now })]
+            }
+            Command::SetQuota { name, allowance, reason } => self.set_quota(name, allowance, reason, cx)?,
+            Command::ClearQuota { name } => {
+                if !self.quotas.contains_key(name) {
+                    return Err(Refusal::UnknownQuota { name: name.chars().take(Principal::NAME_MAX).collect() });
+                }
+                let (name, by) = (name.clone(), cx.principal.to_string());
+                vec![Event::QuotaCleared(QuotaClearedV1 { name, by, at: cx.now })]
             }
             Command::Separate { one, other } => self.separate(one, other, cx)?,
             Command::Unite { one, other } => {
@@ -366,6 +377,16 @@ impl Machine for Identity {
             Event::RolesUnited(RolesUnitedV1 { one, other, .. }) => {
                 assert!(self.apart.remove(&(one, other)), "only what is separate is united");
             }
+            Event::QuotaSet(body) => {
+                let QuotaSetV1 { name, whose, action, limit, window, since, reason, by, at } = *body;
+                let whose = whose.parse().expect("a recorded quota is somebody's");
+                let action = action.parse().expect("a recorded quota is of some action");
+                let allowance = Allowance { whose, action, limit, window };
+                self.quotas.insert(name, Quota { allowance, since, reason, by: recorded(&by), at });
+            }
+            Event::QuotaCleared(QuotaClearedV1 { name, .. }) => {
+                assert!(self.quotas.remove(&name).is_some(), "only a quota that there is, is cleared");
+            }
         }
     }
 }
@@ -414,6 +435,11 @@ impl Identity {
     /// The pairs of roles that nobody may have both of.
     pub fn apart(&self) -> impl Iterator<Item = (&str, &str)> {
         self.apart.iter().map(|(one, other)| (one.as_str(), other.as_str()))
+    }
+
+    /// The quotas in force, in the order of their names.
+    pub fn quotas(&self) -> impl Iterator<Item = (&str, &Quota)> {
+        self.quotas.iter().map(|(name, quota)| (name.as_str(), quota))
     }
 
     /// The terms on which somebody may ask now.
@@ -622,6 +648,54 @@ impl Identity {
             by: cx.principal.to_string(),
             at: cx.now,
         })])
+    }
+
+    fn set_quota(
+        &self,
+        name: &str,
+        allowance: &Allowance,
+        reason: &Personal,
+        cx: &Context,
+    ) -> Result<Vec<Event>, Refusal> {
+        named(name)?;
+        short(reason)?;
+        match &allowance.whose {
+            Whose::Each(Kin::Internal) | Whose::One(Principal { kin: Kin::Internal, .. }) => {
+                return Err(Refusal::QuotaInternal);
+            }
+            Whose::One(principal) => drop(self.living(principal)?),
+            Whose::Each(_) => {}
+        }
+        let Allowance { whose, action, limit, window } = allowance;
+        if !(1..=QUOTA_LIMIT_MAX).contains(limit) {
+            return Err(Refusal::QuotaLimit);
+        }
+        if !(QUOTA_WINDOW_MIN..=QUOTA_WINDOW_MAX).contains(window) {
+            return Err(Refusal::QuotaWindow);
+        }
+        let known = self.quotas.get(name);
+        if known.is_some_and(|known| known.allowance == *allowance) {
+            return Ok(Vec::new());
+        }
+        if known.is_none() && QUOTAS_MAX <= self.quotas.len() {
+            return Err(too_many(QUOTAS_MAX));
+        }
+        // Another limit is one on what was counted so far, too.
+        let same = |known: &&Quota| {
+            (&known.allowance.whose, &known.allowance.action, known.allowance.window) == (whose, action, *window)
+        };
+        let since = known.filter(same).map_or(cx.now, |known| known.since);
+        Ok(vec![Event::QuotaSet(Box::new(QuotaSetV1 {
+            name: name.to_owned(),
+            whose: whose.to_string(),
+            action: action.to_string(),
+            limit: *limit,
+            window: *window,
+            since,
+            reason: reason.clone(),
+            by: cx.principal.to_string(),
+            at: cx.now,
+        }))])
     }
 
     fn separate(&self, one: &str, other: &str, cx: &Context) -> Result<Vec<Event>, Refusal> {

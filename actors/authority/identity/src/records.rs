@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kernel::{Digest, Kind, Personal, Reader, Recorded, Timestamp, Writer};
+use kernel::{Digest, Kind, Millis, Personal, Reader, Recorded, Timestamp, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::Event;
@@ -26,6 +26,8 @@ const ROLE_TAKEN_V1: Kind = Kind { id: 1011, version: 1, name: "identity.role_ta
 const ROLES_SEPARATED_V1: Kind = Kind { id: 1012, version: 1, name: "identity.roles_separated" };
 const ROLES_UNITED_V1: Kind = Kind { id: 1013, version: 1, name: "identity.roles_united" };
 const CREDENTIAL_BOUND_V1: Kind = Kind { id: 1014, version: 1, name: "identity.credential_bound" };
+const QUOTA_SET_V1: Kind = Kind { id: 1015, version: 1, name: "identity.quota_set" };
+const QUOTA_CLEARED_V1: Kind = Kind { id: 1016, version: 1, name: "identity.quota_cleared" };
 
 /// For the first time, or on other terms than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +190,30 @@ pub struct RolesUnitedV1 {
     pub at: Timestamp,
 }
 
+/// For the first time, or on other terms than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaSetV1 {
+    pub name: String,
+    /// A principal, or all of a kind: `agent/*`.
+    pub whose: String,
+    /// In the form of a capability.
+    pub action: String,
+    pub limit: u64,
+    pub window: Millis,
+    /// What was let in before is not counted.
+    pub since: Timestamp,
+    pub reason: Personal,
+    pub by: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaClearedV1 {
+    pub name: String,
+    pub by: String,
+    pub at: Timestamp,
+}
+
 impl Recorded for Event {
     const KINDS: &'static [Kind] = &[
         ADMITTED_V1,
@@ -205,6 +231,8 @@ impl Recorded for Event {
         ROLES_SEPARATED_V1,
         ROLES_UNITED_V1,
         CREDENTIAL_BOUND_V1,
+        QUOTA_SET_V1,
+        QUOTA_CLEARED_V1,
     ];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
@@ -224,6 +252,8 @@ impl Recorded for Event {
             Self::RolesSeparated(body) => writer.put(ROLES_SEPARATED_V1, body),
             Self::RolesUnited(body) => writer.put(ROLES_UNITED_V1, body),
             Self::CredentialBound(body) => writer.put(CREDENTIAL_BOUND_V1, body.as_ref()),
+            Self::QuotaSet(body) => writer.put(QUOTA_SET_V1, body.as_ref()),
+            Self::QuotaCleared(body) => writer.put(QUOTA_CLEARED_V1, body),
         }
     }
 
@@ -244,6 +274,8 @@ impl Recorded for Event {
             (1012, 1) => reader.get().map(Self::RolesSeparated),
             (1013, 1) => reader.get().map(Self::RolesUnited),
             (1014, 1) => reader.get().map(|body| Self::CredentialBound(Box::new(body))),
+            (1015, 1) => reader.get().map(|body| Self::QuotaSet(Box::new(body))),
+            (1016, 1) => reader.get().map(Self::QuotaCleared),
             _ => Err(reader.unknown()),
         }
     }

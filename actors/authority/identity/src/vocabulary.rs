@@ -35,6 +35,15 @@ pub const SAID_MAX: usize = 256;
 /// Longest time for which an old credential stays good beside its successor.
 pub const OVERLAP_MAX: Millis = Millis::hours(90 * 24);
 
+/// Most quotas at once: every request is held against all of them.
+pub const QUOTAS_MAX: usize = 64;
+/// Most requests that a quota can be of.
+pub const QUOTA_LIMIT_MAX: u64 = 1_000_000_000;
+/// Shortest window of a quota.
+pub const QUOTA_WINDOW_MIN: Millis = Millis::seconds(1);
+/// Longest window of a quota: a start reads what was recorded in it.
+pub const QUOTA_WINDOW_MAX: Millis = Millis::hours(31 * 24);
+
 /// What somebody may ask for: one action (`gap.scan`), all of a noun (`gap.*`), or everything (`*`).
 ///
 /// One that was written down is read as it was; what comes from outside is [parsed](FromStr).
@@ -89,6 +98,69 @@ impl FromStr for Capability {
             text: text.chars().take(80).collect(),
             expected: "a capability: an action such as gap.scan, all of a noun such as gap.*, or *",
         })
+    }
+}
+
+/// Whom something is about: one, or each of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    One(Principal),
+    /// `agent/*`.
+    Each(Kin),
+}
+
+impl Whose {
+    pub fn covers(&self, principal: &Principal) -> bool {
+        match self {
+            Self::One(one) => one == principal,
+            Self::Each(kin) => *kin == principal.kin,
+        }
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(principal) => principal.fmt(f),
+            Self::Each(kin) => write!(f, "{}/*", kin.as_str()),
+        }
+    }
+}
+
+impl FromStr for Whose {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let kin = |kin: &str| Kin::ALL.into_iter().find(|known| known.as_str() == kin);
+        match text.strip_suffix("/*").and_then(kin) {
+            Some(kin) => Ok(Self::Each(kin)),
+            None => text.parse().map(Self::One).map_err(|malformed: Malformed| Malformed {
+                expected: "a principal such as agent/alpha, or all of a kind such as agent/*",
+                ..malformed
+            }),
+        }
+    }
+}
+
+/// How much may be asked for: so many requests of some actions, by each of some principals, in a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    pub whose: Whose,
+    pub action: Capability,
+    pub limit: u64,
+    /// Windows begin at the multiples of this since the Unix epoch.
+    pub window: Millis,
+}
+
+impl Allowance {
+    pub fn covers(&self, principal: &Principal, action: &str) -> bool {
+        self.whose.covers(principal) && self.action.covers(action)
+    }
+
+    /// When the window began that `at` lies in.
+    pub fn began(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0 - at.0 % self.window.0.max(1))
     }
 }
 
@@ -290,6 +362,15 @@ pub enum Command {
         one: String,
         other: String,
     },
+    /// Let no more than that be asked for.
+    SetQuota {
+        name: String,
+        allowance: Allowance,
+        reason: Personal,
+    },
+    ClearQuota {
+        name: String,
+    },
 }
 
 /// What has happened. Persisted: variants are added, none is changed.
@@ -310,6 +391,8 @@ pub enum Event {
     RoleTaken(records::RoleTakenV1),
     RolesSeparated(records::RolesSeparatedV1),
     RolesUnited(records::RolesUnitedV1),
+    QuotaSet(Box<records::QuotaSetV1>),
+    QuotaCleared(records::QuotaClearedV1),
 }
 
 /// What the caller is told.
@@ -382,6 +465,14 @@ pub enum Refusal {
     SameRole,
     #[error("{one} and {other} are not kept apart")]
     NotSeparated { one: String, other: String },
+    #[error("a quota is of 1 to {QUOTA_LIMIT_MAX} requests")]
+    QuotaLimit,
+    #[error("the window of a quota is from {QUOTA_WINDOW_MIN} to {QUOTA_WINDOW_MAX}")]
+    QuotaWindow,
+    #[error("the authority's own parts have no quota")]
+    QuotaInternal,
+    #[error("there is no quota {name:?}")]
+    UnknownQuota { name: String },
     #[error("there are {max} already")]
     TooMany { max: u64 },
 }
@@ -417,6 +508,10 @@ impl Refuse for Refusal {
             Self::NoRole { .. } => "identity.no_role",
             Self::SameRole => "identity.same_role",
             Self::NotSeparated { .. } => "identity.not_separated",
+            Self::QuotaLimit => "identity.quota_limit",
+            Self::QuotaWindow => "identity.quota_window",
+            Self::QuotaInternal => "identity.quota_internal",
+            Self::UnknownQuota { .. } => "identity.unknown_quota",
             Self::TooMany { .. } => "identity.too_many",
         }
     }
@@ -459,6 +554,10 @@ impl Refuse for Refusal {
             Self::UnknownUid { .. } | Self::NoRole { .. } => "See `sop security users --list`.".into(),
             Self::SameRole => "Name two roles.".into(),
             Self::NotSeparated { .. } => "See `sop security roles --list`.".into(),
+            Self::QuotaLimit => "Name a number; to allow none at all, forbid it by a policy.".into(),
+            Self::QuotaWindow => "Name a span such as 1h or 1d.".into(),
+            Self::QuotaInternal => "Name a principal such as agent/alpha, or all of a kind such as agent/*.".into(),
+            Self::UnknownQuota { .. } => "See `sop security quota`.".into(),
             Self::TooMany { .. } => "End what nobody needs.".into(),
         }
     }
@@ -505,6 +604,17 @@ pub struct Entry {
     /// When it was admitted first.
     pub since: Timestamp,
     pub roles: BTreeMap<String, Binding>,
+}
+
+/// A quota that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    pub allowance: Allowance,
+    /// What was let in before is not counted: when it was set first, or came to be about somebody or something else.
+    pub since: Timestamp,
+    pub reason: Personal,
+    pub by: Principal,
+    pub at: Timestamp,
 }
 
 /// A role that somebody has.

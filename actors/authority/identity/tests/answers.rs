@@ -1,8 +1,8 @@
 //! One row per answer that identity can give.
 
 use identity::{
-    CAPABILITIES_MAX, Capability, Command, CredentialId, End, Identity, LIVE_MAX, Lack, OVERLAP_MAX, Proof, REASON_MAX,
-    Reply, SAID_MAX, State, Terms,
+    Allowance, CAPABILITIES_MAX, Capability, Command, CredentialId, End, Identity, LIVE_MAX, Lack, OVERLAP_MAX, Proof,
+    QUOTA_LIMIT_MAX, QUOTA_WINDOW_MAX, QUOTAS_MAX, REASON_MAX, Reply, SAID_MAX, State, Terms, Whose,
 };
 use kernel::{CommandId, Context, Decision, Digest, Machine, Millis, Personal, Position, Principal, Refuse, Timestamp};
 
@@ -486,4 +486,97 @@ fn what_others_vouch_for() {
     let again = after(revoked, &[(ROOT, bind(ROOT, 9, foreign("alpha", None)))]);
     assert_eq!(again.by_proof(&foreign("alpha", None)).unwrap().1.principal, p(ROOT), "the last one counts");
     assert_eq!(bound.by_secret(secret(60)), None, "a certificate's digest is nobody's secret");
+}
+
+fn quota(name: &str, whose: &str, limit: u64, window: Millis) -> Command {
+    let allowance = Allowance { whose: whose.parse().unwrap(), action: "gap.*".parse().unwrap(), limit, window };
+    Command::SetQuota { name: name.into(), allowance, reason: why() }
+}
+
+fn clear(name: &str) -> Command {
+    Command::ClearQuota { name: name.into() }
+}
+
+#[test]
+fn how_much_may_be_asked_for() {
+    let one = &after(&Identity::default(), &[(ROUTE, found())]);
+    let alpha = &after(one, &[(ROOT, admit(ALPHA, ROOT, "*"))]);
+    let retired = &after(alpha, &[(ROOT, retire(ALPHA))]);
+    let scans = |limit| quota("scans", ALPHA, limit, HOUR);
+    let set = &after(alpha, &[(ROOT, scans(5))]);
+    let full = &(0..QUOTAS_MAX)
+        .fold(alpha.clone(), |all, n| after(&all, &[(ROOT, quota(&format!("q{n}"), "agent/*", 1, HOUR))]));
+    let each = |kin: &str| quota("scans", kin, 5, HOUR);
+    let within = |window| quota("scans", ALPHA, 5, window);
+    let wordy = match scans(5) {
+        Command::SetQuota { name, allowance, .. } => Command::SetQuota { name, allowance, reason: long() },
+        other => other,
+    };
+    for (row, identity, by, command, answered) in [
+        ("set", alpha, ROOT, scans(5), Ok(1)),
+        ("set again", set, ROOT, scans(5), Ok(0)),
+        ("set otherwise", set, ROOT, scans(6), Ok(1)),
+        ("set for each of a kind", one, ROOT, each("agent/*"), Ok(1)),
+        ("set for each operator", one, ROOT, each("operator/*"), Ok(1)),
+        ("set for the authority itself", one, ROOT, each("internal/*"), Err("identity.quota_internal")),
+        ("set for a part of it", one, ROOT, each(ROUTE), Err("identity.quota_internal")),
+        ("set for nobody", one, ROOT, scans(5), Err("identity.not_admitted")),
+        ("set for who is retired", retired, ROOT, scans(5), Err("identity.retired")),
+        ("set by an agent", alpha, ALPHA, scans(5), Err("identity.operators_only")),
+        ("set under no name", alpha, ROOT, quota("a b", ALPHA, 5, HOUR), Err("identity.name")),
+        ("set with too many words", alpha, ROOT, wordy, Err("identity.reason_too_long")),
+        ("set to nothing", alpha, ROOT, scans(0), Err("identity.quota_limit")),
+        ("set to the most", alpha, ROOT, scans(QUOTA_LIMIT_MAX), Ok(1)),
+        ("set to more", alpha, ROOT, scans(QUOTA_LIMIT_MAX + 1), Err("identity.quota_limit")),
+        ("set for no time", alpha, ROOT, within(Millis(999)), Err("identity.quota_window")),
+        ("set for a second", alpha, ROOT, within(Millis(1_000)), Ok(1)),
+        ("set for the longest", alpha, ROOT, within(QUOTA_WINDOW_MAX), Ok(1)),
+        ("set for longer", alpha, ROOT, within(Millis(QUOTA_WINDOW_MAX.0 + 1)), Err("identity.quota_window")),
+        ("set one too many", full, ROOT, scans(5), Err("identity.too_many")),
+        ("set one of too many otherwise", full, ROOT, quota("q0", "agent/*", 2, HOUR), Ok(1)),
+        ("clear", set, ROOT, clear("scans"), Ok(1)),
+        ("clear by an agent", set, ALPHA, clear("scans"), Err("identity.operators_only")),
+        ("clear what is not there", alpha, ROOT, clear("scans"), Err("identity.unknown_quota")),
+    ] {
+        assert_eq!(answer(identity, by, &command, NOON), answered, "{row}");
+    }
+
+    let since = |identity: &Identity| identity.quotas().next().map(|(_, quota)| (quota.allowance.limit, quota.since));
+    let later = |command: &Command| {
+        let cx =
+            Context { now: NOON + HOUR, command_id: CommandId(1), principal: p(ROOT), decision: Decision::default() };
+        let mut changed = set.clone();
+        for event in set.decide(command, &cx).unwrap().events {
+            changed.evolve(&event, Position(0));
+        }
+        since(&changed)
+    };
+    assert_eq!(since(set), Some((5, NOON)));
+    assert_eq!(later(&scans(9)), Some((9, NOON)), "another limit is one on what was counted so far");
+    assert_eq!(later(&quota("scans", "agent/*", 5, HOUR)), Some((5, NOON + HOUR)), "another quota begins now");
+    assert_eq!(later(&quota("scans", ALPHA, 5, Millis(1_000))), Some((5, NOON + HOUR)));
+    assert_eq!(later(&clear("scans")), None);
+}
+
+#[test]
+fn whom_a_quota_covers() {
+    let covers = |whose: &str, action: &str, who: &str, what: &str| {
+        let (whose, action) = (whose.parse().unwrap(), action.parse().unwrap());
+        Allowance { whose, action, limit: 1, window: HOUR }.covers(&p(who), what)
+    };
+    assert!(covers(ALPHA, "gap.*", ALPHA, "gap.scan") && covers("agent/*", "*", ALPHA, "todo.list"));
+    assert!(!covers("agent/beta", "gap.*", ALPHA, "gap.scan") && !covers("operator/*", "gap.*", ALPHA, "gap.scan"));
+    assert!(!covers(ALPHA, "gap.scan", ALPHA, "gap.list"));
+    let (whose, action) = (ALPHA.parse().unwrap(), Capability::all());
+    let daily = Allowance { whose, action, limit: 1, window: Millis::hours(24) };
+    let midnight = Timestamp(20_000 * 86_400_000);
+    assert_eq!(daily.began(midnight), midnight);
+    assert_eq!(daily.began(midnight + Millis::hours(24)), midnight + Millis::hours(24));
+    assert_eq!(daily.began(midnight + HOUR), midnight);
+    for text in ["agent/*", "operator/*", ALPHA] {
+        assert_eq!(text.parse::<Whose>().unwrap().to_string(), text);
+    }
+    for text in ["", "*", "agent/", "agent/*/*", "king/*", "/*"] {
+        assert!(text.parse::<Whose>().is_err(), "{text}");
+    }
 }

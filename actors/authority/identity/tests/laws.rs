@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::{Capability, Command, CredentialId, Identity, Proof, State, Terms};
+use identity::{Allowance, Capability, Command, CredentialId, Identity, Proof, State, Terms, Whose};
 use journal::codec;
 use kernel::{CommandId, Context, Decision, Digest, Kin, Machine, Millis, Personal, Position, Principal, Timestamp};
 use proptest::collection::vec;
@@ -68,7 +68,29 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (who(), role()).prop_map(|(principal, role)| Command::Unassign { principal, role }),
         2 => (role(), role()).prop_map(|(one, other)| Command::Separate { one, other }),
         1 => (role(), role()).prop_map(|(one, other)| Command::Unite { one, other }),
+        2 => (quota(), allowance(), reason())
+            .prop_map(|(name, allowance, reason)| Command::SetQuota { name, allowance, reason }),
+        1 => quota().prop_map(|name| Command::ClearQuota { name }),
     ]
+}
+
+fn quota() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["scans", "all", "not a name"]).prop_map(str::to_owned)
+}
+
+fn allowance() -> impl Strategy<Value = Allowance> {
+    let whose = prop_oneof![
+        who().prop_map(Whose::One),
+        prop::sample::select(vec![Kin::Agent, Kin::Operator, Kin::Internal]).prop_map(Whose::Each)
+    ];
+    let action = prop::sample::select(vec!["*", "gap.*", "gap.scan"]).prop_map(|text| text.parse().unwrap());
+    let window = prop::sample::select(vec![0, 999, 1_000, 5_000]).prop_map(Millis);
+    (whose, action, 0..4_u64, window).prop_map(|(whose, action, limit, window)| Allowance {
+        whose,
+        action,
+        limit,
+        window,
+    })
 }
 
 /// Mostly secrets.
@@ -161,6 +183,17 @@ proptest! {
                 prop_assert_eq!((&earlier.principal, &earlier.proof), (&known.principal, &known.proof), "for ever");
                 let over = earlier.ended(now).is_some();
                 prop_assert!(!over || known.ended(now).is_some(), "what has ended does not begin again");
+            }
+            for (name, quota) in live.quotas() {
+                let Allowance { whose, limit, window, .. } = &quota.allowance;
+                prop_assert!(*limit != 0 && *window != Millis(0) && *whose != Whose::Each(Kin::Internal), "{}", name);
+                prop_assert!(quota.since <= quota.at, "it is not of what is to come");
+                if let Some((_, earlier)) = before.quotas().find(|(earlier, _)| *earlier == name) {
+                    let mut as_it_was = quota.allowance.clone();
+                    as_it_was.limit = earlier.allowance.limit;
+                    let same = as_it_was == earlier.allowance;
+                    prop_assert_eq!(same, quota.since == earlier.since && (same || now != earlier.since), "{}", name);
+                }
             }
             prop_assert!(before.credentials().count() <= live.credentials().count(), "none is forgotten");
         }

@@ -1,7 +1,7 @@
 //! What yesterday's records mean.
 
-use identity::{Capability, CredentialId, End, Event, Form, Identity, Lack, Proof};
-use kernel::{Digest, Machine, Position, Principal, Recorded, Timestamp, json};
+use identity::{Capability, CredentialId, End, Event, Form, Identity, Lack, Proof, Quota};
+use kernel::{Digest, Machine, Millis, Position, Principal, Recorded, Timestamp, json};
 use serde_json::Value;
 
 const ONE: &str = "0101010101010101010101010101010101010101010101010101010101010101";
@@ -29,6 +29,9 @@ fn v1() -> Vec<(u32, String)> {
         (1014, r#"{"credential":3,"principal":"operator/root","form":2,"digest":"ONE","said":[],"label":"card","until":850,"old":null,"old_until":null,"early":false,"by":"operator/root","at":14}"#),
         (1014, r#"{"credential":4,"principal":"operator/root","form":4,"digest":null,"said":["https://idp.example","root","group","ops"],"label":"card","until":null,"old":3,"old_until":600,"early":true,"by":"operator/root","at":14}"#),
         (1014, r#"{"credential":5,"principal":"operator/root","form":3,"digest":"TWO","said":["uri:sop://operator/root"],"label":"mesh","until":null,"old":null,"old_until":null,"early":false,"by":"operator/root","at":14}"#),
+        (1015, r#"{"name":"scans","whose":"agent/*","action":"gap.*","limit":10,"window":86400000,"since":14,"reason":R,"by":"operator/root","at":14}"#),
+        (1015, r#"{"name":"own","whose":"agent/alpha","action":"*","limit":5,"window":1000,"since":14,"reason":R,"by":"operator/root","at":15}"#),
+        (1016, r#"{"name":"own","by":"operator/root","at":15}"#),
         (1009, r#"{"uid":7,"by":"operator/root","at":15}"#),
         (1003, r#"{"principal":"agent/alpha","reason":R,"by":"operator/root","at":16}"#),
     ]
@@ -85,6 +88,10 @@ fn version_1_reads_as_it_did() {
     assert_eq!(all.credential(CredentialId(3)).unwrap().until, Some(Timestamp(600)));
     assert_eq!(all.credential(CredentialId(4)).unwrap().replaces, Some(CredentialId(3)));
     assert_eq!(all.credential(new).unwrap().ended(Timestamp(20)), Some(End::Revoked));
+    let quotas: Vec<_> = all.quotas().map(|(name, quota)| (name, quota.clone())).collect();
+    let [("scans", Quota { allowance, since, .. })] = &quotas[..] else { panic!("{quotas:?}") };
+    assert_eq!((allowance.limit, allowance.window, *since), (10, Millis::hours(24), Timestamp(14)));
+    assert!(allowance.covers(&alpha, "gap.scan") && !allowance.covers(&alpha, "todo.list"));
     assert_eq!((all.of_uid(7), all.standing(&alpha, Timestamp(20)).err()), (None, Some(Lack::Retired)));
 }
 
@@ -94,12 +101,12 @@ fn what_is_written_is_what_was_read() {
         let (kind, written) = json::write(&event(&record));
         assert_eq!((kind.id, kind.version, written), (record.0, 1, record.1.parse::<Value>().unwrap()));
     }
-    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (1000..=1014).collect::<Vec<_>>());
+    assert_eq!(Event::KINDS.iter().map(|kind| kind.id).collect::<Vec<_>>(), (1000..=1016).collect::<Vec<_>>());
 }
 
 #[test]
 fn an_unregistered_kind_is_not_read() {
-    for kind in [(999, 1), (1015, 1), (1000, 0), (1000, 2)] {
+    for kind in [(999, 1), (1017, 1), (1000, 0), (1000, 2)] {
         assert_eq!(json::read::<Event>(kind, Value::Null).unwrap_err(), "a kind that was never registered");
     }
 }

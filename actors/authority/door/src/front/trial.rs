@@ -101,9 +101,11 @@ impl Door {
                 }
             }
         }
+        self.counted().await?;
         Ok(match verdict {
             Verdict::Allow { bearer, standing, decision } => {
-                let verdict = self.payable(ask, &bearer, content).map(|()| decision.clone());
+                let over = self.over_quota(bearer.principal(), ask.action).map_or(Ok(()), Err);
+                let verdict = over.and_then(|()| self.payable(ask, &bearer, content)).map(|()| decision.clone());
                 Seen { principal: bearer.principal().clone(), standing, verdict, decision }
             }
             Verdict::Deny { by, standing, denial, policy_epoch, generation } => {

@@ -182,6 +182,14 @@ async fn every_failure_of_every_layer_is_a_no_with_a_remedy() {
     world.door.witness(&Ask { command_id: id_at(NOON, 9), ..often.clone() }).await.unwrap();
     row("somebody asks too often", world, often, Layer::Limit, "door.rate_limited", "wait");
 
+    let world = World::open().await;
+    let (whose, action) = ("operator/root".parse().unwrap(), "todo.*".parse().unwrap());
+    let allowance = identity::Allowance { whose, action, limit: 1, window: Millis::hours(1) };
+    let set = Command::SetQuota { name: "puts".into(), allowance, reason: Personal::default() };
+    world.identify(set).await;
+    world.put(&put(9), 1).await.unwrap();
+    row("a quota is used up", world, put(1), Layer::Limit, "door.quota_used_up", "wait");
+
     let world = Setup::default().start().await;
     world.bootstrap().await;
     row("there is no policy", world, put(1), Layer::Policy, "policy.not_permitted", "proposes");

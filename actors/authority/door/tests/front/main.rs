@@ -8,6 +8,7 @@ mod failures;
 mod ledger;
 mod operating;
 mod proofs;
+mod quotas;
 mod shelf;
 mod spending;
 mod stops;

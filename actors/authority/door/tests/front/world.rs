@@ -318,6 +318,7 @@ impl Setup {
         let door = door.with_issuers(Arc::new(Elsewhere));
         let traces = self.traces.clone();
         let door = door.with_tell(Box::new(move |trace| traces.lock().unwrap().push(trace)));
+        let door = door.with_past(&journal);
         let thing = Box::new(Thing(self.thing.clone()));
         let door = door.with_limits(self.rate).with_approvals(approvals.clone(), approvals_view.clone(), thing);
         let proofs_view = Arc::new(Follower::<Proofs>::default());
