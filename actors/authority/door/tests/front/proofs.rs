@@ -193,6 +193,7 @@ async fn several_proofs_and_approvals_are_spent_together() {
     let lacks = |missing: &Missing| (missing.approvals, missing.proofs.len());
     let denial = world.put(&put(1), 7).await.unwrap_err().denial;
     assert_eq!(denial.missing.as_ref().map(lacks), Some((1, 2)));
+    assert!(denial.remedy.contains("--request-approval"), "{}", denial.remedy);
     assert_eq!(told(world.put(&proving(put(2)), 7).await), "proofs.received");
     let denial = world.put(&put(3), 7).await.unwrap_err().denial;
     assert_eq!(denial.missing.as_ref().map(lacks), Some((1, 1)), "what is proven is not asked for again");
