@@ -159,8 +159,8 @@ impl Door {
         {
             *denial = match because.filter(|(name, _)| missing.proofs.contains(name)) {
                 Some((name, no)) => no.denial(&name, denial.clone()),
-                None if missing.approvals == 0 => to_be_proven(&missing, denial.clone()),
-                None => denial.clone(),
+                // Where approvals are missing, too, those are said first.
+                None => to_be_proven(&missing, denial.clone()),
             };
         }
         Ok((verdict, proven, Some(spend).filter(|spend| !spend.receipts.is_empty())))

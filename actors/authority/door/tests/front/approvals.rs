@@ -76,6 +76,12 @@ async fn what_needs_approvals_says_so_and_is_done_once_they_are_there() {
     assert_eq!(world.kinds::<Event>("approvals"), names);
     assert!(world.records("approvals")[2].sequence < done.first, "it is used before the effect");
     assert_eq!(told(world.put(&put(4), 7).await), "7, again");
+    world.issue(1, "todo.release", 9).await;
+    assert_eq!(
+        told(world.put(&bearing(1, put(4)), 7).await),
+        "policy.approval_needed",
+        "what came of it is his to hear"
+    );
     let denied = world.put(&put(5), 7).await.unwrap_err();
     assert_eq!((denied.denial.code.as_str(), denied.decision), ("approvals.used", Some(id_at(NOON, 5))));
     assert_eq!((world.on_shelf().await, state(&world, 1)), (7, State::Used));

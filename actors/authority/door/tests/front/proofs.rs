@@ -193,6 +193,7 @@ async fn several_proofs_and_approvals_are_spent_together() {
     let lacks = |missing: &Missing| (missing.approvals, missing.proofs.len());
     let denial = world.put(&put(1), 7).await.unwrap_err().denial;
     assert_eq!(denial.missing.as_ref().map(lacks), Some((1, 2)));
+    assert!(denial.remedy.contains("--request-approval"), "{}", denial.remedy);
     assert_eq!(told(world.put(&proving(put(2)), 7).await), "proofs.received");
     let denial = world.put(&put(3), 7).await.unwrap_err().denial;
     assert_eq!(denial.missing.as_ref().map(lacks), Some((1, 1)), "what is proven is not asked for again");
@@ -230,6 +231,18 @@ async fn a_refused_effect_gives_the_receipt_back() {
     assert_eq!(names, ["proofs.spent", "proofs.released", "proofs.spent", "proofs.released"]);
 }
 
+/// Both were judged while it was there to be spent.
+#[tokio::test]
+async fn of_two_at_once_one_is_done_and_the_other_hears_why_not() {
+    let world = proven(7).await;
+    let (one, two) = (put(1), put(2));
+    let (one, two) = tokio::join!(world.put(&one, 7), world.put(&two, 7));
+    assert_eq!(told(one), "7");
+    let denial = two.unwrap_err().denial;
+    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Policy, "proofs.used"));
+    assert_eq!((denial.rule.as_deref(), denial.missing), (Some("receipt 1"), Some(missing(&["manifest"]))));
+}
+
 /// The process ends between the receipt and the effect, or before it knows of the effect.
 #[tokio::test]
 async fn an_end_between_receipt_and_effect_is_one_effect_at_most() {
@@ -243,6 +256,8 @@ async fn an_end_between_receipt_and_effect_is_one_effect_at_most() {
         world.setup.set_thing(if written { 8 } else { 0 });
         assert_eq!(told(world.put(&put(1), 7).await), if written { "7, again" } else { "7" });
         assert_eq!(told(world.put(&proving(put(1)), 7).await), "proofs.received", "it was spent on this very command");
+        let shown = given(put(1), "manifest", None);
+        assert_eq!(told(world.put(&shown, 7).await), "policy.proof_needed", "who asks what to prove is told that");
         assert_eq!(world.records("proofs").len(), 3, "and no other receipt is made");
         assert_eq!(world.on_shelf().await, 7);
     }
