@@ -116,7 +116,7 @@ impl Door {
         let nothing = || (self.judge(ask), BTreeSet::new(), None);
         let (Some(proving), Some(approving), Some(missing)) = (&self.proving, &self.approving, denied.missing.clone())
         else {
-            return if is_proof_alone(&denied) { Err(denied.into()) } else { Ok(nothing()) };
+            return Ok(nothing());
         };
         // Who asks for approvals need not have proven it yet.
         if ask.bound.wanted.is_some() {
@@ -372,11 +372,6 @@ pub(super) fn not_needed() -> Denial {
     let reason = "this needs no proof; nothing was done";
     Denial::new(Layer::Decide, "proofs.not_needed", reason, "give the command without --prove")
         .rule("evidence is taken where a proof is missing")
-}
-
-/// Whether approvals cannot help it.
-fn is_proof_alone(denied: &Denial) -> bool {
-    denied.missing.as_ref().is_none_or(|missing| missing.approvals == 0)
 }
 
 fn to_be_proven(missing: &Missing, denied: Denial) -> Denial {

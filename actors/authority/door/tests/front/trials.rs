@@ -50,6 +50,8 @@ async fn what_is_foreseen_is_what_comes_of_it() {
     assert!(questions.iter().all(|record| record.asked.as_ref().is_some_and(|asked| asked.action() == TRY)));
     assert_eq!(questions.len(), 4);
     assert_eq!(questions[0].decision.policies, ["capability:self"]);
+    let none = Command::PutEach { things: 0 };
+    assert_eq!(code(foreseen(&world, &put(7), none).await), "nothing", "it is let in, and no record comes of it");
     let stranger = bearing(99, put(5));
     assert_eq!(code(foreseen(&world, &stranger, Command::Put { things: 1 }).await), "door.unknown_credential");
     let narrow = "permit (principal, action in [Action::\"policy.propose\", Action::\"policy.activate\"], resource);";
