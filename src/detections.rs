@@ -100,7 +100,9 @@ fn rewritten(record: &Record) -> Option<Seen> {
     let what = match codec::fact::<Event>(record).ok()?? {
         Event::Activated(activated) => format!("{by} activated epoch {}", activated.epoch),
         Event::RolledBack(back) => format!("{by} went back to epoch {}", back.epoch),
-        Event::Bootstrapped(_) | Event::Proposed(_) | Event::Stopped(_) | Event::Resumed(_) => return None,
+        Event::Bootstrapped(_) | Event::Proposed(_) | Event::Claimed(_) | Event::Stopped(_) | Event::Resumed(_) => {
+            return None;
+        }
     };
     Some(Seen::Privileged { subject: "policy".to_owned(), what })
 }

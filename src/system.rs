@@ -186,7 +186,7 @@ impl System {
         let governance::Reply::Proposed { epoch, .. } = proposed.reply else {
             unreachable!("a proposal is answered as one, not with {:?}", proposed.reply)
         };
-        let activate = governance::Command::Activate { epoch, expected_active: Some(0) };
+        let activate = governance::Command::Activate { epoch, expected_active: Some(0), despite_counterexample: false };
         let ask = self.ask("policy.activate", &epoch.to_string());
         self.parts.door.perform(&ask, governance, activate).await.map(drop)
     }

@@ -60,7 +60,14 @@ impl Things {
                     let text = governance.active_text();
                     (governance.active_epoch(), Digest(*blake3::hash(text.as_bytes()).as_bytes()))
                 });
-                digest(noun, &active)
+                // Whoever approves an activation has read what is claimed of it.
+                let claims = match resource.parse() {
+                    Ok(epoch) if action == "policy.activate" => {
+                        self.governance.read(|governance| governance.claims(epoch).cloned().collect::<Vec<_>>())
+                    }
+                    _ => Vec::new(),
+                };
+                if claims.is_empty() { digest(noun, &active) } else { digest(noun, &(active, claims)) }
             }
             "token" => {
                 let id = id!(TokenId);

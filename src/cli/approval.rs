@@ -153,5 +153,6 @@ fn shown(request: &Value) -> String {
         rows.push(("stale", what));
     }
     rows.push(("content", cell(&request["content"])));
-    fields(rows)
+    let claims = request["claims"].as_array().map(|_| format!("\n\n{}", super::prove::claims(&request["claims"])));
+    format!("{}{}", fields(rows), claims.unwrap_or_default())
 }

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use host::Clock;
 use policy::Policies;
 use serde_json::{Value, json};
 
@@ -19,6 +20,11 @@ pub enum Policy {
     Propose {
         /// File with the policies; - reads standard input
         file: PathBuf,
+        /// Prove what it allows, here, and hand what came of it along (exit code 2: it can be otherwise, 1: not proven)
+        #[arg(long)]
+        with_proof: bool,
+        #[command(flatten)]
+        asked: super::prove::Asked,
         #[command(flatten)]
         mutation: Mutation,
     },
@@ -50,6 +56,9 @@ pub enum Policy {
         /// Refuse if it would have decided otherwise than was decided (`door.replayed_at_change`)
         #[arg(long)]
         expect_no_flips: bool,
+        /// Also where somebody claims a request for which what was to be proven does not hold
+        #[arg(long)]
+        despite_counterexample: bool,
         #[command(flatten)]
         mutation: Mutation,
     },
@@ -93,7 +102,7 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
     }
     let remote = globals.remote()?;
     match command {
-        Policy::Propose { file, mutation } => {
+        Policy::Propose { file, with_proof, asked, mutation } => {
             let text = read(&file)?;
             let proposed = remote.change("policy.propose", &json!({ "text": text }), mutation.id()).await;
             let proposed = proposed.map_err(|failure| match failure.problem.code.as_str() {
@@ -102,7 +111,23 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
                 }
                 _ => failure,
             })?;
-            answer(format, &proposed, self::proposed)?;
+            let Some(epoch) = proposed["epoch"].as_u64().filter(|_| with_proof) else {
+                answer(format, &proposed, self::proposed)?;
+                return Ok(Exit::Ok);
+            };
+            let id = Clock::system().command_id();
+            let found = super::prove::claimed(&remote, &file, &text, epoch, &asked, id).await;
+            let found = found.map_err(|failure| {
+                failure.note(format!(
+                    "policy epoch {epoch} is proposed, and nothing is claimed of it: sop policy prove {epoch} --attach"
+                ))
+            })?;
+            let mut told = proposed.clone();
+            told["proof"] = found.told.clone();
+            answer(format, &told, |told| {
+                format!("{}\n\n{}", super::prove::attached(&told["proof"]), self::proposed(told))
+            })?;
+            return Ok(found.exit());
         }
         Policy::Validate { file } => {
             let validated = remote.read("policy.validate", &json!({ "text": read(&file)? })).await?;
@@ -113,11 +138,14 @@ pub async fn run(globals: &Globals, command: Policy) -> Run {
         }
         Policy::Prove(prove) => return super::prove::run(&remote, format, &prove).await,
         Policy::Replay { against, since, last } => return replay::run(globals, &against, since, last).await,
-        Policy::Activate { epoch, expected_active, expect_no_flips, mutation } => {
+        Policy::Activate { epoch, expected_active, expect_no_flips, despite_counterexample, mutation } => {
             let mut arguments = json!({ "epoch": epoch });
             expect(&mut arguments, expected_active);
             if expect_no_flips {
                 arguments["expect_no_flips"] = json!(true);
+            }
+            if despite_counterexample {
+                arguments["despite_counterexample"] = json!(true);
             }
             let active = remote.change("policy.activate", &arguments, mutation.id()).await?;
             answer(format, &active, now_active)?;
@@ -226,7 +254,12 @@ fn verdict(file: &Path, validated: &Value) -> String {
 
 fn now_active(active: &Value) -> String {
     let flips = replay::told(&active["flips"]).map(|told| format!("\n{told}")).unwrap_or_default();
-    format!("Policy epoch {} decides from now on.{flips}", cell(&active["active"]))
+    let claims = if active["claims"].is_null() {
+        String::new()
+    } else {
+        format!("\n{}", super::prove::claims(&active["claims"]))
+    };
+    format!("Policy epoch {} decides from now on.{flips}{claims}", cell(&active["active"]))
 }
 
 fn listed(listed: &Value) -> String {
@@ -234,10 +267,17 @@ fn listed(listed: &Value) -> String {
         let digest: String = cell(&epoch["digest"]).chars().take(16).collect();
         let active = if epoch["active"] == true { "active" } else { "" };
         let author = if epoch["author"].is_null() { "built in".to_owned() } else { cell(&epoch["author"]) };
-        [cell(&epoch["epoch"]), active.to_owned(), author, cell(&epoch["proposed_at"]), digest]
+        [
+            cell(&epoch["epoch"]),
+            active.to_owned(),
+            author,
+            cell(&epoch["proposed_at"]),
+            digest,
+            super::prove::verdict(&epoch["claimed"]),
+        ]
     };
     table(
-        ["EPOCH", "STATE", "AUTHOR", "PROPOSED", "DIGEST"],
+        ["EPOCH", "STATE", "AUTHOR", "PROPOSED", "DIGEST", "CLAIMED"],
         listed["epochs"].as_array().into_iter().flatten().map(row),
     )
 }
@@ -249,7 +289,9 @@ fn shown(shown: &Value) -> String {
         ("proposed", cell(&shown["proposed_at"])),
         ("digest", cell(&shown["digest"])),
     ]);
-    format!("{head}\n\n{}", plain_lines(shown["text"].as_str().unwrap_or_default()))
+    let claims =
+        if shown["epoch"] == 0 { String::new() } else { format!("\n\n{}", super::prove::claims(&shown["claims"])) };
+    format!("{head}{claims}\n\n{}", plain_lines(shown["text"].as_str().unwrap_or_default()))
 }
 
 fn expect(arguments: &mut Value, expected_active: Option<u64>) {
@@ -280,13 +322,13 @@ mod tests {
         let digest = "ab".repeat(32);
         let epochs = json!({ "epochs": [
             { "epoch": 0, "active": false, "digest": digest, "author": null, "proposed_at": null },
-            { "epoch": 1, "active": true, "digest": digest, "author": "operator/root", "proposed_at": "2026-01-01T00:00:00.000Z" },
+            { "epoch": 1, "active": true, "digest": digest, "author": "operator/root", "proposed_at": "2026-01-01T00:00:00.000Z", "claimed": "not_proven" },
         ] });
         assert_eq!(
             listed(&epochs),
-            "EPOCH  STATE   AUTHOR         PROPOSED                  DIGEST\n    \
-             0          built in       -                         abababababababab\n    \
-             1  active  operator/root  2026-01-01T00:00:00.000Z  abababababababab"
+            "EPOCH  STATE   AUTHOR         PROPOSED                  DIGEST            CLAIMED\n    \
+             0          built in       -                         abababababababab  -\n    \
+             1  active  operator/root  2026-01-01T00:00:00.000Z  abababababababab  NOT PROVEN"
         );
     }
 }

@@ -111,6 +111,9 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let found = find(desk, number).ok_or_else(|| none(number))?;
             let mut answer = shown(&found);
             // That it cannot be known now keeps nobody from reading.
+            if let ("policy.activate", Ok(epoch)) = (found.action.as_str(), found.resource.parse()) {
+                answer["claims"] = desk.door().governance_view().read(|now| super::policy::claims(now, epoch));
+            }
             answer["stale"] = desk.door().is_stale(&found).await.map_or(Value::Null, Value::from);
             personal::opened(desk, answer).await
         }

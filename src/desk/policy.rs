@@ -1,7 +1,8 @@
 //! Policies: propose, validate, activate, roll back, list, show.
 
 use door::Denied;
-use governance::{Command, Epoch, PROBLEMS_MAX, Reply};
+use governance::{Claim, Command, Epoch, Goal, Governance, PROBLEMS_MAX, Reply};
+use kernel::Digest;
 use policy::Policies;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,6 +28,22 @@ struct Activate {
     /// Refuse if it would have decided otherwise than was decided.
     #[serde(default, deserialize_with = "flag")]
     expect_no_flips: bool,
+    /// Also where somebody claims that it does not hold what was to be proven.
+    #[serde(default, deserialize_with = "flag")]
+    despite_counterexample: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claimed {
+    #[serde(deserialize_with = "number")]
+    epoch: u64,
+    /// blake3 of the text that was proven something of.
+    text: Digest,
+    against: Digest,
+    #[serde(default)]
+    solver: String,
+    goals: Vec<Goal>,
 }
 
 #[derive(Deserialize)]
@@ -57,14 +74,20 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             proposed["flips"] = replay::before(desk, text, &proposed["record"]).await;
             Ok(proposed)
         }
+        "policy.claim" => {
+            let Claimed { epoch, text, against, solver, goals } = request.arguments()?;
+            let claim = Claim { text, against, solver, goals };
+            command(desk, request, &epoch.to_string(), Command::Claim { epoch, claim }).await
+        }
         "policy.activate" => {
-            let Activate { epoch, expected_active, expect_no_flips } = request.arguments()?;
+            let Activate { epoch, expected_active, expect_no_flips, despite_counterexample } = request.arguments()?;
             if expect_no_flips {
                 replay::expect_none(desk, &request.ask, epoch).await?;
             }
-            let activate = Command::Activate { epoch, expected_active };
+            let activate = Command::Activate { epoch, expected_active, despite_counterexample };
             let mut answer = command(desk, request, &epoch.to_string(), activate).await?;
             answer["flips"] = replay::before(desk, replay::text_of(desk, epoch)?, &answer["record"]).await;
+            answer["claims"] = desk.door().governance_view().read(|governance| claims(governance, epoch));
             Ok(answer)
         }
         "policy.rollback" => {
@@ -93,6 +116,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let shown = shown.ok_or_else(|| unknown("governance.unknown_epoch", &what, "see `sop policy list`"))?;
             let mut answer = epoch(shown.epoch);
             answer["text"] = shown.text.into();
+            answer["claims"] = desk.door().governance_view().read(|governance| claims(governance, number));
             Ok(answer)
         }
         "policy.replay" => replay::answer(desk, request).await,
@@ -126,6 +150,7 @@ async fn command(desk: &Desk, request: Request, resource: &str, command: Command
     let done = desk.door().perform(&request.about(resource), desk.door().governance(), command).await?;
     Ok(match done.reply {
         Reply::Proposed { epoch, digest } => json!({ "epoch": epoch, "digest": digest, "record": done.first }),
+        Reply::Claimed { epoch, verdict } => json!({ "epoch": epoch, "claimed": verdict, "record": done.first }),
         Reply::Active { epoch } => json!({ "active": epoch, "record": done.first }),
         reply @ (Reply::Bootstrapped { .. } | Reply::Stopped { .. } | Reply::Running) => {
             unreachable!("{reply:?} answers no command of the desk's")
@@ -152,5 +177,26 @@ fn epoch(epoch: Epoch) -> Value {
         "digest": epoch.digest,
         "author": epoch.author,
         "proposed_at": epoch.proposed_at.map(time),
+        "claimed": epoch.claimed,
     })
+}
+
+/// What is claimed to have come of proving something of an epoch, and by whom: the authority checks none of it.
+pub fn claims(governance: &Governance, number: u64) -> Value {
+    let epoch_of = |digest: Digest| governance.epochs().find(|epoch| epoch.digest == digest).map(|epoch| epoch.number);
+    let one = |claimed: &governance::Claimed| {
+        let governance::Claimed { claim, by, at } = claimed;
+        json!({
+            "claimed_by": by,
+            "at": time(*at),
+            "checked": false,
+            "verdict": claim.verdict(),
+            "solver": Some(&claim.solver).filter(|solver| !solver.is_empty()),
+            "text": claim.text,
+            "against": claim.against,
+            "against_epoch": epoch_of(claim.against),
+            "goals": claim.goals,
+        })
+    };
+    governance.claims(number).map(one).collect()
 }

@@ -137,6 +137,15 @@ fn governance_reads_as_it_was_written() {
                 digest: OTHER,
             }),
             Event::Resumed(ResumedV1 { number: 1, by: root(), at: LATER }),
+            Event::Claimed(ClaimedV1 {
+                epoch: 1,
+                text: DIGEST,
+                against: OTHER,
+                solver: "cvc5 1.2".into(),
+                goals: vec![GoalV1 { property: "never errors".into(), verdict: 2, detail: "so".into() }],
+                by: root(),
+                at: LATER,
+            }),
         ],
     );
 }

@@ -127,7 +127,7 @@ async fn what_is_missing_opens_in_its_time_and_closes_when_it_is_mended() {
     days.until(&expected).await;
     let governance = days.parts.door.governance();
     days.ask(governance, "operator/root", governance::Command::Propose { text: POLICY.into() }).await;
-    let activate = governance::Command::Activate { epoch: 1, expected_active: Some(0) };
+    let activate = governance::Command::Activate { epoch: 1, expected_active: Some(0), despite_counterexample: false };
     days.ask(governance, "operator/root", activate).await;
     expected.push((Kind::PolicyEmpty, false));
     days.until(&expected).await;

@@ -73,3 +73,70 @@ async fn a_policy_is_proven_or_it_is_not() {
     // The policy that decides already is what is compared with if nothing is said.
     assert_eq!(run(cvc5, &[&more]).1["against"], "epoch 0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_of_proving_goes_with_the_proposal_as_a_claim() {
+    let place = Place::started().await;
+    let file = |name: &str, text: &str| {
+        let path = place.home.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (same, more) = (file("same.cedar", SAME), file("more.cedar", MORE));
+    let run = |words: &[&str]| {
+        let command =
+            place.daemon.command(words).arg("--data").arg(&place.daemon.data).env("CVC5", "/nowhere/cvc5").output();
+        let output = command.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let json = |words: &[&str]| {
+        let (code, said, why) = run(&[&["-o", "json"], words].concat());
+        (code, serde_json::from_str::<Value>(&said).unwrap_or_else(|error| panic!("{error}: {said} {why}")))
+    };
+    assert_eq!(run(&["policy", "propose", &same]).0, Some(0));
+    assert_eq!(run(&["policy", "activate", "1"]).0, Some(0));
+    let (_, shown, _) = run(&["policy", "show", "1"]);
+    assert!(shown.contains("NOT PROVEN: nobody claims"), "{shown}");
+
+    // Without a solver it is proposed, and said to be not proven.
+    let (code, proposed, _) = run(&["policy", "propose", &more, "--with-proof"]);
+    assert_eq!(code, Some(1), "{proposed}");
+    assert!(
+        proposed.contains("as your claim: NOT PROVEN") && proposed.contains("Policy epoch 2 is proposed"),
+        "{proposed}"
+    );
+    let (_, shown) = json(&["policy", "show", "2"]);
+    let claim = &shown["claims"][0];
+    assert_eq!((&claim["verdict"], &claim["checked"]), (&"not_proven".into(), &false.into()), "{shown}");
+    assert_eq!((&claim["claimed_by"], &claim["against_epoch"]), (&"operator/root".into(), &1.into()), "{shown}");
+    assert!(claim["solver"].is_null() && claim["text"] == shown["digest"], "{shown}");
+    let (_, listed, _) = run(&["policy", "list"]);
+    assert!(listed.lines().any(|line| line.trim_start().starts_with('2') && line.ends_with("NOT PROVEN")), "{listed}");
+
+    // What is about another text is nobody's claim about this one; a counterexample stands in the way, and is known.
+    let secret = place.daemon.credential();
+    let goals = serde_json::json!([{ "property": "never errors", "verdict": "counterexample", "detail": "by all" }]);
+    let claimed = async |text: &Value| {
+        let claim = serde_json::json!({ "epoch": 2, "text": text, "against": text, "solver": "cvc5", "goals": goals });
+        place.daemon.client().call("policy.claim", &claim, Some(secret.expose()), None).await
+    };
+    let other = claimed(&"0".repeat(64).into()).await;
+    assert!(
+        matches!(&other, Err(http::ClientError::Refused(no)) if no.code == "governance.claim_differs"),
+        "{other:?}"
+    );
+    claimed(&shown["digest"]).await.unwrap();
+    let (code, _, why) = run(&["policy", "activate", "2"]);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains("governance.counterexample") && why.contains("--despite-counterexample"), "{why}");
+    let (code, active, why) = run(&["policy", "activate", "2", "--despite-counterexample"]);
+    assert_eq!(code, Some(0), "{why}");
+    assert!(active.contains("COUNTEREXAMPLE, as operator/root claims"), "{active}");
+
+    let (code, attached, why) = run(&["policy", "prove", "2", "--attach", "--against", "1"]);
+    assert_eq!(code, Some(1), "{attached} {why}");
+    let (_, shown) = json(&["policy", "show", "2"]);
+    assert_eq!((&shown["claimed"], &shown["claims"][1]), (&"not_proven".into(), &Value::Null), "the last word counts");
+    assert_eq!(run(&["policy", "prove", &same, "--attach"]).0, Some(1), "a file is no epoch");
+}

@@ -11,7 +11,9 @@
 //!    its successor.
 //! 3. There is exactly one bootstrap.
 //! 4. A stop ends only by an operator who names its digest.
-//! 5. [`evolve`](Machine::evolve) compiles nothing.
+//! 5. What came of proving something of an epoch is what somebody claims, of that epoch's own text; the last word of each
+//!    counts. What somebody claims a counterexample for is activated by who says that he knows.
+//! 6. [`evolve`](Machine::evolve) compiles nothing.
 
 #![no_std]
 
@@ -31,8 +33,8 @@ use policy::{Policies, Problem, Question, Standing};
 use serde::{Deserialize, Serialize};
 
 pub use vocabulary::{
-    Activation, Command, Epoch, Event, MESSAGE_MAX, PROBLEMS_MAX, PROPOSALS_MAX, REASON_MAX, Refusal, Reply, Shown,
-    Stop, TEXTS_MAX,
+    Activation, CLAIM_BYTES_MAX, CLAIMANTS_MAX, Claim, Claimed, Command, Epoch, Event, GOALS_MAX, Goal, MESSAGE_MAX,
+    PROBLEMS_MAX, PROPOSALS_MAX, REASON_MAX, Refusal, Reply, Shown, Stop, TEXTS_MAX, Verdict,
 };
 
 /// Epoch 0: operators may see to the policies, and nothing else is allowed to anybody.
@@ -64,11 +66,13 @@ struct Proposal {
     digest: Digest,
     author: Principal,
     at: Timestamp,
+    /// The last one of each.
+    claims: BTreeMap<Principal, Claimed>,
 }
 
 impl Machine for Governance {
     const NAME: &'static str = "governance";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 
     type Command = Command;
     type Event = Event;
@@ -100,13 +104,17 @@ impl Machine for Governance {
                 let body = records::ProposedV1 { number, text: text.clone(), digest, author: by, at };
                 Ok(Outcome::new(vec![Event::Proposed(body)], Reply::Proposed { epoch: number, digest }))
             }
-            &Command::Activate { epoch, expected_active } => {
+            Command::Claim { epoch, claim } => self.claim(*epoch, claim, cx),
+            &Command::Activate { epoch, expected_active, despite_counterexample } => {
                 let text = self.text(epoch).ok_or(Refusal::UnknownEpoch { epoch })?;
                 if epoch == self.active {
                     // Also for one who expected another: a retry finds its own work done.
                     return Ok(Outcome::already(Reply::Active { epoch }));
                 }
                 self.expect(expected_active)?;
+                if !despite_counterexample {
+                    self.is_without_counterexample(epoch)?;
+                }
                 self.keeps_a_way_on(epoch, text)?;
                 let body = records::ActivatedV1 { epoch, replaced: self.active, by, at };
                 Ok(Outcome::new(vec![Event::Activated(body)], Reply::Active { epoch }))
@@ -152,7 +160,21 @@ impl Machine for Governance {
             }
             Event::Proposed(records::ProposedV1 { number, text, digest, author, at }) => {
                 assert_eq!(number, self.next_number(), "proposals are numbered without a gap");
-                self.proposals.push(Proposal { text, digest, author: recorded(&author), at });
+                let (author, claims) = (recorded(&author), BTreeMap::new());
+                self.proposals.push(Proposal { text, digest, author, at, claims });
+            }
+            Event::Claimed(records::ClaimedV1 { epoch, text, against, solver, goals, by, at }) => {
+                let place = usize::try_from(epoch - 1).expect("an epoch has a place");
+                let proposal = self.proposals.get_mut(place).expect("only of what was proposed something is claimed");
+                assert_eq!(proposal.digest, text, "what is claimed is about the epoch's own text");
+                let goal = |records::GoalV1 { property, verdict, detail }| Goal {
+                    property,
+                    verdict: Verdict::of(verdict),
+                    detail,
+                };
+                let claim = Claim { text, against, solver, goals: goals.into_iter().map(goal).collect() };
+                let by = recorded(&by);
+                proposal.claims.insert(by.clone(), Claimed { claim, by, at });
             }
             Event::Activated(records::ActivatedV1 { epoch, replaced, by, at }) => {
                 self.before.push(self.active);
@@ -193,7 +215,13 @@ impl Governance {
     }
 
     pub fn show(&self, number: u64) -> Option<Shown> {
-        Some(Shown { epoch: self.epoch(number)?, text: self.text(number)?.to_owned() })
+        let claims = self.claims(number).cloned().collect();
+        Some(Shown { epoch: self.epoch(number)?, text: self.text(number)?.to_owned(), claims })
+    }
+
+    /// What is claimed to have come of proving something of an epoch: of each who does, the last, by name.
+    pub fn claims(&self, number: u64) -> impl Iterator<Item = &Claimed> {
+        self.proposal(number).into_iter().flat_map(|proposal| proposal.claims.values())
     }
 
     /// Every change of the active epoch, oldest first.
@@ -220,7 +248,14 @@ impl Governance {
     fn epoch(&self, number: u64) -> Option<Epoch> {
         let active = number == self.active;
         if number == 0 {
-            return Some(Epoch { number, digest: digest_of(BUILT_IN), author: None, proposed_at: None, active });
+            return Some(Epoch {
+                number,
+                digest: digest_of(BUILT_IN),
+                author: None,
+                proposed_at: None,
+                active,
+                claimed: None,
+            });
         }
         self.proposal(number).map(|proposal| Epoch {
             number,
@@ -228,6 +263,7 @@ impl Governance {
             author: Some(proposal.author.clone()),
             proposed_at: Some(proposal.at),
             active,
+            claimed: proposal.claims.values().map(|claimed| claimed.claim.verdict()).max(),
         })
     }
 
@@ -246,6 +282,47 @@ impl Governance {
 
     fn next_number(&self) -> u64 {
         u64::from(counted(self.proposals.len())) + 1
+    }
+
+    fn claim(&self, epoch: u64, claim: &Claim, cx: &Context) -> Result<Outcome<Self>, Refusal> {
+        let proposal = self.proposal(epoch).ok_or(Refusal::UnknownEpoch { epoch })?;
+        if claim.text != proposal.digest {
+            return Err(Refusal::ClaimDiffers { epoch });
+        }
+        let said: usize = claim.goals.iter().map(|goal| goal.property.len() + goal.detail.len()).sum();
+        if !(1..=GOALS_MAX).contains(&claim.goals.len()) || CLAIM_BYTES_MAX < said + claim.solver.len() {
+            return Err(Refusal::ClaimSize);
+        }
+        let reply = Reply::Claimed { epoch, verdict: claim.verdict() };
+        match proposal.claims.get(&cx.principal) {
+            Some(claimed) if claimed.claim == *claim => return Ok(Outcome::already(reply)),
+            None if CLAIMANTS_MAX <= proposal.claims.len() => return Err(Refusal::TooManyClaims { epoch }),
+            Some(_) | None => {}
+        }
+        let goals = claim.goals.iter().map(|Goal { property, verdict, detail }| records::GoalV1 {
+            property: property.clone(),
+            verdict: verdict.tag(),
+            detail: detail.clone(),
+        });
+        let body = records::ClaimedV1 {
+            epoch,
+            text: claim.text,
+            against: claim.against,
+            solver: claim.solver.clone(),
+            goals: goals.collect(),
+            by: cx.principal.to_string(),
+            at: cx.now,
+        };
+        Ok(Outcome::new(vec![Event::Claimed(body)], reply))
+    }
+
+    /// That nobody's last word on it is that it does not hold.
+    fn is_without_counterexample(&self, epoch: u64) -> Result<(), Refusal> {
+        let of = |claimed: &Claimed| {
+            let found = claimed.claim.goals.iter().find(|goal| goal.verdict == Verdict::Counterexample)?;
+            Some(Refusal::Counterexample { epoch, by: claimed.by.clone(), property: found.property.clone() })
+        };
+        self.claims(epoch).find_map(of).map_or(Ok(()), Err)
     }
 
     fn expect(&self, expected: Option<u64>) -> Result<(), Refusal> {

@@ -3,6 +3,7 @@
 //! Frozen: a body that must change becomes a new struct under the same id with the next version.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use kernel::{Digest, Kind, Personal, Reader, Recorded, Timestamp, Writer};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ const ROLLED_BACK_V1: Kind = Kind { id: 103, version: 1, name: "governance.rolle
 const STOPPED_V1: Kind = Kind { id: 104, version: 1, name: "governance.stopped" };
 const STOPPED_V2: Kind = Kind { id: 104, version: 2, name: "governance.stopped" };
 const RESUMED_V1: Kind = Kind { id: 105, version: 1, name: "governance.resumed" };
+const CLAIMED_V1: Kind = Kind { id: 106, version: 1, name: "governance.proof_claimed" };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootstrappedV1 {
@@ -83,9 +85,29 @@ pub struct ResumedV1 {
     pub at: Timestamp,
 }
 
+/// What came of proving something of a text, as `by` says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedV1 {
+    pub epoch: u64,
+    pub text: Digest,
+    pub against: Digest,
+    pub solver: String,
+    pub goals: Vec<GoalV1>,
+    pub by: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoalV1 {
+    pub property: String,
+    /// 0 proven, 1 not proven, 2 a counterexample.
+    pub verdict: u8,
+    pub detail: String,
+}
+
 impl Recorded for Event {
     const KINDS: &'static [Kind] =
-        &[BOOTSTRAPPED_V1, PROPOSED_V1, ACTIVATED_V1, ROLLED_BACK_V1, STOPPED_V1, STOPPED_V2, RESUMED_V1];
+        &[BOOTSTRAPPED_V1, PROPOSED_V1, ACTIVATED_V1, ROLLED_BACK_V1, STOPPED_V1, STOPPED_V2, RESUMED_V1, CLAIMED_V1];
 
     fn write<W: Writer>(&self, writer: W) -> W::Done {
         match self {
@@ -95,6 +117,7 @@ impl Recorded for Event {
             Self::RolledBack(body) => writer.put(ROLLED_BACK_V1, body),
             Self::Stopped(body) => writer.put(STOPPED_V2, body),
             Self::Resumed(body) => writer.put(RESUMED_V1, body),
+            Self::Claimed(body) => writer.put(CLAIMED_V1, body),
         }
     }
 
@@ -107,6 +130,7 @@ impl Recorded for Event {
             (104, 1) => reader.get::<StoppedV1>().map(StoppedV2::from).map(Self::Stopped),
             (104, 2) => reader.get().map(Self::Stopped),
             (105, 1) => reader.get().map(Self::Resumed),
+            (106, 1) => reader.get().map(Self::Claimed),
             _ => Err(reader.unknown()),
         }
     }

@@ -22,6 +22,13 @@ pub const PROBLEMS_MAX: usize = 20;
 /// Longest message of a listed problem, in characters.
 pub const MESSAGE_MAX: usize = 300;
 
+/// Most goals of a claim.
+pub const GOALS_MAX: usize = 64;
+/// Most bytes that all texts of a claim together may have: it fits into a record.
+pub const CLAIM_BYTES_MAX: usize = 32 * 1024;
+/// Most principals whose claims about one epoch are kept; of each, the last one is.
+pub const CLAIMANTS_MAX: usize = 16;
+
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,7 +46,11 @@ pub enum Command {
         epoch: u64,
         /// Refuse unless this epoch is the active one.
         expected_active: Option<u64>,
+        /// Also where somebody claims a request for which what was to be proven does not hold.
+        despite_counterexample: bool,
     },
+    /// Say what came of proving something of an epoch's text. Said again, it takes the place of what was said before.
+    Claim { epoch: u64, claim: Claim },
     /// Go back to the epoch that was active before the present one was activated. Repeated, it goes further back.
     Rollback {
         /// Refuse unless this epoch is the active one: two who roll back at once then go back one step, not two.
@@ -58,11 +69,76 @@ pub enum Command {
     },
 }
 
+/// What a client says came of proving something of a text. It is his word: the authority starts no solver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// blake3 of the text that it is about.
+    pub text: Digest,
+    /// blake3 of the text that it was compared with.
+    pub against: Digest,
+    /// Name and version; empty if there was none.
+    pub solver: String,
+    pub goals: Vec<Goal>,
+}
+
+/// What was to be proven, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goal {
+    pub property: String,
+    pub verdict: Verdict,
+    /// The request for which it does not hold, or why it is not proven; else empty.
+    pub detail: String,
+}
+
+/// The worst is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Proven,
+    NotProven,
+    Counterexample,
+}
+
+impl Verdict {
+    pub(crate) const fn tag(self) -> u8 {
+        match self {
+            Self::Proven => 0,
+            Self::NotProven => 1,
+            Self::Counterexample => 2,
+        }
+    }
+
+    pub(crate) fn of(tag: u8) -> Self {
+        match tag {
+            0 => Self::Proven,
+            1 => Self::NotProven,
+            2 => Self::Counterexample,
+            _ => panic!("a recorded verdict is a known one, not {tag}"),
+        }
+    }
+}
+
+impl Claim {
+    /// The worst of its goals; what has none proves nothing.
+    pub fn verdict(&self) -> Verdict {
+        self.goals.iter().map(|goal| goal.verdict).max().unwrap_or(Verdict::NotProven)
+    }
+}
+
+/// A claim, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    pub claim: Claim,
+    pub by: Principal,
+    pub at: Timestamp,
+}
+
 /// What has happened. Persisted: variants are added, none is changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Bootstrapped(records::BootstrappedV1),
     Proposed(records::ProposedV1),
+    Claimed(records::ClaimedV1),
     Activated(records::ActivatedV1),
     RolledBack(records::RolledBackV1),
     Stopped(records::StoppedV2),
@@ -79,6 +155,11 @@ pub enum Reply {
     Proposed {
         epoch: u64,
         digest: Digest,
+    },
+    /// It is on record.
+    Claimed {
+        epoch: u64,
+        verdict: Verdict,
     },
     /// This epoch decides now.
     Active {
@@ -107,6 +188,14 @@ pub enum Refusal {
     Full,
     #[error("there is no policy epoch {epoch}")]
     UnknownEpoch { epoch: u64 },
+    #[error("this is about another text than that of policy epoch {epoch}")]
+    ClaimDiffers { epoch: u64 },
+    #[error("a claim has 1 to {GOALS_MAX} goals, and at most {CLAIM_BYTES_MAX} bytes")]
+    ClaimSize,
+    #[error("{CLAIMANTS_MAX} principals have claimed something of policy epoch {epoch}")]
+    TooManyClaims { epoch: u64 },
+    #[error("{by} claims a counterexample for policy epoch {epoch}: {property} does not hold")]
+    Counterexample { epoch: u64, by: Principal, property: String },
     #[error("policy epoch {active} is active, not {expected}")]
     ActiveDiffers { expected: u64, active: u64 },
     #[error("under policy epoch {epoch} no operator could propose and activate another one")]
@@ -137,6 +226,10 @@ impl Refuse for Refusal {
             Self::Invalid { .. } => "governance.invalid_policy",
             Self::Full => "governance.full",
             Self::UnknownEpoch { .. } => "governance.unknown_epoch",
+            Self::ClaimDiffers { .. } => "governance.claim_differs",
+            Self::ClaimSize => "governance.claim_size",
+            Self::TooManyClaims { .. } => "governance.too_many_claims",
+            Self::Counterexample { .. } => "governance.counterexample",
             Self::ActiveDiffers { .. } => "governance.active_differs",
             Self::LocksOut { .. } => "governance.locks_out",
             Self::NothingBefore => "governance.nothing_before",
@@ -155,6 +248,15 @@ impl Refuse for Refusal {
             }
             Self::Full => "Activate one of the proposals that exist.".to_owned(),
             Self::UnknownEpoch { .. } => "List the policy epochs and choose one of them.".to_owned(),
+            Self::ClaimDiffers { epoch } => format!("Prove the text that `sop policy show {epoch}` shows."),
+            Self::ClaimSize => "Claim fewer goals, or shorten what is said of them.".to_owned(),
+            Self::TooManyClaims { .. } => "Ask one of them to prove it again.".to_owned(),
+            Self::Counterexample { epoch, .. } => {
+                format!(
+                    "Read it with `sop policy show {epoch}`; if the change is right all the same, activate it with \
+                     --despite-counterexample."
+                )
+            }
             Self::ActiveDiffers { active, .. } => {
                 format!("Read epoch {active}; if the change is still right, ask again and expect it.")
             }
@@ -179,6 +281,8 @@ pub struct Epoch {
     pub author: Option<Principal>,
     pub proposed_at: Option<Timestamp>,
     pub active: bool,
+    /// The worst that anybody claims came of proving it; nothing, if nobody claims anything.
+    pub claimed: Option<Verdict>,
 }
 
 /// A policy epoch with its text.
@@ -186,6 +290,8 @@ pub struct Epoch {
 pub struct Shown {
     pub epoch: Epoch,
     pub text: String,
+    /// The last one of each who claims something, by name.
+    pub claims: Vec<Claimed>,
 }
 
 /// A change of the active epoch.

@@ -3,11 +3,12 @@
 mod common;
 
 use common::{
-    ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, activate, after, at, bootstrap, propose, stop, stop_because,
-    told,
+    ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, activate, after, at, bootstrap, claim, propose, stop,
+    stop_because, told,
 };
 use governance::{
-    BUILT_IN, Command, Governance, MESSAGE_MAX, PROBLEMS_MAX, PROPOSALS_MAX, REASON_MAX, Refusal, Reply, Stop,
+    BUILT_IN, CLAIM_BYTES_MAX, CLAIMANTS_MAX, Command, GOALS_MAX, Governance, MESSAGE_MAX, PROBLEMS_MAX, PROPOSALS_MAX,
+    REASON_MAX, Refusal, Reply, Stop, Verdict,
 };
 use kernel::{Digest, Kin, Machine, Personal, Principal, Refuse, Timestamp};
 use policy::Policies;
@@ -52,21 +53,21 @@ fn decide() {
             "activate instead of the active one",
             &opened,
             ROOT,
-            Command::Activate { epoch: 3, expected_active: Some(1) },
+            Command::Activate { epoch: 3, expected_active: Some(1), despite_counterexample: false },
             Ok((1, Reply::Active { epoch: 3 })),
         ),
         (
             "activate instead of another one",
             &opened,
             ROOT,
-            Command::Activate { epoch: 3, expected_active: Some(0) },
+            Command::Activate { epoch: 3, expected_active: Some(0), despite_counterexample: false },
             Err(Refusal::ActiveDiffers { expected: 0, active: 1 }),
         ),
         (
             "activate again, instead of what was active",
             &opened,
             ROOT,
-            Command::Activate { epoch: 1, expected_active: Some(0) },
+            Command::Activate { epoch: 1, expected_active: Some(0), despite_counterexample: false },
             Ok((0, Reply::Active { epoch: 1 })),
         ),
         ("roll back", &dictated, ROOT, rollback.clone(), Ok((1, Reply::Active { epoch: 1 }))),
@@ -267,4 +268,63 @@ fn every_refusal_has_a_code_and_a_remedy() {
         assert!(refusal.code().starts_with("governance."));
         assert!(refusal.remedy().ends_with('.'), "{}", refusal.remedy());
     }
+}
+
+#[test]
+fn what_is_claimed_of_a_proposal() {
+    let proposed = &after(&[bootstrap(), propose(OPEN), propose(DICTATOR)]);
+    let (holds, fails, open) = (Verdict::Proven, Verdict::Counterexample, Verdict::NotProven);
+    let proven = &at(proposed.clone(), &claim(1, OPEN, holds), NOON);
+    let refuted = &at(proven.clone(), &claim(1, OPEN, fails), NOON);
+    let mended = &at(refuted.clone(), &claim(1, OPEN, open), NOON);
+    let claimed = |verdict| Reply::Claimed { epoch: 1, verdict };
+    let sized = |goals: usize, detail: usize| {
+        let Command::Claim { epoch, mut claim } = claim(1, OPEN, open) else { panic!("a claim claims") };
+        claim.goals[0].detail = "d".repeat(detail);
+        claim.goals = vec![claim.goals[0].clone(); goals];
+        Command::Claim { epoch, claim }
+    };
+    let despite = Command::Activate { epoch: 1, expected_active: None, despite_counterexample: true };
+    let counterexample = || {
+        let (by, property) = (ROOT.parse().unwrap(), "never errors".to_owned());
+        Err(Refusal::Counterexample { epoch: 1, by, property })
+    };
+    for (row, governance, command, answer) in [
+        ("claim", proposed, claim(1, OPEN, holds), Ok((1, claimed(holds)))),
+        ("claim a counterexample", proposed, claim(1, OPEN, fails), Ok((1, claimed(fails)))),
+        ("claim the same again", proven, claim(1, OPEN, holds), Ok((0, claimed(holds)))),
+        ("claim otherwise", proven, claim(1, OPEN, fails), Ok((1, claimed(fails)))),
+        ("claim of another text", proposed, claim(1, DICTATOR, holds), Err(Refusal::ClaimDiffers { epoch: 1 })),
+        ("claim of nothing", proposed, claim(3, OPEN, holds), Err(Refusal::UnknownEpoch { epoch: 3 })),
+        ("claim of what is built in", proposed, claim(0, BUILT_IN, holds), Err(Refusal::UnknownEpoch { epoch: 0 })),
+        ("claim no goal", proposed, sized(0, 1), Err(Refusal::ClaimSize)),
+        ("claim too many goals", proposed, sized(GOALS_MAX + 1, 1), Err(Refusal::ClaimSize)),
+        ("claim with too many words", proposed, sized(1, CLAIM_BYTES_MAX), Err(Refusal::ClaimSize)),
+        ("activate what is proven", proven, activate(1), Ok((1, Reply::Active { epoch: 1 }))),
+        ("activate what does not hold", refuted, activate(1), counterexample()),
+        ("activate it all the same", refuted, despite, Ok((1, Reply::Active { epoch: 1 }))),
+        ("activate what is not proven", mended, activate(1), Ok((1, Reply::Active { epoch: 1 }))),
+        ("activate another one", refuted, activate(2), Ok((1, Reply::Active { epoch: 2 }))),
+    ] {
+        let decided = governance.decide(&command, &told(ROOT, NOON));
+        let decided = decided.map(|outcome| (outcome.events.len(), outcome.reply));
+        if let Err(refusal) = &decided {
+            assert!(!refusal.to_string().is_empty() && refusal.remedy().ends_with('.'), "{refusal:?}");
+        }
+        assert_eq!(decided, answer, "{row}");
+    }
+    let shown = refuted.show(1).unwrap();
+    assert_eq!((shown.claims.len(), shown.epoch.claimed), (1, Some(fails)), "the last word of each counts");
+    assert_eq!(proposed.show(1).unwrap().epoch.claimed, None);
+
+    let mut many = refuted.clone();
+    for number in 1..CLAIMANTS_MAX {
+        let by = format!("agent/a{number}");
+        let outcome = many.decide(&claim(1, OPEN, holds), &told(&by, NOON)).unwrap();
+        outcome.events.iter().for_each(|event| many.evolve(event, kernel::Position(9)));
+    }
+    let one_more = many.decide(&claim(1, OPEN, holds), &told(ALPHA, NOON)).map(|outcome| outcome.reply);
+    assert_eq!(one_more, Err(Refusal::TooManyClaims { epoch: 1 }));
+    let activated = many.decide(&activate(1), &told(ROOT, NOON)).map(|outcome| (1, outcome.reply));
+    assert_eq!(activated, counterexample(), "that others found none says nothing");
 }

@@ -5,8 +5,8 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, bootstrap, propose, stop_because, told};
-use governance::{Command, Event, Governance, Refusal, Reply, Stop};
+use common::{ALPHA, DICTATOR, NOBODY, NOON, OPEN, ROOT, SECRET, bootstrap, claim, propose, stop_because, told};
+use governance::{Command, Event, Governance, Refusal, Reply, Stop, Verdict};
 use journal::codec;
 use kernel::{Digest, Kin, Machine, Millis, Personal, Position, Principal};
 use policy::{Policies, Question, Standing};
@@ -38,6 +38,12 @@ proptest! {
                 replayed.evolve(event, Position(version));
                 match event {
                     Event::Proposed(body) => texts.push(body.text.clone()),
+                    Event::Activated(body) if live.epochs().any(|epoch| {
+                        epoch.number == body.epoch && epoch.claimed == Some(Verdict::Counterexample)
+                    }) => {
+                        let despite = matches!(command, Command::Activate { despite_counterexample: true, .. });
+                        prop_assert!(despite, "whoever activates what does not hold says that he knows");
+                    }
                     Event::Activated(_) | Event::RolledBack(_) => {
                         prop_assert!(somebody_can_go_on(&live), "epoch {} locks out", live.active_epoch());
                     }
@@ -45,6 +51,12 @@ proptest! {
                         let stop = stop_before.as_ref().unwrap();
                         prop_assert_eq!(who, ROOT, "only an operator lifts a stop");
                         prop_assert_eq!(&command, &Command::Resume { digest: stop.digest });
+                    }
+                    Event::Claimed(body) => {
+                        let shown = live.show(body.epoch).expect("of what was proposed");
+                        prop_assert_eq!(shown.epoch.digest, body.text, "of its own text");
+                        let own = shown.claims.iter().filter(|claimed| claimed.by.to_string() == who).count();
+                        prop_assert_eq!(own, 1, "the last word of each is kept");
                     }
                     Event::Bootstrapped(_) | Event::Stopped(_) => {}
                 }
@@ -124,7 +136,13 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(bootstrap()),
         4 => texts.prop_map(propose),
         4 => (0..7_u64, expected.clone())
-            .prop_map(|(epoch, expected_active)| Command::Activate { epoch, expected_active }),
+            .prop_map(|(epoch, expected_active)| Command::Activate {
+                epoch,
+                expected_active,
+                despite_counterexample: epoch % 2 == 0,
+            }),
+        4 => (0..5_u64, select(vec![OPEN, DICTATOR, NOBODY, lost, ""]), select(vec![Verdict::Proven, Verdict::NotProven, Verdict::Counterexample]))
+            .prop_map(|(epoch, text, verdict)| claim(epoch, text, verdict)),
         2 => expected.prop_map(|expected_active| Command::Rollback { expected_active }),
         2 => "[a-z]{0,8}".prop_map(|reason| stop_because(&reason)),
         2 => any::<bool>().prop_map(|aimed| Command::Resume { digest: if aimed { Digest::default() } else { SECRET } }),

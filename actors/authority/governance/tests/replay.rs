@@ -3,8 +3,8 @@
 #[expect(dead_code, reason = "the table uses all of it")]
 mod common;
 
-use common::{DICTATOR, NOON, OPEN, ROOT, activate, bootstrap, propose, stop, told};
-use governance::{Command, Event, Governance, records};
+use common::{DICTATOR, NOON, OPEN, ROOT, activate, bootstrap, claim, propose, stop, told};
+use governance::{Claim, Command, Event, GOALS_MAX, Goal, Governance, Verdict, records};
 use kernel::{Machine, Position, Recorded, json};
 use policy::Policies;
 use serde_json::json;
@@ -28,7 +28,9 @@ fn a_history_reads_as_it_was_written() {
         }
         live.stop().map(|stop| stop.digest)
     };
-    for command in [bootstrap(), propose(OPEN), propose(DICTATOR), activate(1), activate(2)] {
+    for command in
+        [bootstrap(), propose(OPEN), propose(DICTATOR), claim(1, OPEN, Verdict::Proven), activate(1), activate(2)]
+    {
         run(command);
     }
     run(Command::Rollback { expected_active: Some(2) });
@@ -60,7 +62,7 @@ fn a_text_of_version_1_is_lifted() {
 
 #[test]
 fn an_unknown_kind_is_not_read() {
-    for kind in [(99, 1), (100, 2), (106, 1)] {
+    for kind in [(99, 1), (100, 2), (107, 1)] {
         assert_eq!(json::read::<Event>(kind, json!({})), Err("a kind that was never registered".to_owned()));
     }
 }
@@ -90,6 +92,27 @@ fn the_largest_body_fits_into_a_record() {
     let event = common::after(&[bootstrap()]).decide(&propose(&text), &told(ROOT, NOON)).unwrap().events.remove(0);
     let bytes = json::write(&event).1.to_string().len();
     assert!((text.len()..60 * 1024).contains(&bytes), "{bytes} bytes");
+
+    let Command::Claim { epoch, claim: Claim { text, against, .. } } = claim(1, OPEN, Verdict::NotProven) else {
+        panic!("a claim claims")
+    };
+    let detail = "d".repeat(governance::CLAIM_BYTES_MAX / GOALS_MAX);
+    let goal = Goal { property: String::new(), verdict: Verdict::NotProven, detail };
+    let most = Claim { text, against, solver: String::new(), goals: vec![goal; GOALS_MAX] };
+    let proposed = common::after(&[bootstrap(), propose(OPEN)]);
+    let claim = Command::Claim { epoch, claim: most };
+    let event = proposed.decide(&claim, &told(ROOT, NOON)).unwrap().events.remove(0);
+    let bytes = json::write(&event).1.to_string().len();
+    assert!((governance::CLAIM_BYTES_MAX..60 * 1024).contains(&bytes), "{bytes} bytes");
+}
+
+#[test]
+#[should_panic(expected = "what is claimed is about the epoch's own text")]
+fn a_journal_with_a_claim_about_another_text_is_corrupt() {
+    let proposed = common::after(&[bootstrap(), propose(OPEN)]);
+    let mut other = common::after(&[bootstrap(), propose(DICTATOR)]);
+    let claimed = proposed.decide(&claim(1, OPEN, Verdict::Proven), &told(ROOT, NOON)).unwrap().events.remove(0);
+    other.evolve(&claimed, Position(3));
 }
 
 #[test]

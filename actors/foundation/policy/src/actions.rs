@@ -28,6 +28,7 @@ const fn changes(name: &'static str, resource: &'static str, summary: &'static s
 /// Every action that a policy decides.
 pub const ACTIONS: &[Action] = &[
     changes("policy.propose", "Policy", "Propose a policy text as a new, numbered epoch"),
+    changes("policy.claim", "Policy", "Say what came of proving something of a proposed policy"),
     changes("policy.activate", "Policy", "Make a proposed epoch the one that decides"),
     changes("policy.rollback", "Policy", "Go back to the epoch that decided before"),
     reads("policy.list", "Policy", "List the policy epochs"),

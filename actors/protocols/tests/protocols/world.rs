@@ -122,7 +122,8 @@ impl Plan {
             let governance::Reply::Proposed { epoch, .. } = world.own(world.door.governance(), propose).await else {
                 panic!("proposed")
             };
-            let activate = governance::Command::Activate { epoch, expected_active: None };
+            let activate =
+                governance::Command::Activate { epoch, expected_active: None, despite_counterexample: false };
             world.own(world.door.governance(), activate).await;
         }
         for (protocol, depends_on, speaks_to) in lists {

@@ -436,7 +436,15 @@ impl World {
     pub async fn activate(&self, text: &str) -> u64 {
         let proposed = self.governance.execute(self.own(governance::Command::Propose { text: text.into() })).await;
         let governance::Reply::Proposed { epoch, .. } = done(proposed) else { panic!("proposed") };
-        done(self.governance.execute(self.own(governance::Command::Activate { epoch, expected_active: None })).await);
+        done(
+            self.governance
+                .execute(self.own(governance::Command::Activate {
+                    epoch,
+                    expected_active: None,
+                    despite_counterexample: false,
+                }))
+                .await,
+        );
         epoch
     }
 

@@ -1,6 +1,6 @@
 //! What the tests of governance share: a few texts, and histories made by deciding.
 
-use governance::{Command, Governance};
+use governance::{BUILT_IN, Claim, Command, Goal, Governance, Verdict};
 use kernel::{CommandId, Context, Decision, Digest, Machine, Personal, Position, Timestamp};
 
 pub const NOON: Timestamp = Timestamp(1_700_000_000_000);
@@ -27,7 +27,15 @@ pub fn propose(text: &str) -> Command {
 }
 
 pub fn activate(epoch: u64) -> Command {
-    Command::Activate { epoch, expected_active: None }
+    Command::Activate { epoch, expected_active: None, despite_counterexample: false }
+}
+
+/// One goal of the epoch, which is said to have this text, compared with what is built in.
+pub fn claim(epoch: u64, text: &str, verdict: Verdict) -> Command {
+    let digest = |text: &str| Digest(*blake3::hash(text.as_bytes()).as_bytes());
+    let goals = vec![Goal { property: "never errors".into(), verdict, detail: "so".into() }];
+    let solver = "cvc5 1.2".to_owned();
+    Command::Claim { epoch, claim: Claim { text: digest(text), against: digest(BUILT_IN), solver, goals } }
 }
 
 pub fn stop() -> Command {
