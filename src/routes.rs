@@ -51,7 +51,7 @@ use security::Security;
 use subjects::Subjects;
 use supervisors::Child;
 use todos::{TodoId, Todos};
-use tokens::{Grant, Issue, Tokens};
+use tokens::{Bounds, Grant, Issue, Tokens, Work};
 use workers::route::Route;
 use workers::watch::Source;
 
@@ -251,7 +251,14 @@ fn todo_to_token(event: &todos::Event, _: &Record) -> Option<tokens::Command> {
         operation: tokens::TODO_WORK.to_owned(),
         uses: Some(claimed.uses),
         lifetime: Some(claimed.lifetime),
+        bounds: Bounds { work: todo_work(), ..Bounds::default() },
     }))
+}
+
+/// What its holder may derive tokens for: the operations that the token opens itself.
+fn todo_work() -> Vec<Work> {
+    let work = |operation: &&str| Work { audience: door::AUDIENCE.to_owned(), operation: (*operation).to_owned() };
+    door::TODO_WORK.iter().map(work).collect()
 }
 
 fn stop_to_tokens(event: &governance::Event, _: &Record) -> Option<tokens::Command> {

@@ -298,6 +298,7 @@ impl System {
             operation,
             uses: Some(uses),
             lifetime: Some(lifetime),
+            bounds: tokens::Bounds::default(),
         };
         self.parts.door.perform(&ask, self.parts.door.tokens(), tokens::Command::Issue(issue)).await?;
         Ok(secret)

@@ -1,5 +1,6 @@
-//! `sop token`: issue, show, list, validate, consume, revoke. A secret is made here, and sent only where it is to be tried.
+//! `sop token`: issue, derive, show, list, tree, validate, consume, revoke. A secret is made here, and sent only where it is to be tried.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,18 +8,20 @@ use kernel::{Digest, Principal, TokenId};
 use serde_json::{Value, json};
 use todos::TodoId;
 
-use super::call::{Globals, Mutation, Remote};
+use super::call::{Globals, Mutation, Remote, read_secret};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, table};
 use super::secret::{Given, Keep, NewSecret};
 
 const KINDS: [&str; 4] = ["operation", "todo", "integration", "test"];
-const STATES: [&str; 4] = ["active", "exhausted", "expired", "revoked"];
+const STATES: [&str; 5] = ["pending", "active", "consumed", "expired", "revoked"];
 
 #[derive(Subcommand, Debug)]
 pub enum Token {
     /// Issue a token; its secret is made here and shown once
     Issue(Issue),
+    /// Issue a token that may do less, out of one that you hold
+    Derive(Derive),
     /// Show a token and its uses, without its secret
     Show {
         /// Id of the token
@@ -26,11 +29,16 @@ pub enum Token {
     },
     /// List tokens
     List(List),
+    /// Show what was derived from what
+    Tree {
+        /// Id of a token: only that one and what was derived from it
+        id: Option<TokenId>,
+    },
     /// Ask whether a token would be accepted, without using it (exit code 2: it would not)
     Validate(Validate),
     /// Use a token once
     Consume(Consume),
-    /// End a token now, or all of a subject or a todo
+    /// End a token and what was derived from it, or all of a subject, of a todo, or of before an instant
     Revoke(Revoke),
 }
 
@@ -54,15 +62,65 @@ pub struct Issue {
     /// How long it is good, such as 15m; else what is usual for its kind
     #[arg(long, value_name = "SPAN", value_parser = millis)]
     lifetime: Option<u64>,
-    /// The todo that a token of kind todo is for
+    /// The only thing that it is good for
+    #[arg(long)]
+    target: Option<String>,
+    /// blake3 of the only request that it pays for; not for the authority itself
+    #[arg(long, value_name = "DIGEST")]
+    request: Option<Digest>,
+    /// When it begins, such as 2027-01-01T00:00:00Z; else at once. It ends no later for that
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// The todo that a token of kind todo or integration is for
     #[arg(long)]
     todo: Option<TodoId>,
+    /// What may be derived from a token of kind todo; may be given again
+    #[arg(long, value_name = "AUDIENCE/OPERATION", value_parser = work)]
+    work: Vec<Value>,
     /// blake3 of what a token of kind integration replaces
     #[arg(long, value_name = "DIGEST")]
     old: Option<Digest>,
     /// blake3 of what it puts there
     #[arg(long, value_name = "DIGEST")]
     new: Option<Digest>,
+    /// blake3 of the report that says that it is valid
+    #[arg(long, value_name = "DIGEST")]
+    report: Option<Digest>,
+    /// Who approved it, such as operator/anne
+    #[arg(long)]
+    approver: Option<Principal>,
+    #[command(flatten)]
+    keep: Keep,
+}
+
+#[derive(Args, Debug)]
+pub struct Derive {
+    /// Id of the token that it is derived from
+    parent: TokenId,
+    /// File with the secret of that token; not needed where it is the --credential
+    #[arg(long, value_name = "FILE")]
+    parent_secret_file: Option<PathBuf>,
+    /// Who may use it, such as agent/beta
+    #[arg(long)]
+    subject: Principal,
+    /// Where it is good
+    #[arg(long)]
+    audience: String,
+    /// What it is good for
+    #[arg(long)]
+    operation: String,
+    /// The only thing that it is good for; else as the other token
+    #[arg(long)]
+    target: Option<String>,
+    /// blake3 of the only request that it pays for; else as the other token
+    #[arg(long, value_name = "DIGEST")]
+    request: Option<Digest>,
+    /// How often it can be used, and the other token no more; else once
+    #[arg(long, value_name = "N")]
+    uses: Option<u64>,
+    /// How long it is good, such as 5m; else 15 minutes, and no longer than the other token
+    #[arg(long, value_name = "SPAN", value_parser = millis)]
+    lifetime: Option<u64>,
     #[command(flatten)]
     keep: Keep,
 }
@@ -107,9 +165,15 @@ pub struct Consume {
     operation: String,
     #[command(flatten)]
     request: Request,
+    /// What it is used on
+    #[arg(long)]
+    target: Option<String>,
     /// The todo that the work is on
     #[arg(long)]
     todo: Option<TodoId>,
+    /// blake3 of the report that a replacement rests on
+    #[arg(long, value_name = "DIGEST")]
+    report: Option<Digest>,
     /// blake3 of what is replaced
     #[arg(long, value_name = "DIGEST")]
     old: Option<Digest>,
@@ -141,6 +205,9 @@ pub struct Revoke {
     /// Why one token ends: withdrawn, compromised, or in your words
     #[arg(long, requires = "id")]
     reason: Option<String>,
+    /// Leave what was derived from the token
+    #[arg(long, requires = "id")]
+    alone: bool,
     #[command(flatten)]
     mutation: Mutation,
 }
@@ -156,6 +223,9 @@ pub struct Which {
     /// All tokens for this todo
     #[arg(long)]
     todo: Option<TodoId>,
+    /// All tokens that were issued before this, such as 2027-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
 }
 
 pub async fn run(globals: &Globals, command: Token) -> Run {
@@ -163,6 +233,11 @@ pub async fn run(globals: &Globals, command: Token) -> Run {
     let format = globals.output;
     match command {
         Token::Issue(asked) => issue(globals, &remote, asked).await?,
+        Token::Derive(asked) => derive(globals, &remote, asked).await?,
+        Token::Tree { id } => {
+            let listed = remote.read("token.list", &json!({})).await?;
+            answer(format, &family(&listed, id)?, drawn)?;
+        }
         Token::Show { id } => answer(format, &remote.read("token.show", &json!({ "id": id })).await?, shown)?,
         Token::List(List { kind, subject, audience, todo, state }) => {
             let arguments = arguments([
@@ -184,11 +259,13 @@ pub async fn run(globals: &Globals, command: Token) -> Run {
             }
         }
         Token::Consume(asked) => consume(globals, &remote, asked).await?,
-        Token::Revoke(Revoke { which: Which { id, subject, todo }, reason, mutation }) => {
+        Token::Revoke(Revoke { which: Which { id, subject, todo, before }, reason, alone, mutation }) => {
             let arguments = arguments([
                 ("id", json!(id)),
                 ("subject", json!(subject)),
                 ("todo", number(todo)),
+                ("before", json!(before)),
+                ("alone", json!(alone.then_some(true))),
                 ("reason", json!(reason)),
             ]);
             let revoked = remote.change("token.revoke", &arguments, mutation.id()).await?;
@@ -215,6 +292,12 @@ async fn issue(globals: &Globals, remote: &Remote, asked: Issue) -> Result<(), F
         ("todo", number(asked.todo)),
         ("old", json!(asked.old)),
         ("new", json!(asked.new)),
+        ("target", json!(asked.target)),
+        ("request", json!(asked.request)),
+        ("not_before", json!(asked.not_before)),
+        ("work", if asked.work.is_empty() { Value::Null } else { json!(asked.work) }),
+        ("report", json!(asked.report)),
+        ("approver", json!(asked.approver)),
     ]);
     let issued = match remote.change("token.issue", &arguments, secret.id).await {
         Ok(issued) => issued,
@@ -231,6 +314,101 @@ async fn issue(globals: &Globals, remote: &Remote, asked: Issue) -> Result<(), F
             secret.field(),
         ])
     })
+}
+
+async fn derive(globals: &Globals, remote: &Remote, asked: Derive) -> Result<(), Failure> {
+    let held = asked.parent_secret_file.as_deref().map(read_secret).transpose()?;
+    let secret = NewSecret::of(&asked.keep)?;
+    let arguments = arguments([
+        ("parent", json!(asked.parent)),
+        ("secret", json!(held.as_ref().map(door::Secret::expose))),
+        ("id", json!(secret.token())),
+        ("secret_digest", json!(secret.digest())),
+        ("subject", json!(asked.subject)),
+        ("audience", json!(asked.audience)),
+        ("operation", json!(asked.operation)),
+        ("target", json!(asked.target)),
+        ("request", json!(asked.request)),
+        ("uses", json!(asked.uses)),
+        ("lifetime_ms", json!(asked.lifetime)),
+    ]);
+    let derived = match remote.change("token.derive", &arguments, secret.id).await {
+        Ok(derived) => derived,
+        Err(failure) => return Err(secret.failed(failure)),
+    };
+    answer(globals.output, &secret.with(derived), |derived| {
+        fields([
+            ("token", cell(&derived["id"])),
+            ("derived from", asked.parent.to_string()),
+            ("subject", asked.subject.to_string()),
+            ("good for", format!("{} at {}", cell(&json!(asked.operation)), cell(&json!(asked.audience)))),
+            ("uses", cell(&derived["uses"])),
+            ("expires", cell(&derived["expires_at"])),
+            secret.field(),
+        ])
+    })
+}
+
+/// The tokens of a list that were derived from `id`, with that one.
+fn family(listed: &Value, id: Option<TokenId>) -> Result<Value, Failure> {
+    let Some(id) = id else { return Ok(listed.clone()) };
+    let tokens = listed["tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut family = BTreeSet::from([id.to_string()]);
+    loop {
+        let more = tokens.iter().filter(|token| token["parent"].as_str().is_some_and(|parent| family.contains(parent)));
+        let more: Vec<_> = more.filter_map(|token| token["id"].as_str().map(str::to_owned)).collect();
+        let before = family.len();
+        family.extend(more);
+        if family.len() == before {
+            break;
+        }
+    }
+    let ours = |token: &&Value| token["id"].as_str().is_some_and(|id| family.contains(id));
+    let family: Vec<_> = tokens.iter().filter(ours).collect();
+    if family.is_empty() {
+        return Err(Failure::new("tokens.unknown", format!("there is no token {id}"), "see `sop token list`"));
+    }
+    Ok(json!({ "tokens": family }))
+}
+
+fn drawn(listed: &Value) -> String {
+    let tokens = listed["tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if tokens.is_empty() {
+        return "No tokens.".to_owned();
+    }
+    let is_here = |id: &Value| tokens.iter().any(|token| token["id"] == *id);
+    let mut rows = Vec::new();
+    for root in tokens.iter().filter(|token| !is_here(&token["parent"])) {
+        draw(tokens, root, "", "", &mut rows);
+    }
+    table(["TOKEN", "KIND", "STATE", "SUBJECT", "GOOD FOR", "LEFT"], rows)
+}
+
+fn draw(tokens: &[Value], token: &Value, first: &str, next: &str, rows: &mut Vec<[String; 6]>) {
+    rows.push([
+        format!("{first}{}", cell(&token["id"])),
+        cell(&token["kind"]),
+        cell(&token["state"]),
+        cell(&token["subject"]),
+        good_for(token),
+        format!("{} of {}", cell(&token["left"]), cell(&token["uses"])),
+    ]);
+    let mut derived = tokens.iter().filter(|other| other["parent"] == token["id"]).peekable();
+    while let Some(child) = derived.next() {
+        let (branch, below) = if derived.peek().is_none() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        draw(tokens, child, &format!("{next}{branch}"), &format!("{next}{below}"), rows);
+    }
+}
+
+fn good_for(token: &Value) -> String {
+    let on = token["target"].as_str().map_or_else(String::new, |target| format!(", on {target}"));
+    format!("{} at {}{on}", cell(&token["operation"]), cell(&token["audience"]))
+}
+
+fn work(text: &str) -> Result<Value, String> {
+    let (audience, operation) =
+        text.split_once('/').ok_or("an audience, a slash and an operation, such as arp/deploy")?;
+    Ok(json!({ "audience": audience, "operation": operation }))
 }
 
 async fn consume(globals: &Globals, remote: &Remote, asked: Consume) -> Result<(), Failure> {
@@ -255,7 +433,9 @@ async fn consume(globals: &Globals, remote: &Remote, asked: Consume) -> Result<(
         ("audience", json!(asked.audience)),
         ("operation", json!(asked.operation)),
         ("request", json!(request)),
+        ("target", json!(asked.target)),
         ("todo", number(asked.todo)),
+        ("report", json!(asked.report)),
         ("old", json!(asked.old)),
         ("new", json!(asked.new)),
     ]);
@@ -296,7 +476,7 @@ fn listed(listed: &Value) -> String {
             cell(&token["kind"]),
             cell(&token["state"]),
             cell(&token["subject"]),
-            format!("{} at {}", cell(&token["operation"]), cell(&token["audience"])),
+            good_for(token),
             format!("{} of {}", cell(&token["left"]), cell(&token["uses"])),
             cell(&token["expires_at"]),
         ]
@@ -311,14 +491,30 @@ fn shown(token: &Value) -> String {
         ("state", cell(&token["state"])),
         ("subject", cell(&token["subject"])),
         ("issuer", cell(&token["issuer"])),
-        ("good for", format!("{} at {}", cell(&token["operation"]), cell(&token["audience"]))),
+        ("good for", good_for(token)),
         ("uses", format!("{} of {} left", cell(&token["left"]), cell(&token["uses"]))),
         ("issued", cell(&token["issued_at"])),
         ("expires", cell(&token["expires_at"])),
     ];
-    for (name, key) in
-        [("todo", "todo"), ("artefact", "artefact"), ("revoked", "revoked_at"), ("because", "revoked_because")]
-    {
+    if token["starts_at"] != token["issued_at"] {
+        known.push(("begins", cell(&token["starts_at"])));
+    }
+    if token["handed_on"] != 0 {
+        known.push(("handed on", count(token["handed_on"].as_u64().unwrap_or_default(), "use")));
+    }
+    if let Some(work) = token["work"].as_array().filter(|work| !work.is_empty()) {
+        let work = work.iter().map(|work| format!("{} at {}", cell(&work["operation"]), cell(&work["audience"])));
+        known.push(("to derive", work.collect::<Vec<_>>().join(", ")));
+    }
+    for (name, key) in [
+        ("request", "request"),
+        ("derived from", "parent"),
+        ("todo", "todo"),
+        ("artefact", "artefact"),
+        ("rests on", "backing"),
+        ("revoked", "revoked_at"),
+        ("because", "revoked_because"),
+    ] {
         if !token[key].is_null() {
             known.push((name, cell(&token[key])));
         }

@@ -47,8 +47,9 @@ struct Deny {
 }
 
 /// Arguments that are drawn anew for each command, and so belong to no content; whether the resource is named by one.
-const DRAWN: [(&str, &[&str], bool); 3] = [
+const DRAWN: [(&str, &[&str], bool); 4] = [
     ("token.issue", &["id", "secret_digest"], true),
+    ("token.derive", &["id", "secret_digest"], false),
     ("lease.request", &["lease"], true),
     ("todo.claim", &["token", "secret_digest"], false),
 ];

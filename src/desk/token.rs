@@ -1,12 +1,19 @@
-//! Tokens: issue, show, list, validate, consume, revoke. Secrets are hashed here and go no further.
+//! Tokens: issue, derive, show, list, validate, consume, revoke. Secrets are hashed here and go no further.
 
-use door::{Ask, Denied, Secret};
-use kernel::{Digest, Millis, Personal, Principal, Refuse as _, TokenId};
+use door::{Ask, Denied, Done, Secret};
+use kernel::{Denial, Digest, Layer, Millis, Personal, Principal, Refuse as _, Timestamp, TokenId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokens::{Command, Consume, Filter, Grant, Issue, Kind, Reason, Replacement, Reply, State, Token};
+use todos::{TodoId, Todos};
+use tokens::{
+    Backing, Bounds, Command, Consume, Derive, Filter, Grant, Issue, Kind, Reason, Replacement, Reply, State, Token,
+    Tokens, Work,
+};
 
-use super::{Desk, Given, Request, malformed, optional_number, parsed, personal, time, unknown, with};
+use super::{
+    Desk, Given, Request, malformed, optional_flag, optional_number, optional_time, parsed, personal, time, unknown,
+    with,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +35,42 @@ struct IssueArguments {
     todo: Option<u64>,
     old: Option<Digest>,
     new: Option<Digest>,
+    /// The only thing that it is good for.
+    target: Option<String>,
+    /// Digest of the only request that it pays for.
+    request: Option<Digest>,
+    #[serde(default, deserialize_with = "optional_time")]
+    not_before: Option<Timestamp>,
+    /// What may be derived from a todo token.
+    #[serde(default)]
+    work: Vec<Work>,
+    /// Digest of what says that the new artefact is valid.
+    report: Option<Digest>,
+    approver: Option<Principal>,
+}
+
+/// The other token is what is asked about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeriveArguments {
+    #[serde(deserialize_with = "parsed")]
+    parent: TokenId,
+    /// The parent's; not needed where the parent is what is asked with.
+    secret: Option<String>,
+    #[serde(deserialize_with = "parsed")]
+    id: TokenId,
+    /// blake3 of the secret of the new one.
+    #[serde(deserialize_with = "parsed")]
+    secret_digest: Digest,
+    subject: Principal,
+    audience: String,
+    operation: String,
+    target: Option<String>,
+    request: Option<Digest>,
+    #[serde(default, deserialize_with = "optional_number")]
+    uses: Option<u64>,
+    #[serde(default, deserialize_with = "optional_number")]
+    lifetime_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -73,9 +116,12 @@ struct ConsumeArguments {
     todo: Option<u64>,
     old: Option<Digest>,
     new: Option<Digest>,
+    /// What it is used on.
+    target: Option<String>,
+    report: Option<Digest>,
 }
 
-/// One token, all of a subject, or all of a todo.
+/// One token with what was derived from it, all of a subject, all of a todo, or all of before an instant.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Revoke {
@@ -83,12 +129,18 @@ struct Revoke {
     subject: Option<Principal>,
     #[serde(default, deserialize_with = "optional_number")]
     todo: Option<u64>,
+    #[serde(default, deserialize_with = "optional_time")]
+    before: Option<Timestamp>,
+    /// Leaves what was derived from it.
+    #[serde(default, deserialize_with = "optional_flag")]
+    alone: Option<bool>,
     reason: Option<String>,
 }
 
 pub async fn answer(desk: &Desk, mut request: Request) -> Given {
     match request.ask.action {
         "token.issue" => issue(desk, request).await,
+        "token.derive" => derive(desk, request).await,
         "token.show" => {
             let Show { id } = request.arguments()?;
             desk.door().witness(&request.about(id)).await?;
@@ -134,20 +186,22 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
 
 async fn issue(desk: &Desk, mut request: Request) -> Given {
     let asked: IssueArguments = request.arguments()?;
-    let grant = match (asked.kind, asked.todo, replacement(asked.old, asked.new)) {
-        (Kind::Operation, None, None) => Grant::Operation,
-        (Kind::Test, None, None) => Grant::Test,
-        (Kind::Todo, Some(todo), None) => Grant::Todo(todo),
-        (Kind::Integration, None, Some(replacement)) => Grant::Integration(replacement),
+    let backed = asked.todo.zip(asked.report).zip(asked.approver);
+    let grant = match (asked.kind, asked.todo, replacement(asked.old, asked.new), &backed) {
+        (Kind::Operation, None, None, None) => Grant::Operation,
+        (Kind::Test, None, None, None) => Grant::Test,
+        (Kind::Todo, Some(todo), None, None) => Grant::Todo(todo),
+        (Kind::Integration, Some(_), Some(replacement), Some(_)) => Grant::Integration(replacement),
         _ => {
-            return Err(
-                malformed(&"a todo token names a todo, an integration token old and new, the others neither").into()
-            );
+            let which =
+                "a todo token names a todo, an integration token old, new, todo, report and approver, the others none";
+            return Err(malformed(&which).into());
         }
     };
-    let Ok(uses) = asked.uses.map(u32::try_from).transpose() else {
-        return Err(malformed(&"uses is at most 4294967295").into());
-    };
+    if asked.request.is_some() && asked.audience == door::AUDIENCE {
+        return Err(malformed(&"the authority's own requests are not bound beforehand: bind the target").into());
+    }
+    let uses = number_of_uses(asked.uses)?;
     let limits = asked.kind.limits();
     let lifetime = asked.lifetime_ms.map_or(limits.lifetime, Millis);
     let ask = with(request.about(asked.id), "kind", asked.kind.as_str());
@@ -155,8 +209,14 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
     let ask = with(with(ask, "audience", asked.audience.as_str()), "operation", asked.operation.as_str());
     let ask = with(ask, "lifetime_ms", i64::try_from(lifetime.0).unwrap_or(i64::MAX));
     let ask = with(ask, "uses", i64::from(uses.unwrap_or(limits.uses)));
-    let action = if asked.audience == door::AUDIENCE { asked.operation.as_str() } else { "protocol.call" };
-    desk.may_act(&ask, &asked.subject, action).await?;
+    let works = asked.work.iter().map(|work| (&work.audience, &work.operation));
+    for (audience, operation) in works.chain([(&asked.audience, &asked.operation)]) {
+        desk.may_act(&ask, &asked.subject, action_at(audience, operation)).await?;
+    }
+    let backing = backed.map(|((todo, report), approver)| Backing { todo, report, approver });
+    if let Some(backing) = &backing {
+        there_is(desk, &ask, backing).await?;
+    }
     let command = Command::Issue(Issue {
         id: asked.id,
         secret: asked.secret_digest,
@@ -166,14 +226,86 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
         operation: asked.operation,
         uses,
         lifetime: asked.lifetime_ms.map(Millis),
+        bounds: Bounds {
+            target: asked.target,
+            request: asked.request,
+            not_before: asked.not_before,
+            work: asked.work,
+            backing,
+        },
     });
-    let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
-    match done.reply {
+    Ok(issued(&desk.door().perform(&ask, desk.door().tokens(), command).await?))
+}
+
+/// What the bearer of a token asks for.
+fn action_at<'a>(audience: &str, operation: &'a str) -> &'a str {
+    if audience == door::AUDIENCE { operation } else { "protocol.call" }
+}
+
+fn number_of_uses(asked: Option<u64>) -> Result<Option<u32>, Denied> {
+    asked.map(u32::try_from).transpose().map_err(|_| malformed(&"uses is at most 4294967295").into())
+}
+
+fn issued(done: &Done<Tokens>) -> Value {
+    match &done.reply {
         Reply::Issued { id, kind, uses, expires_at } => {
-            Ok(json!({ "id": id, "kind": kind, "uses": uses, "expires_at": time(expires_at), "record": done.first }))
+            json!({ "id": id, "kind": kind, "uses": uses, "expires_at": time(*expires_at), "record": done.first })
         }
         reply => unreachable!("an issue is answered as one, not with {reply:?}"),
     }
+}
+
+/// What an integration rests on is there: the todo, and who approved it.
+async fn there_is(desk: &Desk, ask: &Ask, backing: &Backing) -> Result<(), Denied> {
+    let (todo, now) = (TodoId(backing.todo), desk.now());
+    let known = desk.parts.todos.inspect(move |todos: &Todos| todos.show(todo, now).is_some()).await;
+    let denial = if !known.map_err(|error| error.denial())? {
+        Denial::new(Layer::Decide, "todos.unknown", format!("there is no {todo}"), "see `sop todo list`")
+    } else if desk.door().identity_view().read(|identity| identity.show(&backing.approver).is_none()) {
+        let remedy = "name somebody who is; see `sop security list`";
+        Denial::new(Layer::Decide, "tokens.unbacked", format!("{} is not admitted", backing.approver), remedy)
+    } else {
+        return Ok(());
+    };
+    Err(desk.door().refuse(ask, denial).await)
+}
+
+async fn derive(desk: &Desk, mut request: Request) -> Given {
+    let asked: DeriveArguments = request.arguments()?;
+    let uses = number_of_uses(asked.uses)?;
+    let now = desk.now();
+    // Of a token that nobody has, the kind is any: the answer will be that it is unknown.
+    let (kind, left) = desk.door().tokens_view().read(|tokens| {
+        let parent = tokens.show(asked.parent, now);
+        let is_test = parent.as_ref().is_some_and(|parent| parent.grant.kind() == Kind::Test);
+        (if is_test { Kind::Test } else { Kind::Operation }, parent.map_or(Millis(0), |parent| parent.expires_at - now))
+    });
+    let lifetime = asked.lifetime_ms.map_or(kind.limits().lifetime.min(left), Millis);
+    let held = match (&asked.secret, &request.ask.credential) {
+        (Some(secret), _) => Secret::of(secret).digest(),
+        (None, Some(credential)) => credential.digest(),
+        (None, None) => return Err(malformed(&"the secret of the parent is missing").into()),
+    };
+    let ask = with(request.about(asked.parent), "kind", kind.as_str());
+    let ask = with(ask, "subject", asked.subject.to_string().as_str());
+    let ask = with(with(ask, "audience", asked.audience.as_str()), "operation", asked.operation.as_str());
+    let ask = with(ask, "lifetime_ms", i64::try_from(lifetime.0).unwrap_or(i64::MAX));
+    let ask = with(ask, "uses", i64::from(uses.unwrap_or(1)));
+    desk.may_act(&ask, &asked.subject, action_at(&asked.audience, &asked.operation)).await?;
+    let command = Command::Derive(Derive {
+        parent: asked.parent,
+        held,
+        id: asked.id,
+        secret: asked.secret_digest,
+        subject: asked.subject,
+        audience: asked.audience,
+        operation: asked.operation,
+        target: asked.target,
+        request: asked.request,
+        uses,
+        lifetime: asked.lifetime_ms.map(Millis),
+    });
+    Ok(issued(&desk.door().perform(&ask, desk.door().tokens(), command).await?))
 }
 
 async fn consume(desk: &Desk, mut request: Request) -> Given {
@@ -188,6 +320,8 @@ async fn consume(desk: &Desk, mut request: Request) -> Given {
         request: asked.request,
         todo: asked.todo,
         artefact: replacement(asked.old, asked.new),
+        target: asked.target,
+        report: asked.report,
     });
     let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
     match done.reply {
@@ -205,9 +339,9 @@ async fn consume(desk: &Desk, mut request: Request) -> Given {
 }
 
 async fn revoke(desk: &Desk, mut request: Request) -> Given {
-    let Revoke { id, subject, todo, reason } = request.arguments()?;
-    let (ask, command) = match (id, subject, todo) {
-        (Some(id), None, None) => {
+    let Revoke { id, subject, todo, before, alone, reason } = request.arguments()?;
+    let (ask, command) = match (id, subject, todo, before) {
+        (Some(id), None, None, None) => {
             let ask = request.about(id);
             let reason = match reason {
                 None => Reason::Withdrawn,
@@ -215,11 +349,13 @@ async fn revoke(desk: &Desk, mut request: Request) -> Given {
                 Some(word) if word == "compromised" => Reason::Compromised,
                 Some(words) => Reason::Other(because(desk, &ask, id, words).await?),
             };
-            (ask, Command::Revoke { id, reason })
+            let alone = alone == Some(true);
+            (ask, if alone { Command::Revoke { id, reason } } else { Command::RevokeTree { id, reason } })
         }
-        (None, Some(subject), None) => (request.about(&subject), Command::RevokeSubject { subject }),
-        (None, None, Some(todo)) => (request.about(format!("todo-{todo}")), Command::RevokeTodo { todo }),
-        _ => return Err(malformed(&"name one of id, subject and todo").into()),
+        (None, Some(subject), None, None) => (request.about(&subject), Command::RevokeSubject { subject }),
+        (None, None, Some(todo), None) => (request.about(format!("todo-{todo}")), Command::RevokeTodo { todo }),
+        (None, None, None, Some(before)) => (request.about("*"), Command::RevokeBefore { before }),
+        _ => return Err(malformed(&"name one of id, subject, todo and before").into()),
     };
     let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
     match done.reply {
@@ -249,11 +385,22 @@ fn shown(token: &Token) -> Value {
         "issuer": token.issuer,
         "audience": token.audience,
         "operation": token.operation,
-        "todo": token.grant.todo().map(|todo| format!("todo-{todo}")),
+        "target": token.target,
+        "request": token.request,
+        "todo": token.todo.map(|todo| format!("todo-{todo}")),
+        "work": token.work,
         "artefact": token.grant.artefact(),
+        "backing": token.backing.as_ref().map(|backing| json!({
+            "todo": format!("todo-{}", backing.todo),
+            "report": backing.report,
+            "approver": backing.approver,
+        })),
+        "parent": token.parent,
         "uses": token.uses,
         "left": token.left,
+        "handed_on": token.handed_on,
         "issued_at": time(token.issued_at),
+        "starts_at": time(token.starts_at),
         "expires_at": time(token.expires_at),
         "revoked_at": token.revocation.as_ref().map(|revocation| time(revocation.at)),
         "revoked_because": token.revocation.as_ref().map(|revocation| &revocation.reason),

@@ -91,6 +91,11 @@ fn the_page_on_credentials_of_others_is_true() {
 }
 
 #[test]
+fn the_page_on_tokens_is_true() {
+    run("docs/tokens.md");
+}
+
+#[test]
 fn the_page_on_security_is_true() {
     run("docs/security.md");
 }
@@ -122,6 +127,7 @@ fn every_page_is_run_or_has_no_commands() {
             "proofs.md",
             "retention.md",
             "security.md",
+            "tokens.md",
         ];
         let run = pages.contains(&name.as_str());
         let text = page(&format!("docs/{name}"));

@@ -154,27 +154,51 @@ fn governance_reads_as_it_was_written() {
 fn tokens_read_as_they_were_written() {
     use tokens::Event;
     use tokens::records::*;
-    let older =
-        [(1, Event::Revoked(RevokedV1 { id: TOKEN, at: NOON, reason: 5, text: "left the company".into() }.into()))];
+    let issued = IssuedV1 {
+        id: TOKEN,
+        secret: DIGEST,
+        kind: 1,
+        subject: "agent/alpha".into(),
+        issuer: "internal/route.todos-tokens".into(),
+        audience: "sop".into(),
+        operation: "todo.work".into(),
+        todo: Some(17),
+        artefact_old: None,
+        artefact_new: None,
+        uses: 100,
+        issued_at: NOON,
+        expires_at: LATER,
+    };
+    let older = [
+        (1, Event::Revoked(RevokedV1 { id: TOKEN, at: NOON, reason: 5, text: "left the company".into() }.into())),
+        (1, Event::Issued(Box::new(issued.into()))),
+    ];
     check_all(
         WRITTEN,
         &older,
         &[
-            Event::Issued(IssuedV1 {
+            Event::Issued(Box::new(IssuedV2 {
                 id: TOKEN,
                 secret: DIGEST,
-                kind: 1,
+                kind: 2,
                 subject: "agent/alpha".into(),
-                issuer: "internal/route.todos-tokens".into(),
-                audience: "sop".into(),
-                operation: "todo.work".into(),
+                issuer: "operator/root".into(),
+                audience: "arp".into(),
+                operation: "deploy".into(),
                 todo: Some(17),
-                artefact_old: None,
-                artefact_new: None,
-                uses: 100,
+                artefact_old: Some(OTHER),
+                artefact_new: Some(DIGEST),
+                uses: 1,
                 issued_at: NOON,
-                expires_at: LATER,
-            }),
+                starts_at: LATER,
+                expires_at: LATER + Millis::minutes(14),
+                target: Some("a.txt".into()),
+                request: Some(OTHER),
+                work: vec![WorkV1 { audience: "arp".into(), operation: "deploy".into() }],
+                report: Some(DIGEST),
+                approver: Some("operator/anne".into()),
+                parent: Some(TokenId(7)),
+            })),
             Event::Consumed(ConsumedV1 {
                 id: TOKEN,
                 number: 1,
@@ -190,6 +214,8 @@ fn tokens_read_as_they_were_written() {
             Event::AllRevoked(AllRevokedV1 { before: NOON }),
             Event::Expired(ExpiredV1 { id: TOKEN }),
             Event::SubjectRevoked(SubjectRevokedV1 { subject: "agent/alpha".into(), at: NOON }),
+            Event::Activated(ActivatedV1 { id: TOKEN }),
+            Event::RevokedBefore(RevokedBeforeV1 { before: NOON, at: LATER }),
         ],
     );
 }

@@ -104,6 +104,7 @@ impl Days {
             operation: "gap.scan".into(),
             uses: Some(9),
             lifetime: Some(Millis::hours(hours)),
+            bounds: tokens::Bounds::default(),
         });
         self.ask(self.parts.door.tokens(), "operator/root", command).await;
     }

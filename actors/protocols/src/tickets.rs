@@ -9,7 +9,7 @@ use std::sync::Arc;
 use door::{AUDIENCE, Ask, Bound, Secret, SecretKind, Source, Warrant};
 use host::{Clock, Order};
 use kernel::{Asked, Decision, Denial, Layer, Millis, Principal, Refuse as _, TokenId};
-use tokens::{Grant, Issue, Reason, Reply, Tokens};
+use tokens::{Bounds, Grant, Issue, Reason, Reply, Tokens};
 use tokio::sync::Mutex;
 
 use crate::line::withdrawn;
@@ -104,6 +104,7 @@ impl Seat {
             operation: operation.to_owned(),
             uses: Some(USES),
             lifetime: Some(LIFETIME),
+            bounds: Bounds::default(),
         };
         self.tell(tokens::Command::Issue(issue)).await?;
         // A revocation before the issue is found here, and one after it has ended the token.

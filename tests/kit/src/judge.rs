@@ -667,7 +667,7 @@ impl Judgement {
             let holds = holding.get(&todo) == Some(&token.id);
             // The claim is still to be given back.
             let of_revoked = token.revocation.as_ref().is_some_and(|by| by.reason == tokens::Reason::SubjectRevoked);
-            if !of_revoked && holds != (token.state == tokens::State::Active) && token.state != tokens::State::Exhausted
+            if !of_revoked && holds != (token.state == tokens::State::Active) && token.state != tokens::State::Consumed
             {
                 let state = token.state;
                 self.complain(format!("{todo} is held by {:?}, and {} is {state:?}", holding.get(&todo), token.id));

@@ -1234,6 +1234,8 @@ fn consumption(
         request: request_digest(ask, content),
         todo,
         artefact: None,
+        target: Some(ask.resource.clone()),
+        report: None,
     }
 }
 

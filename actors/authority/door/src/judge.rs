@@ -8,12 +8,12 @@ use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Ti
 use policy::{Inquiry, Judgement, May, NearMisses, Open, Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
-use crate::{AUDIENCE, Certificate, Read, Sealed};
+use crate::{AUDIENCE, Certificate, Read, Sealed, TODO_WORK};
 
-/// What the work on a todo takes: a todo token opens these, for its own todo.
-const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.scan"];
 /// Who asks may know who he is, whatever else he may not.
 const WHOAMI: &str = "security.whoami";
+/// A todo token opens it for itself.
+const DERIVE: &str = "token.derive";
 /// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
 const BY_CAPABILITY: [&str; 3] = ["system.stop", RESUME, WHOAMI];
 pub(crate) const RESUME: &str = "system.resume";
@@ -357,9 +357,10 @@ pub(crate) const EXPIRED: Gone = ("tokens.expired", "the token expired");
 pub(crate) fn ended(token: &Token, now: Timestamp) -> Option<Gone> {
     match token.state {
         State::Revoked => Some(("tokens.revoked", "the token was revoked")),
-        // Also of one that is exhausted, which its state says first.
+        // Also of one that is used up, which its state says first.
         _ if token.expires_at <= now => Some(EXPIRED),
-        State::Active | State::Exhausted | State::Expired => None,
+        State::Pending => Some(("tokens.not_yet", "the token is not valid yet")),
+        State::Active | State::Consumed | State::Expired => None,
     }
 }
 
@@ -436,11 +437,14 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     let shown = sight.tokens.show(*token, sight.now);
     let (bound_to, grant) =
         shown.as_ref().map_or(("nobody", None), |token| (token.audience.as_str(), Some(token.grant)));
-    let fits = Some(bound_to) == audience(sight.action, sight.resource)
+    let target = shown.as_ref().and_then(|token| token.target.as_deref());
+    let fits = target.is_none_or(|target| target == sight.resource)
+        && Some(bound_to) == audience(sight.action, sight.resource)
         && match todo {
             Some(todo) => {
                 let own = !sight.action.starts_with("todo.") || sight.resource == format!("todo-{todo}");
-                TODO_WORK.contains(&sight.action) && own
+                let handed_on = sight.action == DERIVE && sight.resource == token.to_string();
+                TODO_WORK.contains(&sight.action) && own || handed_on
             }
             None if sight.action == CALL => {
                 let called = matches!(sight.context.get(OPERATION), Some(Value::Text(called)) if called == operation);
@@ -454,6 +458,10 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
     let bound = match todo {
         Some(todo) => format!("work on todo-{todo}"),
         None => format!("{operation:?} at {bound_to:?}"),
+    };
+    let bound = match target {
+        Some(target) => format!("{bound}, on {target:?} only"),
+        None => bound,
     };
     let reason = format!("this token is for {bound}, not for {} on {}", sight.action, sight.resource);
     let remedy = format!("ask an operator for a token for {}, or to do it", sight.action);

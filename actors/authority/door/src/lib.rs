@@ -67,3 +67,6 @@ pub use warrant::Warrant;
 
 /// The name under which tokens address the authority itself.
 pub const AUDIENCE: &str = "sop";
+
+/// What the work on a todo takes: a todo token opens these, for its own todo.
+pub const TODO_WORK: [&str; 4] = ["todo.show", "todo.submit", "todo.release", "gap.scan"];

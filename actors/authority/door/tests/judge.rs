@@ -87,6 +87,14 @@ fn issue(number: u8, subject: &str, audience: &str, operation: &str, grant: Gran
         operation: operation.into(),
         uses: None,
         lifetime: None,
+        bounds: tokens::Bounds {
+            backing: (grant.kind() == tokens::Kind::Integration).then(|| tokens::Backing {
+                todo: 7,
+                report: Digest([3; 32]),
+                approver: "operator/deputy".parse().unwrap(),
+            }),
+            ..tokens::Bounds::default()
+        },
     })
 }
 
@@ -101,6 +109,8 @@ fn all_tokens() -> Tokens {
         request: Digest([1; 32]),
         todo: None,
         artefact: None,
+        target: None,
+        report: None,
     };
     let commands = vec![
         issue(RELEASE, alpha, AUDIENCE, release, Grant::Operation),
@@ -127,7 +137,7 @@ fn all_tokens() -> Tokens {
 /// The attributes that the schema has for an action.
 fn context(action: &str, lifetime: i64) -> BTreeMap<String, Value> {
     let attributes: Vec<(&str, Value)> = match action {
-        "token.issue" => vec![
+        "token.issue" | "token.derive" => vec![
             ("kind", "operation".into()),
             ("subject", "agent/alpha".into()),
             ("audience", "arp".into()),
@@ -207,6 +217,45 @@ impl World {
 
     fn allows(&self, asked: &Asked<'_>, policies: &Policies) -> bool {
         matches!(self.judge(asked, Ok(policies)), Verdict::Allow { .. })
+    }
+}
+
+/// A token opens what it is bound to, from when it begins, and for its own derivation only if it is a todo's.
+#[test]
+fn what_a_token_is_bound_to() {
+    const AIMED: u8 = 21;
+    const LATER: u8 = 22;
+    let mut world = World::new();
+    let start = NOON + Millis(5);
+    let bound = |number: u8, bounds: tokens::Bounds| {
+        let issue = issue(number, "agent/alpha", AUDIENCE, "todo.release", Grant::Operation);
+        let tokens::Command::Issue(issue) = issue else { unreachable!("it issues") };
+        tokens::Command::Issue(Issue { bounds, ..issue })
+    };
+    let target = Some("todo-7".into());
+    let commands = vec![
+        bound(AIMED, tokens::Bounds { target, ..tokens::Bounds::default() }),
+        bound(LATER, tokens::Bounds { not_before: Some(start), ..tokens::Bounds::default() }),
+    ];
+    world.tokens = after(world.tokens, "operator/root", commands);
+    let open = Policies::compile(OPEN).unwrap();
+    let (todo, spent) = (TokenId(TODO.into()).to_string(), TokenId(SPENT.into()).to_string());
+    let asked = Asked::new;
+    for (row, asked, expected) in [
+        ("its target", asked(by(AIMED), "todo.release", "todo-7"), None),
+        ("another target", asked(by(AIMED), "todo.release", "todo-8"), Some("door.not_capable")),
+        ("its target, otherwise", asked(by(AIMED), "todo.submit", "todo-7"), Some("door.not_capable")),
+        ("too early", asked(by(LATER), "todo.release", "todo-7"), Some("tokens.not_yet")),
+        ("in time", Asked { now: start, ..asked(by(LATER), "todo.release", "todo-7") }, None),
+        ("out of a todo's", asked(by(TODO), "token.derive", &todo), None),
+        ("out of another, by a todo's", asked(by(TODO), "token.derive", &spent), Some("door.not_capable")),
+        ("out of an operation's, by itself", asked(by(SPENT), "token.derive", &spent), Some("door.not_capable")),
+    ] {
+        let denied = match world.judge(&asked, Ok(&open)) {
+            Verdict::Allow { .. } => None,
+            Verdict::Deny { denial, .. } => Some(denial.code),
+        };
+        assert_eq!(denied.as_deref(), expected, "{row}");
     }
 }
 

@@ -77,6 +77,7 @@ fn tokens() -> Tokens {
         operation: "gap.list".into(),
         uses: None,
         lifetime: None,
+        bounds: tokens::Bounds::default(),
     };
     after(Tokens::default(), "operator/root", vec![tokens::Command::Issue(issue)])
 }

@@ -1,13 +1,21 @@
 //! One token as the machine keeps it, and the way between it and its frozen record.
 
+use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kernel::{Digest, Millis, Principal, Timestamp, TokenId, TokenUse};
 use serde::{Deserialize, Serialize};
 
-use crate::records::{ConsumedV1, IssuedV1, RevokedV2, SubjectRevokedV1};
-use crate::{Consumption, Grant, Issue, Reason, Replacement, Reply, Revocation, State, Token, Use, UseState};
+use crate::records::{ConsumedV1, IssuedV2, RevokedV2, SubjectRevokedV1, WorkV1};
+use crate::{
+    Backing, Bounds, Consumption, Derive, Grant, Issue, Kind, Narrowed, Reason, Refusal, Replacement, Reply,
+    Revocation, State, Token, Use, UseState, Work,
+};
+
+/// How the target of work on a todo begins: such operations are for their own todo only.
+const TODO_TARGETS: &str = "todo.";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -18,7 +26,11 @@ pub(crate) struct Entry {
     pub audience: String,
     pub operation: String,
     pub uses_max: u32,
+    /// Uses that tokens derived from this one have instead of it.
+    pub handed_on: u32,
     pub issued_at: Timestamp,
+    /// First instant at which the token is valid.
+    pub starts_at: Timestamp,
     /// First instant at which the token is no longer valid.
     pub expires_at: Timestamp,
     /// The number of the newest use; a number is not given again when its use is given back.
@@ -28,24 +40,55 @@ pub(crate) struct Entry {
     pub revocation: Option<Revocation>,
     /// The clock recorded the end. Bookkeeping: what is valid is decided by `expires_at`.
     pub expired: bool,
+    /// So for the start, if it was to come.
+    pub started: bool,
+    pub target: Option<String>,
+    pub request: Option<Digest>,
+    /// The todo that it ends with: its own, or that of what it was derived from.
+    pub todo: Option<u64>,
+    pub work: Vec<Work>,
+    pub backing: Option<Backing>,
+    pub parent: Option<TokenId>,
+    pub line: Line,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    /// How many tokens it was derived through.
+    pub depth: u8,
+    /// Whose tokens these were, besides its own subject.
+    pub through: BTreeSet<Principal>,
 }
 
 impl Entry {
-    pub fn new(issued: &IssuedV1) -> Self {
+    pub fn new(issued: &IssuedV2, mut line: Line) -> Self {
+        let (grant, subject) = (issued.grant(), issued.subject());
+        line.through.remove(&subject);
         Self {
             secret: issued.secret,
-            grant: issued.grant(),
-            subject: issued.subject(),
+            grant,
+            subject,
             issuer: issued.issuer(),
             audience: issued.audience.clone(),
             operation: issued.operation.clone(),
             uses_max: issued.uses,
+            handed_on: 0,
             issued_at: issued.issued_at,
+            starts_at: issued.starts_at,
             expires_at: issued.expires_at,
             numbered: 0,
             uses: Vec::new(),
             revocation: None,
             expired: false,
+            started: issued.starts_at <= issued.issued_at,
+            target: issued.target.clone(),
+            request: issued.request,
+            todo: issued.todo.filter(|_| grant.kind() != Kind::Integration),
+            work: issued.work(),
+            backing: issued.backing(),
+            parent: issued.parent,
+            line,
         }
     }
 
@@ -59,6 +102,83 @@ impl Entry {
             && self.operation == issue.operation
             && self.uses_max == uses
             && self.expires_at == self.issued_at + lifetime
+            && self.parent.is_none()
+            && self.has(&issue.bounds)
+    }
+
+    fn has(&self, bounds: &Bounds) -> bool {
+        let Bounds { target, request, not_before, work, backing } = bounds;
+        self.target == *target
+            && self.request == *request
+            && self.starts_at == not_before.map_or(self.issued_at, |start| start.max(self.issued_at))
+            && self.work == *work
+            && self.backing == *backing
+    }
+
+    /// Was this token derived from `parent` by the very same request?
+    pub fn is_derived(&self, derive: &Derive, parent: &Self) -> bool {
+        let expires_at = parent.end_of(derive.lifetime, self.issued_at);
+        self.parent == Some(derive.parent)
+            && self.secret == derive.secret
+            && self.subject == derive.subject
+            && self.audience == derive.audience
+            && self.operation == derive.operation
+            && parent.target_of(derive).as_ref() == Ok(&self.target)
+            && parent.request_of(derive) == Ok(self.request)
+            && self.uses_max == derive.uses.unwrap_or(1)
+            && self.expires_at == expires_at
+    }
+
+    /// When a token would end that is derived from this one at `now`.
+    pub fn end_of(&self, lifetime: Option<Millis>, now: Timestamp) -> Timestamp {
+        let usual = || (now + self.derived_kind().limits().lifetime).min(self.expires_at);
+        lifetime.map_or_else(usual, |lifetime| now + lifetime)
+    }
+
+    pub fn derived_kind(&self) -> Kind {
+        if self.grant == Grant::Test { Kind::Test } else { Kind::Operation }
+    }
+
+    /// The target of a token that is derived from this one.
+    pub fn target_of(&self, derive: &Derive) -> Result<Option<String>, Refusal> {
+        let own = self.todo.filter(|_| derive.operation.starts_with(TODO_TARGETS));
+        let bound = self.target.clone().or_else(|| own.map(|todo| format!("todo-{todo}")));
+        match (bound, &derive.target) {
+            (Some(bound), Some(asked)) if bound != *asked => Err(Refusal::Widens { what: Narrowed::Target }),
+            (Some(bound), _) => Ok(Some(bound)),
+            (None, asked) => Ok(asked.clone()),
+        }
+    }
+
+    /// The request of it.
+    pub fn request_of(&self, derive: &Derive) -> Result<Option<Digest>, Refusal> {
+        match (self.request, derive.request) {
+            (Some(bound), Some(asked)) if bound != asked => Err(Refusal::Widens { what: Narrowed::Request }),
+            (bound, asked) => Ok(bound.or(asked)),
+        }
+    }
+
+    /// Whether it may do there what is asked for, besides all else that is compared.
+    pub fn covers(&self, audience: &str, operation: &str) -> Result<(), Refusal> {
+        let widens = |what| Err(Refusal::Widens { what });
+        if self.grant.kind() == Kind::Todo {
+            let here = || self.work.iter().filter(|work| work.audience == audience);
+            return match () {
+                () if here().any(|work| work.operation == operation) => Ok(()),
+                () if here().next().is_some() => widens(Narrowed::Operation),
+                () => widens(Narrowed::Audience),
+            };
+        }
+        match () {
+            () if self.audience != audience => widens(Narrowed::Audience),
+            () if self.operation != operation => widens(Narrowed::Operation),
+            () => Ok(()),
+        }
+    }
+
+    /// The todo that whoever uses it names.
+    pub fn todo_of_use(&self) -> Option<u64> {
+        self.grant.todo().or(self.backing.as_ref().map(|backing| backing.todo))
     }
 
     /// Who may do what where.
@@ -68,12 +188,18 @@ impl Entry {
 
     pub fn left(&self) -> u32 {
         let spent = u32::try_from(self.uses.len()).expect("no token has more uses than a number can name");
-        self.uses_max.checked_sub(spent).expect("no more uses are spent than there are")
+        let left = self.uses_max.checked_sub(spent).and_then(|left| left.checked_sub(self.handed_on));
+        left.expect("no more uses are spent and handed on than there are")
     }
 
     /// Will the clock have to record that it expired? Not once all uses are spent: then it ended by that.
     pub fn can_expire(&self) -> bool {
         self.revocation.is_none() && !self.expired && 0 < self.left()
+    }
+
+    /// Will the clock have to record that it began?
+    pub fn can_start(&self) -> bool {
+        self.revocation.is_none() && !self.expired && !self.started
     }
 
     /// As far as is recorded, can it still act, be it after a pending use was given back?
@@ -88,13 +214,28 @@ impl Entry {
         self.revocation.is_none() && now < self.expires_at && (0 < self.left() || is_pending)
     }
 
+    /// Whether it may be used at all, exhausted or not.
+    pub fn is_valid(&self, now: Timestamp) -> Result<(), Refusal> {
+        if self.revocation.is_some() {
+            Err(Refusal::Revoked)
+        } else if self.expires_at <= now {
+            Err(Refusal::Expired { at: self.expires_at })
+        } else if now < self.starts_at {
+            Err(Refusal::NotYet { at: self.starts_at })
+        } else {
+            Ok(())
+        }
+    }
+
     pub fn state(&self, now: Timestamp) -> State {
         if self.revocation.is_some() {
             State::Revoked
         } else if self.left() == 0 {
-            State::Exhausted
+            State::Consumed
         } else if self.expires_at <= now {
             State::Expired
+        } else if now < self.starts_at {
+            State::Pending
         } else {
             State::Active
         }
@@ -138,6 +279,18 @@ impl Entry {
         settle_by
     }
 
+    /// Gives uses to a token that is derived from it.
+    pub fn hand_on(&mut self, uses: u32) -> Line {
+        assert!(uses <= self.left(), "nothing hands on more uses than it has");
+        self.handed_on += uses;
+        Line { depth: self.line.depth + 1, through: self.holders().cloned().collect() }
+    }
+
+    /// With whom it ends: its subject, and those of what it was derived from.
+    pub fn holders(&self) -> impl Iterator<Item = &Principal> {
+        self.line.through.iter().chain([&self.subject])
+    }
+
     pub fn revoke(&mut self, revocation: Revocation) {
         let earlier = self.revocation.replace(revocation);
         assert_eq!(earlier, None, "a token is revoked once");
@@ -167,9 +320,17 @@ impl Entry {
             operation: self.operation.clone(),
             uses: self.uses_max,
             left: self.left(),
+            handed_on: self.handed_on,
             issued_at: self.issued_at,
+            starts_at: self.starts_at,
             expires_at: self.expires_at,
             state: self.state(now),
+            target: self.target.clone(),
+            request: self.request,
+            todo: self.todo,
+            work: self.work.clone(),
+            backing: self.backing.clone(),
+            parent: self.parent,
             revocation: self.revocation.clone(),
         }
     }
@@ -185,9 +346,10 @@ impl Use {
     }
 }
 
-impl IssuedV1 {
+impl IssuedV2 {
     pub(crate) fn new(issue: &Issue, issuer: &Principal, uses: u32, issued_at: Timestamp, lifetime: Millis) -> Self {
         let artefact = issue.grant.artefact();
+        let Bounds { target, request, not_before, work, backing } = &issue.bounds;
         Self {
             id: issue.id,
             secret: issue.secret,
@@ -201,13 +363,62 @@ impl IssuedV1 {
             issuer: issuer.to_string(),
             audience: issue.audience.clone(),
             operation: issue.operation.clone(),
-            todo: issue.grant.todo(),
+            todo: issue.grant.todo().or(backing.as_ref().map(|backing| backing.todo)),
             artefact_old: artefact.map(|artefact| artefact.old),
             artefact_new: artefact.map(|artefact| artefact.new),
             uses,
             issued_at,
+            starts_at: not_before.map_or(issued_at, |start| start.max(issued_at)),
             expires_at: issued_at + lifetime,
+            target: target.clone(),
+            request: *request,
+            work: work.iter().cloned().map(|Work { audience, operation }| WorkV1 { audience, operation }).collect(),
+            report: backing.as_ref().map(|backing| backing.report),
+            approver: backing.as_ref().map(|backing| backing.approver.to_string()),
+            parent: None,
         }
+    }
+
+    /// Of what `derive` asks for, which `parent` permits.
+    pub(crate) fn derived(
+        derive: &Derive,
+        parent: &Entry,
+        (target, request): (Option<String>, Option<Digest>),
+        uses: u32,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: derive.id,
+            secret: derive.secret,
+            kind: if parent.derived_kind() == Kind::Test { 3 } else { 0 },
+            subject: derive.subject.to_string(),
+            issuer: parent.issuer.to_string(),
+            audience: derive.audience.clone(),
+            operation: derive.operation.clone(),
+            todo: parent.todo,
+            artefact_old: None,
+            artefact_new: None,
+            uses,
+            issued_at: now,
+            starts_at: now,
+            expires_at: parent.end_of(derive.lifetime, now),
+            target,
+            request,
+            work: Vec::new(),
+            report: None,
+            approver: None,
+            parent: Some(derive.parent),
+        }
+    }
+
+    fn work(&self) -> Vec<Work> {
+        self.work.iter().cloned().map(|WorkV1 { audience, operation }| Work { audience, operation }).collect()
+    }
+
+    fn backing(&self) -> Option<Backing> {
+        let (todo, report) = (self.todo?, self.report?);
+        let approver = self.approver.as_ref()?.parse().expect("a principal approved the replacement");
+        Some(Backing { todo, report, approver })
     }
 
     /// # Panics
@@ -215,8 +426,11 @@ impl IssuedV1 {
     pub fn grant(&self) -> Grant {
         match (self.kind, self.todo, self.artefact_old, self.artefact_new) {
             (0, None, None, None) => Grant::Operation,
+            (0, Some(_), None, None) if self.parent.is_some() => Grant::Operation,
             (1, Some(todo), None, None) => Grant::Todo(todo),
-            (2, None, Some(old), Some(new)) => Grant::Integration(Replacement { old, new }),
+            (2, todo, Some(old), Some(new)) if todo.is_some() == self.report.is_some() => {
+                Grant::Integration(Replacement { old, new })
+            }
             (3, None, None, None) => Grant::Test,
             _ => panic!("{} was issued as kind {} and bound to what that kind is not", self.id, self.kind),
         }
@@ -248,6 +462,7 @@ impl RevokedV2 {
             Reason::TodoEnded => (3, None),
             Reason::AllRevoked => (4, None),
             Reason::Other(text) => (5, Some(text.clone())),
+            Reason::Epoch => (6, None),
         };
         Self { id, at, reason, text: text.unwrap_or_default() }
     }
@@ -262,6 +477,7 @@ impl RevokedV2 {
             3 => Reason::TodoEnded,
             4 => Reason::AllRevoked,
             5 => Reason::Other(self.text.clone()),
+            6 => Reason::Epoch,
             unknown => panic!("{} was revoked for the unknown reason {unknown}", self.id),
         }
     }

@@ -1,5 +1,6 @@
 //! The language of the token authority: all that its callers need to know of it.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,6 +18,12 @@ pub const REASON_MAX: usize = 200;
 pub const TEST_NAMESPACE: &str = "test.";
 /// The one operation of a todo token, and of no other.
 pub const TODO_WORK: &str = "todo.work";
+/// Longest target, in bytes.
+pub const TARGET_MAX: usize = 512;
+/// Most operations that the work on a todo may take.
+pub const WORK_MAX: usize = 16;
+/// How often a token may be derived from one that was derived.
+pub const DEPTH_MAX: u8 = 8;
 /// How long the outcome of a use may stay open before it counts as unknown.
 pub const SETTLE_WITHIN: Millis = Millis::minutes(5);
 /// Most tokens that one subject may hold alive, and most that may live for one todo: what a revocation ends in one command,
@@ -118,6 +125,39 @@ impl Grant {
     }
 }
 
+/// One operation at one audience.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Work {
+    pub audience: String,
+    pub operation: String,
+}
+
+/// On what the replacement of an artefact rests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backing {
+    /// The todo that the replacement is for.
+    pub todo: u64,
+    /// Digest of the report that says that the new artefact is valid.
+    pub report: Digest,
+    /// Who approved it: never the subject of the token.
+    pub approver: Principal,
+}
+
+/// To what a token is bound besides. Each binding narrows, and none is ever lifted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The only thing that it may be used on.
+    pub target: Option<String>,
+    /// Digest of the only request that it pays for.
+    pub request: Option<Digest>,
+    /// First instant at which it is valid; until then it is pending. Its life counts from its issue all the same.
+    pub not_before: Option<Timestamp>,
+    /// Of a todo token: what may be derived from it besides. Up to [`WORK_MAX`].
+    pub work: Vec<Work>,
+    /// Of an integration token, and always.
+    pub backing: Option<Backing>,
+}
+
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,8 +176,14 @@ pub enum Command {
     RevokeTodo { todo: u64 },
     /// End every token that exists now.
     RevokeAll,
-    /// Bookkeeping of the clock: record what has expired. Nothing waits for it.
+    /// Bookkeeping of the clock: record what has begun or expired. Nothing waits for it.
     Expire,
+    /// Create a token that may do less than another one. Asked by whom the other one speaks for.
+    Derive(Derive),
+    /// End a token now, and all that was derived from it.
+    RevokeTree { id: TokenId, reason: Reason },
+    /// End every token that was issued before an instant that has passed, in one commit.
+    RevokeBefore { before: Timestamp },
 }
 
 /// A token to create.
@@ -158,6 +204,29 @@ pub struct Issue {
     pub uses: Option<u32>,
     /// The kind's own life if not given.
     pub lifetime: Option<Millis>,
+    pub bounds: Bounds,
+}
+
+/// A token to create out of another one, whose uses it gets. Of a test token it is a test token, else an operation token; its
+/// issuer is that of the other one, as who derives grants nothing of his own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Derive {
+    pub parent: TokenId,
+    /// blake3 of the parent's secret, which its holder shows.
+    pub held: Digest,
+    pub id: TokenId,
+    pub secret: Digest,
+    pub subject: Principal,
+    pub audience: String,
+    pub operation: String,
+    /// The parent's if not given.
+    pub target: Option<String>,
+    /// The parent's if not given.
+    pub request: Option<Digest>,
+    /// One if not given. The parent has them no more, and they do not come back to it.
+    pub uses: Option<u32>,
+    /// The usual life, or as long as the parent lives, if not given.
+    pub lifetime: Option<Millis>,
 }
 
 /// A token that is shown, and what for.
@@ -169,10 +238,15 @@ pub struct Consume {
     pub operation: String,
     /// Digest of the request that the use pays for. The same request is paid for once, under whichever command id.
     pub request: Digest,
-    /// The todo that is worked on: for a todo token always, else never.
+    /// The todo that is worked on, or that an artefact is replaced for: for a todo token and an integration token always, else
+    /// never.
     pub todo: Option<u64>,
     /// The artefact that is replaced: for an integration token always, else never.
     pub artefact: Option<Replacement>,
+    /// What it is used on; a token that is bound to no target does not look at it.
+    pub target: Option<String>,
+    /// The report that the replacement rests on: for an integration token always, else never.
+    pub report: Option<Digest>,
 }
 
 /// What became of the effect that a use paid for.
@@ -200,12 +274,15 @@ pub enum Reason {
     AllRevoked,
     /// In the caller's words, up to [`REASON_MAX`] characters.
     Other(Personal),
+    /// All tokens of before an epoch were revoked.
+    Epoch,
 }
 
 /// What has happened. Persisted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Issued(records::IssuedV1),
+    /// Also of one that was derived: then its parent has the fewer uses.
+    Issued(Box<records::IssuedV2>),
     /// A use was spent; its outcome is open.
     Consumed(records::ConsumedV1),
     /// The effect of a use happened: the use is closed.
@@ -218,6 +295,10 @@ pub enum Event {
     /// Every token that was still alive ended, in one record because they were too many for one each.
     AllRevoked(records::AllRevokedV1),
     Expired(records::ExpiredV1),
+    /// A token that was pending is valid from now on. Bookkeeping, as an expiry is.
+    Activated(records::ActivatedV1),
+    /// Every token of before an epoch that was still alive ended.
+    RevokedBefore(records::RevokedBeforeV1),
     /// All that let a subject act ended, whether there was anything or not.
     SubjectRevoked(records::SubjectRevokedV1),
 }
@@ -292,19 +373,53 @@ pub enum Refusal {
     SubjectFull,
     #[error("{LIVE_MAX} tokens for this todo are alive, and more are not issued")]
     TodoFull,
+    #[error("a target is 1 to {TARGET_MAX} bytes of one line")]
+    BadTarget,
+    #[error("a token begins before it ends, and this one would end at or before its start")]
+    StartsTooLate,
+    #[error(
+        "up to {WORK_MAX} operations of audiences outside the tests may be named as the work on a todo, and by a todo token only"
+    )]
+    BadWork,
+    #[error(
+        "an integration token names its todo, the report of the validation and who approved it; no other token does"
+    )]
+    Unbacked,
+    #[error("nobody approves his own replacement, nor does a part of the authority itself")]
+    OwnApproval,
+    #[error("nothing is derived from a token of kind {kind}")]
+    NotDerivable { kind: Kind },
+    #[error("only whom a token speaks for derives from it")]
+    NotHolder,
+    #[error("what is derived may do no more than what it is derived from, and its {what} would")]
+    Widens { what: Narrowed },
+    #[error("a token is derived from a derived one {DEPTH_MAX} times at most")]
+    TooDeep,
+    #[error("the epoch before which all ends has not begun yet")]
+    FutureEpoch,
     #[error("no such token, or not its secret")]
     Unknown,
     #[error("the token was revoked")]
     Revoked,
     #[error("the token expired")]
     Expired { at: Timestamp },
+    #[error("the token is not valid yet")]
+    NotYet { at: Timestamp },
+    #[error("the one use of the token was spent on another request, by command {by}")]
+    DoubleSpend { by: CommandId },
     #[error("all {uses} uses of the token are spent")]
     Exhausted { uses: u32 },
     #[error("the token is for the audience \"{bound}\" only")]
     OtherAudience { bound: String },
     #[error("the token is for the operation \"{bound}\" only")]
     OtherOperation { bound: String },
-    #[error("a todo token is for its own todo only, and no other token names one")]
+    #[error("the token is for the target \"{bound}\" only")]
+    OtherTarget { bound: String },
+    #[error("the token is for one request only, and this is another")]
+    OtherRequest { bound: Digest },
+    #[error("an integration token rests on the report of one validation, and no other token names one")]
+    OtherReport { bound: Option<Digest> },
+    #[error("a todo or integration token is for its own todo only, and no other token names one")]
     OtherTodo { bound: Option<u64> },
     #[error("an integration token is for its own artefact only, and no other token names one")]
     OtherArtefact { bound: Option<Replacement> },
@@ -334,6 +449,21 @@ impl Refuse for Refusal {
             Self::LifetimeOutOfRange { .. } => "tokens.lifetime_out_of_range",
             Self::SubjectFull => "tokens.subject_full",
             Self::TodoFull => "tokens.todo_full",
+            Self::BadTarget => "tokens.bad_target",
+            Self::StartsTooLate => "tokens.starts_too_late",
+            Self::BadWork => "tokens.bad_work",
+            Self::Unbacked => "tokens.unbacked",
+            Self::OwnApproval => "tokens.own_approval",
+            Self::NotDerivable { .. } => "tokens.not_derivable",
+            Self::NotHolder => "tokens.not_holder",
+            Self::Widens { .. } => "tokens.widens",
+            Self::TooDeep => "tokens.too_deep",
+            Self::FutureEpoch => "tokens.future_epoch",
+            Self::NotYet { .. } => "tokens.not_yet",
+            Self::DoubleSpend { .. } => "tokens.double_spend",
+            Self::OtherTarget { .. } => "tokens.other_target",
+            Self::OtherRequest { .. } => "tokens.other_request",
+            Self::OtherReport { .. } => "tokens.other_report",
             Self::Unknown => "tokens.unknown",
             Self::Revoked => "tokens.revoked",
             Self::Expired { .. } => "tokens.expired",
@@ -365,6 +495,25 @@ impl Refuse for Refusal {
             Self::LifetimeOutOfRange { .. } => "Ask for a shorter life above zero, or leave it out.",
             Self::SubjectFull => "Revoke tokens of this subject that are not needed, or wait until some expire.",
             Self::TodoFull => "Revoke tokens of this todo that are not needed, or wait until some expire.",
+            Self::BadTarget => "Give the name of one thing, or none.",
+            Self::StartsTooLate => "Let it begin earlier, or live longer.",
+            Self::BadWork => "Name each as AUDIENCE/OPERATION, and for a todo token only.",
+            Self::Unbacked => {
+                "Name the todo, the blake3 of the report and the approver, for an integration token only."
+            }
+            Self::OwnApproval => "Name whoever else approved it.",
+            Self::NotDerivable { .. } => "Ask for a token of its own.",
+            Self::NotHolder => "Ask as the subject of the token.",
+            Self::Widens { .. } => "Ask for less, or ask somebody who may issue a token for it.",
+            Self::TooDeep => "Derive from one that is nearer to what was issued.",
+            Self::FutureEpoch => "Name an instant that has passed, or revoke all with an emergency stop.",
+            Self::NotYet { .. } => "Wait until it begins.",
+            Self::DoubleSpend { .. } => {
+                "Look up what it paid for with `sop audit show`; ask for a new token for another request."
+            }
+            Self::OtherTarget { .. } => "Use it on its own target, or ask for a token for this one.",
+            Self::OtherRequest { .. } => "Make the request that it was issued for, to the letter.",
+            Self::OtherReport { .. } => "Name the report that it was issued on, or none if it was on none.",
             Self::Unknown => "Check the id and the secret, or ask for a token.",
             Self::Revoked | Self::Expired { .. } => "Ask for a new token.",
             Self::Exhausted { .. } => "Ask for a new token; a use whose effect is refused comes back by itself.",
@@ -385,13 +534,40 @@ impl Refuse for Refusal {
     }
 }
 
+/// What of a derived token is no wider than that of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Narrowed {
+    Audience,
+    Operation,
+    Target,
+    Request,
+    Uses,
+    Life,
+}
+
+impl fmt::Display for Narrowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audience => "audience",
+            Self::Operation => "operation",
+            Self::Target => "target",
+            Self::Request => "request",
+            Self::Uses => "number of uses",
+            Self::Life => "life",
+        })
+    }
+}
+
 /// What a token is good for at some instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// It was issued, and begins later.
+    Pending,
     Active,
-    /// All uses are spent; one whose effect is refused may still come back.
-    Exhausted,
+    /// All uses are spent or handed on; one whose effect is refused may still come back.
+    Consumed,
     Expired,
     Revoked,
 }
@@ -417,10 +593,21 @@ pub struct Token {
     pub operation: String,
     pub uses: u32,
     pub left: u32,
+    /// Uses that what was derived from it has instead.
+    pub handed_on: u32,
     pub issued_at: Timestamp,
+    /// First instant at which the token is valid.
+    pub starts_at: Timestamp,
     /// First instant at which the token is no longer valid.
     pub expires_at: Timestamp,
     pub state: State,
+    pub target: Option<String>,
+    pub request: Option<Digest>,
+    /// The todo that it ends with: that of a todo token, and of what was derived from one.
+    pub todo: Option<u64>,
+    pub work: Vec<Work>,
+    pub backing: Option<Backing>,
+    pub parent: Option<TokenId>,
     pub revocation: Option<Revocation>,
 }
 

@@ -51,6 +51,71 @@ fn journal() -> Vec<(u32, &'static str, Value)> {
     ]
 }
 
+/// What version 2 says of a token besides, if it is bound to nothing.
+fn issued_2(digit: &str, kind: u8) -> Value {
+    let mut issued = issued(digit, kind);
+    let more = json!({
+        "starts_at": NOON, "target": null, "request": null, "work": [], "report": null, "approver": null, "parent": null,
+    });
+    issued.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    issued
+}
+
+/// As it is written now: what version 1 had not.
+fn newer() -> Vec<(u32, u16, Value)> {
+    let mut todo = issued_2("1", 1);
+    todo["work"] = json!([{ "audience": "arp", "operation": "deploy" }]);
+    let mut child = issued_2("2", 0);
+    (child["parent"], child["todo"], child["uses"]) = (json!(id("1")), json!(7), json!(2));
+    (child["target"], child["request"]) = (json!("a.txt"), json!("c".repeat(64)));
+    let mut later = issued_2("3", 2);
+    (later["starts_at"], later["todo"], later["report"]) = (json!(NOON + 5), json!(7), json!("d".repeat(64)));
+    later["approver"] = json!("operator/deputy");
+    vec![
+        (200, 2, todo),
+        (200, 2, child),
+        (200, 2, later),
+        (209, 1, json!({ "id": id("3") })),
+        (210, 1, json!({ "before": NOON + 1, "at": NOON + 6 })),
+    ]
+}
+
+#[test]
+fn what_version_1_had_not_reads_as_it_did() {
+    let (mut tokens, now) = (Tokens::default(), Timestamp(NOON + 6));
+    for (kind, version, body) in newer() {
+        let event = json::read((kind, version), body.clone()).unwrap();
+        let (written, again) = json::write(&event);
+        assert_eq!((written.id, written.version, again), (kind, version, body));
+        let last = kind == 210;
+        if last {
+            let [parent, child, later] = [1, 2, 3].map(|id| tokens.show(TokenId(id), now).unwrap());
+            assert_eq!((parent.left, parent.handed_on, parent.work.len()), (1, 2, 1));
+            assert_eq!((child.parent, child.todo, child.target.as_deref()), (Some(TokenId(1)), Some(7), Some("a.txt")));
+            assert_eq!((child.request, child.grant), (Some(Digest([0xcc; 32])), Grant::Operation));
+            assert_eq!((later.starts_at, later.todo), (Timestamp(NOON + 5), None));
+            let backing = later.backing.unwrap();
+            assert_eq!((backing.todo, backing.report), (7, Digest([0xdd; 32])));
+            assert_eq!(backing.approver.to_string(), "operator/deputy");
+        }
+        tokens.evolve(&event, Position(0));
+    }
+    for id in 1..=3 {
+        let revocation = tokens.show(TokenId(id), now).unwrap().revocation.unwrap();
+        assert_eq!((revocation.at, revocation.reason), (now, Reason::Epoch));
+    }
+    assert_eq!(tokens.revocations(), 1);
+}
+
+/// A token of version 1 is bound to nothing more, and begins when it was issued.
+#[test]
+fn a_token_of_version_1_is_lifted() {
+    for kind in 0..4 {
+        let old: Event = json::read((200, 1), issued("1", kind)).unwrap();
+        assert_eq!(json::read((200, 2), issued_2("1", kind)), Ok(old), "kind {kind}");
+    }
+}
+
 #[test]
 fn a_version_1_journal_reads_as_it_did() {
     assert_eq!(Tokens::NAME, "tokens", "the stream's name is on disk");
@@ -91,6 +156,7 @@ fn every_reason_reads_as_it_did() {
         (2, Reason::SubjectRevoked),
         (3, Reason::TodoEnded),
         (4, Reason::AllRevoked),
+        (6, Reason::Epoch),
     ] {
         let body = json!({ "id": id("1"), "at": NOON, "reason": tag, "text": "" });
         let Ok(Event::Revoked(revoked)) = json::read((205, 1), body) else { panic!("{tag}") };
@@ -117,8 +183,9 @@ fn kinds_are_registered_once_and_others_are_refused() {
     let ids: BTreeSet<_> = ids.into_iter().filter(|(_, version)| *version == 1).collect();
     assert!(Event::KINDS.iter().all(|kind| (200..300).contains(&kind.id) && kind.name.starts_with("tokens.")));
     let written: BTreeSet<_> = journal().iter().map(|(kind, ..)| (*kind, 1)).collect();
-    assert_eq!(written, ids, "one record of each kind is replayed");
-    for kind in [(199, 1), (200, 2), (209, 1)] {
+    let newer = newer().into_iter().map(|(kind, ..)| (kind, 1));
+    assert_eq!(newer.chain(written).collect::<BTreeSet<_>>(), ids, "one record of each kind is replayed");
+    for kind in [(199, 1), (200, 3), (211, 1)] {
         assert!(json::read::<Event>(kind, json!({})).is_err(), "{kind:?}");
     }
 }

@@ -47,6 +47,7 @@ pub const ACTIONS: &[Action] = &[
     reads("token.list", "Token", "List tokens"),
     reads("token.validate", "Token", "Ask whether a token would be accepted, without using it"),
     changes("token.consume", "Token", "Use a token once"),
+    changes("token.derive", "Token", "Issue a token that may do less, out of one that is held"),
     changes("token.revoke", "Token", "End a token now"),
     changes("gap.scan", "Gap", "Scan a directory for gaps"),
     reads("gap.list", "Gap", "List gaps"),

@@ -167,6 +167,7 @@ impl World {
             operation: operation.into(),
             uses: Some(2),
             lifetime: None,
+            bounds: tokens::Bounds::default(),
         };
         self.own(self.door.tokens(), tokens::Command::Issue(issue)).await;
         (id, secret)

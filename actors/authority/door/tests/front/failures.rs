@@ -132,7 +132,7 @@ async fn every_failure_of_every_layer_is_a_no_with_a_remedy() {
     let world = World::open().await;
     world.issue(1, "todo.release", 1).await;
     world.put(&bearing(1, put(9)), 1).await.unwrap();
-    row("it is used up", world, bearing(1, put(1)), Layer::Token, "tokens.exhausted", "token");
+    row("it is used up", world, bearing(1, put(1)), Layer::Token, "tokens.double_spend", "token");
     let world = World::open().await;
     world.issue_for("elsewhere", ALPHA, 1, "todo.release", 1, Grant::Operation).await;
     row("it is for another audience", world, bearing(1, put(1)), Layer::Admit, "door.not_capable", "ask an operator");

@@ -34,7 +34,7 @@ async fn a_refused_effect_gives_the_use_back() {
     }
     assert_eq!(told(world.put(&put(2), 7).await), "7", "it buys another effect");
     assert_eq!(told(world.put(&put(1), 101).await), "shelf.full", "and the refused one stays refused");
-    assert_eq!(told(world.put(&put(3), 7).await), "tokens.exhausted");
+    assert_eq!(told(world.put(&put(3), 7).await), "tokens.double_spend");
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn an_unknown_outcome_leaves_the_use_pending() {
         assert_eq!(world.uses(token), [(1, UseState::Pending)]);
         assert_eq!(told(world.put(&put(1), 7).await), if written { "7, again" } else { "7" });
         assert_eq!(world.uses(token), [(1, UseState::Succeeded)]);
-        assert_eq!(told(world.put(&put(2), 7).await), "tokens.exhausted");
+        assert_eq!(told(world.put(&put(2), 7).await), "tokens.double_spend");
         assert_eq!(world.on_shelf().await, 7);
     }
 }
@@ -68,7 +68,7 @@ async fn an_outcome_that_nobody_asks_after_becomes_unknown() {
     // It was paid for, and never done: the one effect may still happen.
     assert_eq!(told(world.put(&put(1), 7).await), "7");
     assert_eq!(told(world.put(&put(1), 7).await), "7, again");
-    assert_eq!(told(world.put(&put(2), 7).await), "tokens.exhausted");
+    assert_eq!(told(world.put(&put(2), 7).await), "tokens.double_spend");
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_repeat_is_answered_and_spends_nothing() {
     assert_eq!(another.denial.code, "host.id_taken", "another content is another request");
     assert_eq!(world.records("decisions").pop().map(|record| record.command_id), another.decision, "on record");
     let denied = world.put(&put(2), 7).await.unwrap_err();
-    assert_eq!(denied.denial.code, "tokens.exhausted");
+    assert_eq!(denied.denial.code, "tokens.double_spend");
     assert_eq!(denied.decision, Some(id_at(NOON, 2)), "a denial of somebody known is on record");
     assert_eq!(world.uses(token), [(1, UseState::Succeeded)]);
     assert_eq!(world.on_shelf().await, 7);
@@ -148,7 +148,7 @@ async fn what_failed_and_is_repeated_costs_what_it_would_have_cost() {
             }
         }
         assert_eq!(told(world.put(&first, 7).await), "7");
-        assert_eq!(told(world.put(&put(2), 7).await), "tokens.exhausted");
+        assert_eq!(told(world.put(&put(2), 7).await), "tokens.double_spend");
         assert_eq!((world.uses(token), world.on_shelf().await), (vec![(1, UseState::Succeeded)], 7));
     }
 }
@@ -164,7 +164,7 @@ async fn what_may_yet_be_done_is_not_given_back() {
     assert_eq!((world.uses(token), world.decisions()), (vec![(1, UseState::Pending)], vec![]));
     let world = world.again_with(|setup| setup.outcomes = 100).await;
     assert_eq!(told(world.put(&put(1), 7).await), "8");
-    assert_eq!(told(world.put(&put(2), 7).await), "tokens.exhausted");
+    assert_eq!(told(world.put(&put(2), 7).await), "tokens.double_spend");
     assert_eq!(world.on_shelf().await, 8);
 }
 
@@ -214,7 +214,7 @@ async fn a_question_costs_a_use_too() {
     let world = world.again().await;
     assert_eq!(word(world.door.witness(&question(1)).await), "allowed");
     assert_eq!(world.uses(token), [(1, UseState::Succeeded)]);
-    assert_eq!(word(world.door.witness(&question(2)).await), "tokens.exhausted");
+    assert_eq!(word(world.door.witness(&question(2)).await), "tokens.double_spend");
 }
 
 #[tokio::test]

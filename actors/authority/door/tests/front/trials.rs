@@ -75,7 +75,7 @@ async fn neither_a_token_nor_an_approval_is_spent() {
     let Ok(Foreseen::Denied(denial)) = foreseen(&world, &other, Command::Put { things: 7 }).await else {
         panic!("it is exhausted")
     };
-    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Token, "tokens.exhausted"));
+    assert_eq!((denial.layer, denial.code.as_str()), (Layer::Token, "tokens.double_spend"));
 
     let eyes = format!(
         "{OPEN} forbid (principal, action == Action::\"todo.release\", resource) unless {{ context.approvals >= 1 }};"

@@ -480,6 +480,7 @@ impl World {
             operation: operation.into(),
             uses: Some(uses),
             lifetime: None,
+            bounds: tokens::Bounds::default(),
         });
         done(self.tokens.execute(self.own(command)).await);
         id
