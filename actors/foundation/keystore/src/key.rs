@@ -224,3 +224,39 @@ impl Private {
 pub(crate) fn root_key(secret: Secret) -> Result<wrapping::Key, suites::Refusal> {
     wrapping::Key::read(WRAP, secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRIAL: Purpose = Purpose::new("trial");
+
+    /// Whatever the suite, no eight bytes of the private part are in the file, in digits or as they are.
+    #[test]
+    fn nothing_private_is_written() {
+        let policy = Policy::default();
+        let root = Root { id: RootId(1), key: root_key(Secret::new(vec![7; 32])).unwrap() };
+        for suite in Suite::ALL {
+            let Ok(Some(private)) = Private::generate(&policy, Domain::Trust, suite) else { continue };
+            let name = Name { id: 1, version: 1 };
+            let public = private.public().to_vec();
+            let about = About { name, domain: Domain::Trust, purpose: TRIAL.name().to_owned(), suite, public };
+            let kept = Kept::new(&policy, &root, about, &private).unwrap();
+            let text = kept.written();
+            let secret = private.secret().expose();
+            // PKCS#8 and the key of ML-KEM have the public part in them.
+            let parts = secret.chunks_exact(8).filter(|part| !hex(&kept.about.public).contains(&hex(part)));
+            let mut tried = 0;
+            for part in parts {
+                assert!(
+                    !text.contains(&hex(part)) && !text.as_bytes().windows(8).any(|bytes| bytes == part),
+                    "{suite}"
+                );
+                tried += 1;
+            }
+            assert!(4 <= tried, "{suite}");
+            assert!(kept.open(&policy, &root).unwrap().secret() == private.secret(), "{suite}");
+            assert!(text.len() < 16_384, "{suite}: as long as a file may be");
+        }
+    }
+}

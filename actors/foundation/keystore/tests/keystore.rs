@@ -291,17 +291,14 @@ fn every_turned_bit_is_refused() {
             let row = || format!("bit {place} of {}", path.display());
             match path.extension().and_then(|end| end.to_str()) {
                 Some("key") => {
-                    assert_eq!(code(open(home.path()).about(SIGNER)), "keystore.damaged", "{}", row());
-                    assert_eq!(open(home.path()).keys().unwrap()[&SIGNER], Keeping::Damaged, "{}", row());
+                    let store = open(home.path());
+                    assert_eq!(code(store.about(SIGNER)), "keystore.damaged", "{}", row());
+                    assert_eq!(store.keys().unwrap()[&SIGNER], Keeping::Damaged, "{}", row());
                 }
                 Some(_) => {
-                    assert_eq!(code(open(home.path()).about(NEXT)), "keystore.destroyed", "{}", row());
-                    assert_eq!(
-                        open(home.path()).keys().unwrap()[&NEXT],
-                        Keeping::Destroyed { about: None },
-                        "{}",
-                        row()
-                    );
+                    let store = open(home.path());
+                    assert_eq!(code(store.about(NEXT)), "keystore.destroyed", "{}", row());
+                    assert_eq!(store.keys().unwrap()[&NEXT], Keeping::Destroyed { about: None }, "{}", row());
                 }
                 None => {
                     assert_eq!(code(Keystore::open(home.path(), Policy::default())), "keystore.damaged", "{}", row());
