@@ -147,7 +147,10 @@ impl Kind {
         match (self, given) {
             (Self::Key, Given::Key(secret)) if secret.expose().len() == SECRET => Ok(secret.clone()),
             (Self::Key, Given::Key(_)) => Err(KeystoreError::BadRoot),
-            (Self::Passphrase { salt, cost }, Given::Passphrase(passphrase)) => derived(passphrase, salt, *cost),
+            (Self::Passphrase { salt, cost }, Given::Passphrase(passphrase)) => {
+                let fits = (PASSPHRASE_MIN..=PASSPHRASE_MAX).contains(&passphrase.expose().len());
+                if fits { derived(passphrase, salt, *cost) } else { Err(KeystoreError::BadPassphrase) }
+            }
             (Self::Shares { needed, digests }, Given::Shares(shares)) => combine(policy, *needed, digests, shares),
             _ => Err(KeystoreError::OtherKind { asked: self.name() }),
         }
@@ -287,9 +290,6 @@ fn before_about(root: RootId, before: RootId) -> String {
 }
 
 fn derived(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Secret, KeystoreError> {
-    if !(PASSPHRASE_MIN..=PASSPHRASE_MAX).contains(&passphrase.expose().len()) {
-        return Err(KeystoreError::BadPassphrase);
-    }
     let parameters = Params::new(cost.memory, cost.passes, cost.lanes, Some(SECRET));
     let parameters = parameters.expect("a cost is within what Argon2 takes");
     // Its own memory is not overwritten by it.
@@ -312,5 +312,24 @@ impl fmt::Display for RootId {
 impl fmt::Debug for NewRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NewRoot({}, ..)", self.kind.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From the tests of the reference implementation (P-H-C/phc-winner-argon2, `src/test.c`).
+    #[test]
+    fn a_passphrase_gives_what_it_does_elsewhere() {
+        for (cost, passphrase, secret) in [
+            ((1 << 16, 2, 1), "password", "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"),
+            ((1 << 16, 2, 1), "differentpassword", "0b84d652cf6b0c4beaef0dfe278ba6a80df6696281d7e0d2891b817d8c458fde"),
+            ((1 << 16, 1, 1), "password", "f6a5adc1ba723dddef9b5ac1d464e180fcd9dffc9d1cbf76cca2fed795d9ca98"),
+        ] {
+            let cost = Cost { memory: cost.0, passes: cost.1, lanes: cost.2 };
+            let derived = derived(&Secret::new(passphrase.into()), b"somesalt", cost).unwrap();
+            assert_eq!(hex(derived.expose()), secret, "{passphrase}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kernel::Refuse as _;
 use keystore::{Given, Keeping, Keystore, KeystoreError, Name, Share, Standing};
+use proptest::prelude::*;
 use suites::{Cipher, Domain, Policy, Purpose, Secret, Suite, signing};
 use tempfile::TempDir;
 
@@ -133,5 +134,64 @@ fn a_passphrase_costs_what_it_has_to() {
     assert_eq!(written("m=19456", "m=19457").unwrap(), Err("keystore.wrong_root"), "it is bound to what it says");
     for other in ["m=8", "m=19455", "m=4194305", "m=019456", "m=+19456"] {
         assert_eq!(written("m=19456", other).unwrap_err().code(), "keystore.damaged", "{other}");
+    }
+}
+
+/// Any bytes, and lines of a store in any order with the checksum made right.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    let files: Vec<_> = ["rotating", "passphrase", "shares"]
+        .into_iter()
+        .flat_map(|store| fs::read_dir(golden(store)).unwrap())
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let lines: Vec<String> = files.iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
+    let line = prop_oneof![4 => prop::sample::select(lines), 1 => "[a-z0-9 =.:-]{0,20}"];
+    let text = (prop::sample::select(files), prop::collection::vec((any::<prop::sample::Index>(), line), 0..4));
+    let vouched = text.prop_map(|(text, changes)| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.pop();
+        for (at, line) in changes {
+            let at = at.index(lines.len());
+            lines[at] = line;
+        }
+        let told = lines.join("\n") + "\n";
+        format!("{told}check {}\n", blake3::hash(told.as_bytes()).to_hex()).into_bytes()
+    });
+    prop_oneof![3 => vouched, 1 => prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever lies where a file of ours does is answered for, and what is accepted has the one form.
+    #[test]
+    fn a_file_of_any_content_is_answered_for(content in content(), at in 0..3_usize) {
+        let home = copied("rotating");
+        let names = ["root".to_owned(), format!("{}.key", name(1)), format!("{}.gone", name(2))];
+        let path = home.path().join(&names[at]);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &content).unwrap();
+        let key = Given::Key(Secret::new(vec![2; 32]));
+        match Keystore::open(home.path(), Policy::default()) {
+            Ok(store) => {
+                store.keys().unwrap();
+                let unsealed = store.unseal(&key);
+                if at == 0 {
+                    prop_assert_eq!(unsealed.is_ok(), content == whole);
+                } else if at == 1 {
+                    prop_assert_eq!(store.sign(name(1), MANIFEST, b"it").is_ok(), content == whole);
+                } else {
+                    prop_assert_eq!(store.sign(name(2), MANIFEST, b"it").unwrap_err().code(), "keystore.destroyed");
+                }
+            }
+            Err(error) => prop_assert_eq!((at, error.code()), (0, "keystore.damaged")),
+        }
+    }
+
+    #[test]
+    fn a_share_is_read_in_its_one_form(text in "\\PC{0,60}|sop-share-1-[0-9a-f-]{0,100}", at in 0..3_usize, cut in 0..120_usize) {
+        prop_assert_eq!(Share::read(&text).map(|_| ()).unwrap_err().code(), "keystore.mistyped");
+        let cut = SHARES[at].get(..cut).unwrap_or_default();
+        prop_assert!(Share::read(cut).is_err() || cut == SHARES[at]);
     }
 }
