@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use kernel::Refuse as _;
@@ -275,6 +276,46 @@ fn killed_at_any_step_it_is_carried_on() {
     }
 }
 
+/// As when a disk fails once, and the store lives on: what is in use is what the files say.
+#[test]
+fn what_failed_once_is_carried_on_by_the_same_store() {
+    for fails_at in 0..3 {
+        let home = TempDir::new().unwrap();
+        let (_, public) = begun(home.path());
+        let steps = Arc::new(AtomicUsize::new(usize::MAX));
+        let goes_on = {
+            let steps = steps.clone();
+            move |_| if steps.fetch_sub(1, SeqCst) == 0 { Err(KeystoreError::Left) } else { Ok(()) }
+        };
+        let fail = || steps.store(fails_at, SeqCst);
+        let store = Keystore::open_while(home.path(), Policy::default(), goes_on).unwrap();
+        store.unseal(&root(1)).unwrap();
+        let Standing::Unsealed { root: first, .. } = store.standing() else { panic!("it is unsealed") };
+
+        fail();
+        assert_eq!(code(store.rotate_root(new_root(2))), "keystore.left");
+        let Standing::Sealed { root: found } = store.standing() else { panic!("nobody knows which root is in use") };
+        let is_rotated = found != first;
+        assert_eq!(is_rotated, fails_at == 2, "it is the rename that counts");
+        assert_eq!(store.unseal(&root(1)).is_ok(), !is_rotated);
+        assert_eq!(store.unseal(&root(2)).is_ok(), is_rotated);
+        if !is_rotated {
+            store.rotate_root(new_root(2)).unwrap();
+        }
+        signs(&store, SIGNER, &public).unwrap();
+
+        fail();
+        assert_eq!(code(store.rewrap(9)), "keystore.left");
+        signs(&store, SIGNER, &public).unwrap();
+        let moving = fs::read(home.path().join("new")).ok();
+        assert_eq!(moving.is_some(), fails_at == 1, "the key lies there a second time");
+        store.destroy(SIGNER).unwrap();
+        assert!(!home.path().join("new").exists());
+        assert_eq!(store.rewrap(9).unwrap(), Moved::default());
+        assert!(matches!(store.standing(), Standing::Unsealed { rotating: false, .. }));
+    }
+}
+
 /// No file is what it was with any bit turned: it is refused, by name, and never opens as something else.
 #[test]
 fn every_turned_bit_is_refused() {
@@ -481,7 +522,6 @@ proptest! {
     #[test]
     fn every_history_keeps_the_laws(script in prop::collection::vec((step(), 0_usize..8), 1..14)) {
         use std::collections::BTreeMap;
-        use std::sync::Arc;
         let home = TempDir::new().unwrap();
         open(home.path()).initialise(new_root(1)).unwrap();
         let mut current = 1;
