@@ -279,11 +279,10 @@ impl Keystore {
                 Err(KeystoreError::Io { path, why }) => return Err(KeystoreError::Io { path, why }),
                 Err(_) => None,
             };
+            // Over the key itself, if it lies there because it could not be moved.
             state.files.write(&gone(name), &About::buried(name, about.as_ref()))?;
         }
-        state.files.destroy(&file(name))?;
-        // It may have been moving.
-        state.files.destroy(files::NEW)
+        state.files.destroy(&file(name))
     }
 
     /// Another root key comes into use, from now on for whoever unseals the store. The keys follow by [`Keystore::rewrap`].
