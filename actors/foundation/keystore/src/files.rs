@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::key::{About, Kept, Name};
@@ -29,6 +29,30 @@ impl Files {
 
     fn at(&self, file: &str) -> PathBuf {
         self.directory.join(file)
+    }
+
+    /// Who else may write the directory could exchange what is in it, and who may read it could keep what is destroyed.
+    ///
+    /// # Errors
+    /// [`KeystoreError::OpenDirectory`], [`KeystoreError::NotOurs`]; [`KeystoreError::Io`], also for what is no directory.
+    pub fn kept_from_others(&self) -> Result<(), KeystoreError> {
+        let path = || self.directory.clone();
+        let about = match fs::metadata(&self.directory) {
+            Ok(about) => about,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(&self.directory)(error)),
+        };
+        let (mode, owner) = (about.mode() & 0o7777, about.uid());
+        if !about.is_dir() {
+            return Err(failed(&self.directory)(ErrorKind::NotADirectory.into()));
+        }
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(KeystoreError::NotOurs { path: path(), owner });
+        }
+        if mode & 0o077 != 0 {
+            return Err(KeystoreError::OpenDirectory { path: path(), mode });
+        }
+        Ok(())
     }
 
     pub fn exists(&self, file: &str) -> Result<bool, KeystoreError> {
@@ -87,8 +111,14 @@ impl Files {
         }
     }
 
-    /// Writes a file beside its place, and puts it there whole.
+    /// Writes a file beside its place, and puts it there whole, to stay.
     pub fn write(&self, file: &str, text: &str) -> Result<(), KeystoreError> {
+        self.put(file, text)?;
+        self.sync()
+    }
+
+    /// As [`Files::write`]; what was there may be there again after a power cut, until [`Files::sync`].
+    pub fn put(&self, file: &str, text: &str) -> Result<(), KeystoreError> {
         self.create()?;
         let (new, path) = (self.at(NEW), self.at(file));
         (self.goes_on)("write it beside its place")?;
@@ -99,8 +129,7 @@ impl Files {
         });
         written.map_err(failed(&path))?;
         (self.goes_on)("put it in its place")?;
-        fs::rename(&new, &path).map_err(failed(&path))?;
-        self.sync()
+        fs::rename(&new, &path).map_err(failed(&path))
     }
 
     /// Sees to it that what is here stays after a power cut.

@@ -128,7 +128,8 @@ impl Keystore {
     /// Opens the store of a directory that may not be there yet. What was destroyed and is back, or half destroyed, is destroyed.
     ///
     /// # Errors
-    /// [`KeystoreError::Io`], [`KeystoreError::Damaged`], [`KeystoreError::RootLost`].
+    /// [`KeystoreError::Io`], [`KeystoreError::Damaged`], [`KeystoreError::RootLost`]; [`KeystoreError::OpenDirectory`] and
+    /// [`KeystoreError::NotOurs`] of a directory that others get at.
     pub fn open(directory: &Path, policy: Policy) -> Result<Self, KeystoreError> {
         Self::open_while(directory, policy, |_| Ok(()))
     }
@@ -144,6 +145,7 @@ impl Keystore {
         goes_on: impl Fn(&'static str) -> Result<(), KeystoreError> + Send + Sync + 'static,
     ) -> Result<Self, KeystoreError> {
         let files = Files::new(directory, Box::new(goes_on));
+        files.kept_from_others()?;
         files.destroy(files::NEW)?;
         let header = files.header()?;
         for name in files.names()? {
@@ -459,7 +461,7 @@ impl State {
             match self.files.kept(name) {
                 Ok(kept) if kept.root == before.id => match kept.moved(policy, before, current) {
                     Ok(kept) => {
-                        self.files.write(&file(name), &kept.written())?;
+                        self.files.put(&file(name), &kept.written())?;
                         done.moved += 1;
                     }
                     // Not of this root, whatever it says. Found again below.
@@ -473,6 +475,11 @@ impl State {
             to_move.pop_front();
         }
         done.left = to_move.len();
+        // One for all of them: until it is done the root before is kept, and a key that a power cut puts back is under it. The last
+        // ones that were moved may be of a process that was killed before this.
+        if done.moved != 0 || done.left == 0 {
+            self.files.sync()?;
+        }
         if done.left != 0 {
             self.to_move = Some(to_move);
             return Ok(done);

@@ -47,7 +47,9 @@ pub enum KeystoreError {
     NoSuchSharing { needed: u8, of: u8 },
     #[error("others may read this file, which has mode {mode:o}: {}", path.display())]
     Exposed { path: PathBuf, mode: u32 },
-    #[error("this file belongs to user {owner}: {}", path.display())]
+    #[error("others may use the keystore's directory, which has mode {mode:o}: {}", path.display())]
+    OpenDirectory { path: PathBuf, mode: u32 },
+    #[error("this belongs to user {owner}: {}", path.display())]
     NotOurs { path: PathBuf, owner: u32 },
     #[error("this is no plain file: {}", path.display())]
     NoPlainFile { path: PathBuf },
@@ -95,6 +97,7 @@ impl Refuse for KeystoreError {
             Self::TooFewShares { .. } => "keystore.too_few_shares",
             Self::NoSuchSharing { .. } => "keystore.no_such_sharing",
             Self::Exposed { .. } => "keystore.exposed",
+            Self::OpenDirectory { .. } => "keystore.open_directory",
             Self::NotOurs { .. } => "keystore.not_ours",
             Self::NoPlainFile { .. } => "keystore.no_plain_file",
             Self::NoKey { .. } => "keystore.no_key",
@@ -134,7 +137,8 @@ impl Refuse for KeystoreError {
             Self::Exposed { .. } => {
                 "take the file from others (chmod 600); who could read it may have the key: rotate it"
             }
-            Self::NotOurs { .. } => "give the file to the user of the authority (chown)",
+            Self::OpenDirectory { .. } => "keep others out of it (chmod 700), and see that its files are what they were",
+            Self::NotOurs { .. } => "give it to the user of the authority (chown)",
             Self::NoPlainFile { .. } => "name the file itself, not a link to it",
             Self::NoKey { .. } => "name a key that the keystore lists",
             Self::Taken { .. } => "generate it under a name of its own",

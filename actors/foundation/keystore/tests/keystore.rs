@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use kernel::Refuse as _;
@@ -316,6 +316,72 @@ fn what_failed_once_is_carried_on_by_the_same_store() {
     }
 }
 
+/// What a power cut may leave: each file as it was when the directory was last synced, or as it is.
+#[derive(Default)]
+struct Disk {
+    synced: Vec<(PathBuf, Vec<u8>)>,
+    /// Synced once this step is done, which shows by the next one.
+    syncing: Option<Vec<(PathBuf, Vec<u8>)>>,
+    steps: usize,
+}
+
+impl Disk {
+    /// The store over it, that ends before the step `last`.
+    fn open(disk: &Arc<Mutex<Self>>, home: &Path, last: usize) -> Keystore {
+        let (disk, home) = (disk.clone(), home.to_owned());
+        disk.lock().unwrap().steps = 0;
+        let goes_on = move |step| {
+            let mut disk = disk.lock().unwrap();
+            if let Some(synced) = disk.syncing.take() {
+                disk.synced = synced;
+            }
+            disk.steps += 1;
+            if last < disk.steps {
+                return Err(KeystoreError::Left);
+            }
+            disk.syncing = (step == "see that it stays").then(|| files(&home));
+            Ok(())
+        };
+        Keystore::open_while(&home, Policy::default(), goes_on).unwrap()
+    }
+}
+
+/// Also when who moved the last keys ended before it saw to it that they stay, and another carries on.
+#[test]
+fn no_power_cut_leaves_a_key_under_a_root_that_is_gone() {
+    let mut cuts = 0;
+    for (first, second) in (0..14).flat_map(|first| (0..14).map(move |second| (first, second))) {
+        let home = TempDir::new().unwrap();
+        let (store, public) = begun(home.path());
+        let about = store.generate(NEXT, Domain::System, MANIFEST, ED25519).unwrap();
+        let next = signing::PublicKey::read(Signature::Ed25519, &about.public).unwrap();
+        store.rotate_root(new_root(2)).unwrap();
+        let disk = Arc::new(Mutex::new(Disk { synced: files(home.path()), ..Disk::default() }));
+        for last in [first, second] {
+            let store = Disk::open(&disk, home.path(), last);
+            store.unseal(&root(2)).unwrap();
+            while store.rewrap(2).is_ok_and(|moved| moved.left != 0) {}
+        }
+        let (now, synced) = (files(home.path()), disk.lock().unwrap().synced.clone());
+        let synced: Vec<_> = synced.into_iter().filter(|file| !now.contains(file)).collect();
+        for taken_back in 0..1_u32 << synced.len() {
+            for (path, bytes) in &now {
+                fs::write(path, bytes).unwrap();
+            }
+            for (at, (path, bytes)) in synced.iter().enumerate() {
+                if taken_back >> at & 1 == 1 {
+                    fs::write(path, bytes).unwrap();
+                }
+            }
+            let store = unsealed(home.path(), 2);
+            signs(&store, SIGNER, &public).unwrap();
+            signs(&store, NEXT, &next).unwrap();
+            cuts += 1;
+        }
+    }
+    assert!(300 < cuts, "there is something to take back: {cuts}");
+}
+
 /// No file is what it was with any bit turned: it is refused, by name, and never opens as something else.
 #[test]
 fn every_turned_bit_is_refused() {
@@ -482,6 +548,34 @@ fn files_are_for_their_owner_alone_and_no_secret_is_in_them() {
     }
     let shown = format!("{store:?} {:?} {:?}", root(7), new_root(7));
     assert!(!shown.contains("0707") && !shown.contains("7, 7"), "{shown}");
+}
+
+/// Of a directory that was there before, such as one that a backup put back.
+#[test]
+fn a_directory_that_others_get_at_is_not_used() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = TempDir::new().unwrap();
+    let directory = home.path().join("store");
+    drop(begun(&directory));
+    for (mode, refused) in [
+        (0o700, None),
+        (0o500, None),
+        (0o750, Some("keystore.open_directory")),
+        (0o705, Some("keystore.open_directory")),
+        (0o720, Some("keystore.open_directory")),
+        (0o1777, Some("keystore.open_directory")),
+    ] {
+        fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+        let opened = Keystore::open(&directory, Policy::default());
+        assert_eq!(opened.err().map(|error| error.code()), refused, "{mode:o}");
+    }
+    fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+    // Only who is root can give a directory away.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&directory, Some(1), None).unwrap();
+        assert_eq!(code(Keystore::open(&directory, Policy::default())), "keystore.not_ours");
+    }
 }
 
 #[test]
