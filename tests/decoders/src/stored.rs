@@ -1,6 +1,8 @@
 //! What the keystore keeps, and the shares of its root key. Nothing is used but what the root key vouches for.
 
 use std::cell::RefCell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -14,7 +16,7 @@ const GONE: Name = Name { id: 5, version: 2 };
 
 /// The files of a store in the middle of a rotation: of the root key, of a key, and of one that was destroyed.
 static FILES: LazyLock<[(String, Vec<u8>); 3]> = LazyLock::new(|| {
-    let home = TempDir::new().expect("a directory");
+    let home = directory();
     let store = open(home.path()).expect("an empty directory is a store");
     store.initialise(root(1)).expect("a root");
     for name in [KEPT, GONE] {
@@ -28,7 +30,7 @@ static FILES: LazyLock<[(String, Vec<u8>); 3]> = LazyLock::new(|| {
 
 /// The root key of another store, in three shares, two of which are needed; and the file that knows them.
 static SHARES: LazyLock<(Vec<Share>, TempDir)> = LazyLock::new(|| {
-    let home = TempDir::new().expect("a directory");
+    let home = directory();
     let (root, shares) = NewRoot::shared(&Policy::default(), 2, 3).expect("two of three");
     open(home.path()).and_then(|store| store.initialise(root)).expect("a root");
     (shares, home)
@@ -37,6 +39,11 @@ static SHARES: LazyLock<(Vec<Share>, TempDir)> = LazyLock::new(|| {
 thread_local! {
     /// Where what is tried is put into the place of what was kept.
     static TRIED: RefCell<Option<TempDir>> = const { RefCell::new(None) };
+}
+
+/// For its owner alone, as a store wants it.
+fn directory() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().expect("a directory")
 }
 
 fn open(home: &Path) -> Result<Keystore, KeystoreError> {
@@ -63,7 +70,7 @@ pub fn files() -> Vec<Vec<u8>> {
 /// Whatever lies in its place, a key signs, and a root key opens, if the file is the one that was written.
 pub fn file(bytes: &[u8]) {
     TRIED.with_borrow_mut(|home| {
-        let home = home.get_or_insert_with(|| TempDir::new().expect("a directory"));
+        let home = home.get_or_insert_with(|| directory());
         let check = format!("check {}\n", blake3::hash(bytes).to_hex());
         let vouched = [bytes, check.as_bytes()].concat();
         for (tried, (_, kept)) in FILES.iter().enumerate() {

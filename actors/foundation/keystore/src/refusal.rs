@@ -137,7 +137,9 @@ impl Refuse for KeystoreError {
             Self::Exposed { .. } => {
                 "take the file from others (chmod 600); who could read it may have the key: rotate it"
             }
-            Self::OpenDirectory { .. } => "keep others out of it (chmod 700), and see that its files are what they were",
+            Self::OpenDirectory { .. } => {
+                "keep others out of it (chmod 700), and see that its files are what they were"
+            }
             Self::NotOurs { .. } => "give it to the user of the authority (chown)",
             Self::NoPlainFile { .. } => "name the file itself, not a link to it",
             Self::NoKey { .. } => "name a key that the keystore lists",

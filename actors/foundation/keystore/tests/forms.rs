@@ -1,6 +1,7 @@
 //! What the first version wrote, in `golden/`, which is never edited: it is read as it was, and carried on with.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kernel::Refuse as _;
@@ -28,13 +29,18 @@ const SHARES: [&str; 3] = [
     "sop-share-1-96c9710a6d7024bc-2-3-8480f356fc9cb90890272bddfa6d51294c16e765e109c4171857be4037390c08-bdf8e8eb",
 ];
 
+/// For its owner alone, as a store wants it.
+fn directory() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
 fn golden(store: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(store)
 }
 
 /// A copy, to be carried on with.
 fn copied(store: &str) -> TempDir {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     for entry in fs::read_dir(golden(store)).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, home.path().join(path.file_name().unwrap())).unwrap();

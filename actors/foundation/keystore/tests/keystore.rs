@@ -1,10 +1,11 @@
 //! What a store answers, and what comes of a kill in between.
 
 use std::cell::Cell;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use kernel::Refuse as _;
 use keystore::{Cost, Given, Keeping, Keystore, KeystoreError, Moved, Name, NewRoot, Share, Standing};
@@ -17,6 +18,11 @@ const OTHER: Purpose = Purpose::new("checkpoint");
 const SIGNER: Name = Name { id: 0x0190_c3a2_7b5e_7cc3_98c4_dc0c_0c07_398f, version: 1 };
 const NEXT: Name = Name { version: 2, ..SIGNER };
 const ED25519: Suite = Suite::Signature(Signature::Ed25519);
+
+/// For its owner alone, as a store wants it.
+fn directory() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
 
 fn root(byte: u8) -> Given {
     Given::Key(Secret::new(vec![byte; 32]))
@@ -73,7 +79,7 @@ fn code<T: std::fmt::Debug>(answer: Result<T, KeystoreError>) -> &'static str {
 
 #[test]
 fn answers() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let empty = open(home.path());
     let generate = |store: &Keystore, name, purpose, suite: Suite| store.generate(name, Domain::System, purpose, suite);
     assert_eq!(empty.standing(), Standing::New);
@@ -148,7 +154,7 @@ fn x25519() -> suites::agreeing::PublicKey {
 
 #[test]
 fn what_is_destroyed_stays_so() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let (store, public) = begun(home.path());
     let (file, copy) =
         files(home.path()).into_iter().find(|(path, _)| path.extension().is_some_and(|end| end == "key")).unwrap();
@@ -168,7 +174,7 @@ fn what_is_destroyed_stays_so() {
     assert!(!file.exists(), "and is destroyed again");
 
     // One that never was, in a store that has no root yet.
-    let home = TempDir::new().unwrap();
+    let home = directory();
     open(home.path()).destroy(NEXT).unwrap();
     let (store, _) = begun(home.path());
     assert_eq!(code(store.generate(NEXT, Domain::System, MANIFEST, ED25519)), "keystore.destroyed");
@@ -177,7 +183,7 @@ fn what_is_destroyed_stays_so() {
 
 #[test]
 fn keys_move_to_another_root() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let (store, public) = begun(home.path());
     let old = files(home.path());
     for id in 0..4 {
@@ -205,7 +211,7 @@ fn keys_move_to_another_root() {
 
 #[test]
 fn a_damaged_key_keeps_the_root_before_until_it_is_back() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let (store, public) = begun(home.path());
     let (file, copy) =
         files(home.path()).into_iter().find(|(path, _)| path.extension().is_some_and(|end| end == "key")).unwrap();
@@ -223,7 +229,7 @@ fn a_damaged_key_keeps_the_root_before_until_it_is_back() {
 #[test]
 fn killed_at_any_step_it_is_carried_on() {
     for last in 0.. {
-        let home = TempDir::new().unwrap();
+        let home = directory();
         let (_, public) = begun(home.path());
         let secret = files(home.path())
             .into_iter()
@@ -280,7 +286,7 @@ fn killed_at_any_step_it_is_carried_on() {
 #[test]
 fn what_failed_once_is_carried_on_by_the_same_store() {
     for fails_at in 0..3 {
-        let home = TempDir::new().unwrap();
+        let home = directory();
         let (_, public) = begun(home.path());
         let steps = Arc::new(AtomicUsize::new(usize::MAX));
         let goes_on = {
@@ -326,10 +332,10 @@ struct Disk {
 }
 
 impl Disk {
-    /// The store over it, that ends before the step `last`.
-    fn open(disk: &Arc<Mutex<Self>>, home: &Path, last: usize) -> Keystore {
-        let (disk, home) = (disk.clone(), home.to_owned());
+    /// The store over it, that ends before the step `last`, which may be one of opening it.
+    fn open(disk: &Arc<Mutex<Self>>, home: &Path, last: usize) -> Result<Keystore, KeystoreError> {
         disk.lock().unwrap().steps = 0;
+        let (disk, directory) = (disk.clone(), home.to_owned());
         let goes_on = move |step| {
             let mut disk = disk.lock().unwrap();
             if let Some(synced) = disk.syncing.take() {
@@ -339,10 +345,10 @@ impl Disk {
             if last < disk.steps {
                 return Err(KeystoreError::Left);
             }
-            disk.syncing = (step == "see that it stays").then(|| files(&home));
+            disk.syncing = (step == "see that it stays").then(|| files(&directory));
             Ok(())
         };
-        Keystore::open_while(&home, Policy::default(), goes_on).unwrap()
+        Keystore::open_while(home, Policy::default(), goes_on)
     }
 }
 
@@ -351,14 +357,14 @@ impl Disk {
 fn no_power_cut_leaves_a_key_under_a_root_that_is_gone() {
     let mut cuts = 0;
     for (first, second) in (0..14).flat_map(|first| (0..14).map(move |second| (first, second))) {
-        let home = TempDir::new().unwrap();
+        let home = directory();
         let (store, public) = begun(home.path());
         let about = store.generate(NEXT, Domain::System, MANIFEST, ED25519).unwrap();
         let next = signing::PublicKey::read(Signature::Ed25519, &about.public).unwrap();
         store.rotate_root(new_root(2)).unwrap();
         let disk = Arc::new(Mutex::new(Disk { synced: files(home.path()), ..Disk::default() }));
         for last in [first, second] {
-            let store = Disk::open(&disk, home.path(), last);
+            let Ok(store) = Disk::open(&disk, home.path(), last) else { continue };
             store.unseal(&root(2)).unwrap();
             while store.rewrap(2).is_ok_and(|moved| moved.left != 0) {}
         }
@@ -385,7 +391,7 @@ fn no_power_cut_leaves_a_key_under_a_root_that_is_gone() {
 /// No file is what it was with any bit turned: it is refused, by name, and never opens as something else.
 #[test]
 fn every_turned_bit_is_refused() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let (store, public) = begun(home.path());
     store.generate(NEXT, Domain::System, MANIFEST, ED25519).unwrap();
     store.destroy(NEXT).unwrap();
@@ -421,7 +427,7 @@ fn every_turned_bit_is_refused() {
 /// made right.
 #[test]
 fn no_line_of_a_key_serves_another() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let (store, _) = begun(home.path());
     store.generate(NEXT, Domain::Trust, OTHER, Cipher::Aes256Gcm.into()).unwrap();
     store.rotate_root(new_root(2)).unwrap();
@@ -462,7 +468,7 @@ fn no_line_of_a_key_serves_another() {
 
 #[test]
 fn any_so_many_shares_unseal_it() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let policy = Policy::default();
     let (new, shares) = NewRoot::shared(&policy, 3, 5).unwrap();
     let store = open(home.path());
@@ -504,7 +510,7 @@ fn any_so_many_shares_unseal_it() {
 
 #[test]
 fn a_passphrase_unseals_it() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let passphrase = |text: &str| Given::Passphrase(Secret::new(text.into()));
     let cost = Cost::new(19_456, 2, 1).unwrap();
     assert_eq!(code(NewRoot::of(passphrase("hunter2"), cost)), "keystore.bad_passphrase");
@@ -519,7 +525,7 @@ fn a_passphrase_unseals_it() {
 
 #[test]
 fn a_store_whose_root_is_lost_does_not_begin_again() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     drop(begun(home.path()));
     fs::remove_file(home.path().join("root")).unwrap();
     assert_eq!(code(Keystore::open(home.path(), Policy::default())), "keystore.root_lost");
@@ -527,8 +533,7 @@ fn a_store_whose_root_is_lost_does_not_begin_again() {
 
 #[test]
 fn files_are_for_their_owner_alone_and_no_secret_is_in_them() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let directory = home.path().join("keys/store");
     let store = open(&directory);
     let secret = Secret::new((1..=32).collect());
@@ -553,9 +558,7 @@ fn files_are_for_their_owner_alone_and_no_secret_is_in_them() {
 /// Of a directory that was there before, such as one that a backup put back.
 #[test]
 fn a_directory_that_others_get_at_is_not_used() {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt as _;
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let directory = home.path().join("store");
     drop(begun(&directory));
     for (mode, refused) in [
@@ -580,7 +583,7 @@ fn a_directory_that_others_get_at_is_not_used() {
 
 #[test]
 fn what_cannot_be_written_is_not_there() {
-    let home = TempDir::new().unwrap();
+    let home = directory();
     let in_the_way = home.path().join("store");
     fs::write(&in_the_way, "").unwrap();
     assert_eq!(code(Keystore::open(&in_the_way, Policy::default())), "keystore.io");
@@ -616,7 +619,7 @@ proptest! {
     #[test]
     fn every_history_keeps_the_laws(script in prop::collection::vec((step(), 0_usize..8), 1..14)) {
         use std::collections::BTreeMap;
-        let home = TempDir::new().unwrap();
+        let home = directory();
         open(home.path()).initialise(new_root(1)).unwrap();
         let mut current = 1;
         // Public parts; `None` once it may be destroyed.

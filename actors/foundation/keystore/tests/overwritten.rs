@@ -6,6 +6,8 @@
 #![expect(unsafe_code, reason = "an allocator is unsafe to write, and this one only looks before it hands on")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use keystore::{Cost, Given, Keystore, Name, NewRoot, Share};
@@ -46,6 +48,11 @@ unsafe impl GlobalAlloc for Watching {
     }
 }
 
+/// For its owner alone, as a store wants it.
+fn directory() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
 /// How often `secret` was in what was given back while `done` was done.
 fn left_behind(secret: &[u8], done: impl FnOnce()) -> usize {
     FOUND.store(0, SeqCst);
@@ -64,7 +71,7 @@ fn nothing_is_left_behind() {
     let plain = vec![0xa7_u8; 64];
     assert!(0 < left_behind(&[0xa7; MARK], || drop(plain)), "what is not overwritten is seen");
 
-    let (home, policy) = (TempDir::new().unwrap(), Policy::default());
+    let (home, policy) = (directory(), Policy::default());
     let name = Name { id: 1, version: 1 };
     let key = |byte: u8| Given::Key(Secret::new(vec![byte; 32]));
     let open = || Keystore::open(home.path(), Policy::default()).unwrap();
