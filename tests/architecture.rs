@@ -36,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ),
     ("suites", &["suites"]),
     ("config", &["config"]),
-    ("foundation", &["journal", "keyring", "supervisors"]),
+    ("foundation", &["journal", "keyring", "keystore", "supervisors"]),
     ("evidence", &["evidence"]),
     ("vault, checks", &["vault", "checks"]),
     ("bucket", &["bucket"]),

@@ -9,6 +9,7 @@ mod judged;
 mod kept;
 mod records;
 mod signed;
+mod stored;
 mod suited;
 mod texts;
 
@@ -21,7 +22,7 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 26] = [
     Target { name: "envelope", run: records::envelope, seeds: records::envelopes },
     Target { name: "body", run: records::body, seeds: records::bodies },
     Target { name: "segment", run: files::segment, seeds: files::segments },
@@ -41,6 +42,8 @@ pub const TARGETS: [Target; 24] = [
     Target { name: "suite_signed", run: suited::signed, seeds: suited::signatures },
     Target { name: "suite_sealed", run: suited::sealed, seeds: suited::sealed_texts },
     Target { name: "suite_keys", run: suited::key, seeds: suited::keys },
+    Target { name: "keystore_file", run: stored::file, seeds: stored::files },
+    Target { name: "keystore_share", run: stored::share, seeds: stored::shares },
     Target { name: "judged_record", run: judged::record, seeds: records::envelopes },
     Target { name: "judged_note", run: judged::note, seeds: judged::notes },
     Target { name: "judged_proof", run: judged::proof, seeds: judged::proofs },

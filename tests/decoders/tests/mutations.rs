@@ -10,8 +10,9 @@ use kit::Dice;
 const SEED: u64 = 1;
 /// Inputs for each target; some seconds for all of them.
 const ROUNDS: u64 = 4_000;
-/// What an auditor's program does with one input takes as long as many inputs of the others: signatures, and files.
-const JUDGED_SHARE: u64 = 20;
+/// What an auditor's program, or the keystore, does with one input takes as long as many inputs of the others: signatures, and
+/// files.
+const LONG_SHARE: u64 = 20;
 const INPUT_BYTES_MAX: usize = 1 << 17;
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -29,7 +30,8 @@ fn no_decoder_gives_way() {
         }
         judge(target, b"", "nothing");
         let mut dice = Dice::new(seed, player);
-        let share = if target.name.starts_with("judged") { JUDGED_SHARE } else { 1 };
+        let takes_long = target.name.starts_with("judged") || target.name == "keystore_file";
+        let share = if takes_long { LONG_SHARE } else { 1 };
         for round in 0..rounds.div_ceil(share) {
             let bytes = mutated(&mut dice, &seeds);
             judge(target, &bytes, &format!("SOP_SEED={seed}, round {round}"));
