@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
 /// [`WITHIN_A_LAYER`] names.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("verifier", &["verifier"]),
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "subscriptions",
         ],
     ),
+    ("bearer", &["bearer"]),
     ("suites", &["suites"]),
     ("config", &["config"]),
     ("foundation", &["journal", "keyring", "keystore", "supervisors"]),

@@ -104,7 +104,7 @@ async fn what_should_not_be_is_seen_contained_and_kept() {
 
     // Whatever it should not do, it does.
     looked(&place, &once).await;
-    assert_eq!(denied(&place, &once, "gap.list", json!({})).await, "tokens.exhausted");
+    assert_eq!(denied(&place, &once, "gap.list", json!({})).await, "tokens.double_spend");
     setup.ask(Some(&root()), operator.expose(), "token.revoke", json!({ "id": id })).await.yes();
     assert_eq!(denied(&place, &revoked, "gap.list", json!({})).await, "tokens.revoked");
     for _ in 0..10 {
