@@ -238,6 +238,33 @@ async fn where_the_keystore_is_gone_no_other_one_is_begun() {
     assert_eq!(states(&place, "receipts"), ["destroyed", "active"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_time_is_over_is_rotated() {
+    let mut place = started(Some(1)).await;
+    assert_eq!(place.daemon.run(&["crypto", "keys", "--generate", "receipts"]).code, Some(0));
+    assert_eq!(asked(&place, &["status"])["due"], json!([]));
+    place.daemon.stop();
+    let root = root_key(&place, 1);
+    place.daemon.configure(&format!("[crypto]\nroot_key = \"file:{}\"\nrotate_every = \"1s\"\n", root.display()));
+    place.daemon.start().await;
+    let secret = place.daemon.credential().expose().to_owned();
+    let rotated = async |client: &http::Client| {
+        let listed = client.call("crypto.list", &json!({}), Some(&secret), None).await.unwrap_or_default();
+        listed["keys"].as_array().is_some_and(|keys| 4 <= keys.len())
+    };
+    place.daemon.until("rotates it, again and again", rotated).await;
+    place.daemon.stop();
+    configured(&place, 1, None);
+    place.daemon.start().await;
+    unsealed(&mut place, true).await;
+    let states = states(&place, "receipts");
+    assert!(states.iter().filter(|state| *state == "active").count() == 1, "{states:?}");
+    assert!(states.iter().filter(|state| *state == "verify-only").count() >= 2, "{states:?}");
+    let shown = place.daemon.run(&["audit", "list", "--limit", "500"]);
+    let asked = |line: &&str| line.contains("crypto.ordered") && line.contains("internal/custodian");
+    assert!(2 <= shown.stdout.lines().filter(asked).count(), "it was asked for on record: {shown:?}");
+}
+
 /// Killed while all of it goes on, again and again: the store opens, and each purpose has its one key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_time_leaves_one_key_for_each_purpose() {

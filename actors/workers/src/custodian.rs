@@ -422,3 +422,40 @@ impl Actor for Guard {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::Purpose;
+
+    use super::*;
+
+    #[test]
+    fn no_key_is_due_after_its_time_nor_long_before_it() {
+        let day = 24 * 3_600_000;
+        let version = |id| Version {
+            id: CommandId(id),
+            suite: 0x0401,
+            state: State::Active,
+            by: Principal::internal("custodian"),
+            asked_at: Timestamp(0),
+            activates: true,
+            made: None,
+            activated_at: Some(Timestamp(1_000 * day)),
+            ended_at: None,
+            revoked: None,
+            abandoned: None,
+            destroyed_at: None,
+        };
+        let due =
+            |id, purpose: Purpose| due_at(purpose.key(1), &version(id), Duration::from_hours(100 * 24)).unwrap().0;
+        let all: std::collections::BTreeSet<_> =
+            (0..100).flat_map(|id| Purpose::ALL.map(|purpose| due(id, purpose))).collect();
+        assert!(all.iter().all(|due| (1_090 * day..=1_100 * day).contains(due)), "{all:?}");
+        assert!(500 < all.len(), "they are not all at once, also of one command");
+        assert_eq!(due(7, Purpose::Receipts), due(7, Purpose::Receipts), "the same whenever it is asked");
+        assert_eq!(
+            due_at(Purpose::Receipts.key(1), &Version { activated_at: None, ..version(7) }, Duration::ZERO),
+            None
+        );
+    }
+}
