@@ -16,6 +16,7 @@ use allocator::Allocator;
 use approvals::Approvals;
 use backup::Backups;
 use config::Config;
+use crypto::Crypto;
 use door::{Decisions, Door, Follower, Outcomes, Seal, Secret, SecretKind};
 use evidence::Evidence;
 use gaps::Gaps;
@@ -39,6 +40,7 @@ use tokens::Tokens;
 use tokio::sync::{oneshot, watch};
 use workers::attestor::Attestor;
 use workers::backup::{Archivist, Rehearsal, Schedule, Shelves};
+use workers::custodian::{Custodian, Safe};
 use workers::detector::{Detector, Told};
 use workers::erasure::Eraser;
 use workers::evidence::Following;
@@ -51,6 +53,7 @@ use workers::witness::Witnessing;
 use crate::attest;
 use crate::detections;
 use crate::gate::Gate;
+use crate::keys;
 use crate::requests::Requests;
 use crate::retention as keeping;
 use crate::routes::{self, Targets, Watched};
@@ -183,6 +186,8 @@ pub struct Places {
     pub log_key: PathBuf,
     /// The keys under which texts about people are sealed.
     pub subject_keys: PathBuf,
+    /// The private keys that the authority signs with.
+    pub keystore: PathBuf,
     pub backups: PathBuf,
     /// What the authority said of itself.
     pub attestations: PathBuf,
@@ -201,6 +206,7 @@ impl Places {
             evidence: data.join("evidence"),
             log_key: data.join("keys/log"),
             subject_keys: data.join("keys/subjects"),
+            keystore: data.join("keys/store"),
             backups: data.join("backups"),
             attestations: data.join("attestations"),
             seal: data.join("sealed"),
@@ -245,6 +251,9 @@ const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A start waits so long for what is used of the quotas; it is counted on behind it.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// A start waits so long for the keystore to be opened; a passphrase takes its time.
+const TRIED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Who asks what was detected waits so long for what was recorded before.
 const DETECTED_WITHIN: Duration = Duration::from_secs(2);
@@ -301,6 +310,12 @@ pub struct Parts {
     pub rules: keeping::Rules,
     /// How many of the last records a change of policy is held against.
     pub replayed_at_change: u64,
+    pub crypto: Handle<Crypto>,
+    pub crypto_view: Arc<Follower<Crypto>>,
+    /// The private keys.
+    pub safe: Safe,
+    /// How long a key is in use.
+    pub rotate_every: Option<Duration>,
     pub security: Handle<Security>,
     pub security_view: Arc<Follower<Security>>,
     /// What the door tells of, and is in no record yet.
@@ -375,6 +390,8 @@ impl Parts {
         let security_view = Arc::new(Follower::<Security>::default());
         let found: Arc<dyn View<Security>> = security_view.clone();
         let security = Handle::new(&journal, &clock, limits, Some(found));
+        let crypto_view = Arc::new(Follower::<Crypto>::default());
+        let kept: Arc<dyn View<Crypto>> = crypto_view.clone();
         let proofs_view = Arc::new(Follower::<Proofs>::default());
         let proven: Arc<dyn View<Proofs>> = proofs_view.clone();
         let proofs = Handle::new(&journal, &clock, limits, Some(proven));
@@ -395,6 +412,7 @@ impl Parts {
             backups: backups.clone(),
             subjects: subjects.clone(),
             retention: retention.clone(),
+            crypto: crypto_view.clone(),
         };
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
         let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, outcomes, seal);
@@ -434,6 +452,10 @@ impl Parts {
             backups,
             subjects,
             retention,
+            crypto: Handle::new(&journal, &clock, limits, Some(kept)),
+            crypto_view,
+            safe: keys::safe(config, &places),
+            rotate_every: config.crypto.rotate_every,
             security,
             security_view,
             told,
@@ -537,6 +559,13 @@ impl Parts {
             journal: self.journal.clone(),
             clock: self.clock.clone(),
         };
+        let custodian = Custodian {
+            crypto: self.crypto.clone(),
+            safe: self.safe.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+            rotate_every: self.rotate_every,
+        };
         let watched = Watched {
             backups: self.backups.clone(),
             governance: self.door.governance().clone(),
@@ -599,9 +628,11 @@ impl Parts {
             self.subscriptions.child(),
             self.retention.child(),
             self.security.child(),
+            self.crypto.child(),
             scanner.child(),
             archivist.child(),
             eraser.child(),
+            custodian.child(),
             pruner.child(),
             watch.child(),
             attestor.child(),
@@ -648,6 +679,9 @@ impl Parts {
         self.door.forsake(self.began).await;
         self.acquainted().await;
         self.read_why();
+        if tokio::time::timeout(TRIED_WITHIN, self.safe.tried()).await.is_err() {
+            tracing::warn!(code = "boot.keystore_behind", "the keystore is not open yet: see `sop crypto status`");
+        }
         // Who asks for what a quota covers waits for it, and nobody else.
         if let Ok(Err(denial)) = tokio::time::timeout(COUNTED_WITHIN, self.door.counted()).await {
             tracing::warn!(code = denial.code, "what is used of the quotas is not known yet: {}", denial.reason);
@@ -708,7 +742,7 @@ impl Parts {
     }
 
     /// Every machine.
-    fn hosted(&self) -> [&dyn Hosted; 17] {
+    fn hosted(&self) -> [&dyn Hosted; 18] {
         let Self {
             gaps,
             todos,
@@ -721,6 +755,7 @@ impl Parts {
             subjects,
             retention,
             security,
+            crypto,
             subscriptions,
             door,
             ..
@@ -742,6 +777,7 @@ impl Parts {
             subjects,
             retention,
             security,
+            crypto,
             subscriptions,
         ]
     }
@@ -756,7 +792,7 @@ impl Parts {
     }
 
     /// Every machine, and how it stands.
-    pub fn machines(&self) -> [(&'static str, Load); 17] {
+    pub fn machines(&self) -> [(&'static str, Load); 18] {
         self.hosted().map(|machine| {
             (
                 machine.name(),

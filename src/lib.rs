@@ -14,6 +14,7 @@ mod detections;
 mod gate;
 #[cfg(feature = "http")]
 pub mod issuers;
+pub mod keys;
 pub mod outcomes;
 pub mod requests;
 pub mod retention;

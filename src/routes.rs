@@ -87,11 +87,12 @@ pub const ROUTES: [(&str, &str, &str); 13] = [
 ];
 
 /// The authority's own parts, and what each does: fixed, as it is written in their source; no policy judges it.
-pub const INTERNAL: [(&str, &str); 26] = [
+pub const INTERNAL: [(&str, &str); 27] = [
     ("archivist", "reports backups, and asks for what is due with them"),
     ("attestor", "records what was attested"),
     ("bootstrap", "names the first operator, once"),
     ("clock", "asks what a machine calls due"),
+    ("custodian", "reports what became of keys, and asks for those that are due"),
     ("detector", "reports what the records show, and what the door tells"),
     (
         "door",

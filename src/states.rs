@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use allocator::Allocator;
 use approvals::Approvals;
 use backup::Backups;
+use crypto::Crypto;
 use door::{Decisions, Outcomes};
 use gaps::Gaps;
 use governance::Governance;
@@ -47,6 +48,7 @@ impl Default for States {
             replica::<Subjects>(),
             replica::<Retention>(),
             replica::<Security>(),
+            replica::<Crypto>(),
             replica::<Subscriptions>(),
         ];
         Self(replicas.into_iter().map(|replica| (replica.name(), replica)).collect())

@@ -14,6 +14,7 @@ use std::time::Duration;
 use allocator::Allocator;
 use approvals::Approvals;
 use backup::Backups;
+use crypto::Crypto;
 use door::{Ask, Decisions, Denied, Done, Outcomes};
 use gaps::Gaps;
 use governance::Governance;
@@ -90,6 +91,7 @@ pub fn kinds() -> impl Iterator<Item = &'static Kind> {
         of::<Subjects>(),
         of::<Retention>(),
         of::<Security>(),
+        of::<Crypto>(),
         of::<Subscriptions>(),
     ];
     all.into_iter().flatten()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use allocator::{Allocator, Lease, LeaseId, Pool};
 use backup::{Backup, BackupId, Backups};
+use crypto::{Crypto, KeyId, Purpose};
 use door::{Follower, Known};
 use governance::Governance;
 use host::{Clock, Handle};
@@ -33,6 +34,7 @@ pub struct Things {
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
+    pub crypto: Arc<Follower<Crypto>>,
 }
 
 impl door::Things for Things {
@@ -107,6 +109,15 @@ impl Things {
                 let subject = id!(Principal);
                 digest(noun, &look(&self.subjects, move |subjects| subjects.show(&subject).cloned()).await?)
             }
+            "crypto" => match (resource.parse::<KeyId>(), resource.parse::<Purpose>()) {
+                (Ok(key), _) => digest(noun, &self.crypto.read(|keys| keys.show(key).cloned())),
+                // Who approves that another one takes its place has seen this one in it.
+                (_, Ok(purpose)) => {
+                    let active = |keys: &Crypto| keys.active(purpose).map(|(key, version)| (key, version.clone()));
+                    digest(noun, &self.crypto.read(active))
+                }
+                (Err(_), Err(_)) => Ok(None),
+            },
             // What may leave the log hangs on all that holds it.
             "retention" => digest(noun, &look(&self.retention, Retention::changes).await?),
             "subscription" if resource != "*" => {

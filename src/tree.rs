@@ -10,8 +10,8 @@
 //! ├─ authority       one_for_one    never ends by budget: who is exhausted is quarantined, and the door says so
 //! │  ├─ governance   identity   tokens   decisions   outcomes   allocator   approvals   proofs
 //! ├─ operations      one_for_one    the same
-//! │  ├─ health   nexus   gaps   todos   backup   subjects   subscriptions   retention   security
-//! │  └─ monitor   scanner   archivist   eraser   pruner   watch   attestor   witness   detector   route.*
+//! │  ├─ health   nexus   gaps   todos   backup   subjects   subscriptions   retention   security   crypto
+//! │  └─ monitor   scanner   archivist   eraser   custodian   pruner   watch   attestor   witness   detector   route.*
 //! └─ protocols       one_for_one    the same; empty at first, its children are added while the tree runs
 //! ```
 //!

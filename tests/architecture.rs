@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "todos",
             "backup",
             "health",
+            "crypto",
             "retention",
             "security",
             "subjects",
@@ -54,7 +55,7 @@ const WITHIN_A_LAYER: [(&str, &str); 2] = [("kit", "sop"), ("library", "sop")];
 const PURE: [&str; 6] = ["serde", "serde_json", "thiserror", "uuid", "blake3", "pulldown-cmark"];
 
 /// Where something may be started: supervision itself, and the few places whose owner ends what it starts.
-const SPAWNERS: [(&str, &str); 18] = [
+const SPAWNERS: [(&str, &str); 19] = [
     ("supervisors/src/", "supervision starts actors"),
     ("actors/host/src/owned.rs", "a task owned by an actor's state"),
     ("actors/foundation/journal/src/lib.rs", "the committer's thread, joined at close"),
@@ -64,6 +65,7 @@ const SPAWNERS: [(&str, &str); 18] = [
     ("actors/workers/src/scanner.rs", "a walk blocks; a flag ends it with its actor"),
     ("actors/workers/src/evidence.rs", "the log waits for the disk; one batch at a time, whoever asks"),
     ("actors/workers/src/erasure.rs", "destroying a key blocks; it ends by itself"),
+    ("actors/workers/src/custodian.rs", "the keystore's files block; it ends by itself"),
     ("actors/workers/src/backup.rs", "writing a backup blocks; a flag ends it with its actor"),
     ("actors/edge/http/src/", "connections, owned by the server's actor"),
     ("actors/authority/door/src/front/counting.rs", "reading the records of a window blocks; it reads only"),

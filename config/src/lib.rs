@@ -13,6 +13,7 @@ mod address;
 mod issuer;
 mod load;
 mod place;
+mod root_key;
 mod sections;
 mod template;
 mod witness;
@@ -21,9 +22,10 @@ pub use address::{Address, Named};
 pub use issuer::{Algorithm, Issuer, KeysAt, NotAnIssuer};
 pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
+pub use root_key::{NotARootKey, RootKey};
 pub use sections::{
-    Attestation, Backup, Bytes, Classes, Door, Gaps, Host, Http, Journal, Limits, Log, Pages, Place, Retention, S3,
-    Scan, Security, Store, Supervision, Tls,
+    Attestation, Backup, Bytes, Classes, Crypto, Door, Gaps, Host, Http, Journal, Limits, Log, Pages, Place, Retention,
+    S3, Scan, Security, Store, Supervision, Tls,
 };
 pub use template::template;
 pub use witness::{NotAWitness, Witness, address_of};

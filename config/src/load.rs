@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Address, Attestation, Backup, Bytes, Classes, DEFAULT, Door, Files, Gaps, Host, Http, Issuer, Journal, KeysAt, Log,
-    Place, Scan, Security, Sources, Store, Supervision, Witness, place,
+    Address, Attestation, Backup, Bytes, Classes, Crypto, DEFAULT, Door, Files, Gaps, Host, Http, Issuer, Journal,
+    KeysAt, Log, Place, RootKey, Scan, Security, Sources, Store, Supervision, Witness, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -47,6 +47,7 @@ pub struct Config {
     pub gaps: Gaps,
     pub security: Security,
     pub attestation: Attestation,
+    pub crypto: Crypto,
     effective: Vec<Effective>,
 }
 
@@ -177,6 +178,7 @@ impl Config {
             gaps: Gaps::read(&mut from),
             security: Security::read(&mut from),
             attestation: Attestation::read(&mut from),
+            crypto: Crypto::read(&mut from),
             effective: Vec::new(),
         };
         let mut problems = std::mem::take(&mut from.problems);
@@ -229,6 +231,10 @@ impl Config {
             let message = format!("{endpoint} is without TLS: whoever is on the way reads and changes what passes");
             let remedy = "use https://, or set backup.s3.allow_http = \"yes\" where everybody on the way is trusted";
             conflict("backup.s3.endpoint", message, remedy);
+        }
+        if self.crypto.root_key_before.is_some() && self.crypto.root_key.is_none() {
+            let message = "there is no root key that came after it".to_owned();
+            conflict("crypto.root_key_before", message, "set crypto.root_key to the one that is to be in use");
         }
         let (quorum, witnesses) = (self.log.quorum, self.log.witnesses.len());
         if witnesses < quorum {
@@ -657,6 +663,21 @@ impl Reader<'_> {
     /// A file; none for an empty text.
     pub(crate) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         self.optional(key, "the path of a file, or \"\" for none")
+    }
+
+    /// Where a root key comes from; none for an empty text.
+    pub(crate) fn root_key(&mut self, key: &'static str) -> Option<RootKey> {
+        let expected = "\"file:/PATH\", \"credential:NAME\" or \"env:VARIABLE\", or \"\" for none";
+        let text = self.text(key, expected)?;
+        if text.is_empty() {
+            return self.effective(key, quoted(&text), None);
+        }
+        if let Ok(root) = text.parse() {
+            return self.effective(key, quoted(&text), Some(root));
+        }
+        // It may be the key.
+        let origin = self.setting(key).origin.clone();
+        self.wrong(key, "found another text", expected, &origin)
     }
 
     /// A directory, or a place in an object store.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::load::Reader;
 use crate::witness::Witness;
-use crate::{Address, Issuer};
+use crate::{Address, Issuer, RootKey};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -226,6 +226,17 @@ pub struct Attestation {
     pub every: Duration,
 }
 
+/// The keys of the authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crypto {
+    /// What opens them; none, and they are sealed.
+    pub root_key: Option<RootKey>,
+    /// The one before it, while keys move.
+    pub root_key_before: Option<RootKey>,
+    /// How long one is in use; none for as long as nobody rotates it.
+    pub rotate_every: Option<Duration>,
+}
+
 /// When denials are a burst.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Security {
@@ -385,6 +396,16 @@ impl Scan {
 impl Attestation {
     pub(crate) fn read(from: &mut Reader<'_>) -> Self {
         Self { every: from.span("attestation.every", Duration::ZERO..=YEAR) }
+    }
+}
+
+impl Crypto {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            root_key: from.root_key("crypto.root_key"),
+            root_key_before: from.root_key("crypto.root_key_before"),
+            rotate_every: from.period("crypto.rotate_every", SECOND..=CENTURY),
+        }
     }
 }
 

@@ -55,6 +55,9 @@ fn the_default_is_what_it_says() {
     assert_eq!((s3.endpoint, s3.region.as_str(), s3.allow_http), (None, "us-east-1", false));
     assert_eq!((s3.ca, s3.credentials, s3.timeout, s3.attempts), (None, None, Duration::from_mins(1), 5));
     assert_eq!((config.backup.drill_every, config.backup.retention.last), (None, 0));
+    let crypto = &config.crypto;
+    assert_eq!((&crypto.root_key, &crypto.root_key_before), (&None, &None));
+    assert_eq!(crypto.rotate_every, Some(Duration::from_hours(90 * 24)));
     let classes = config.retention;
     assert_eq!((classes.every, classes.authority, classes.operations, classes.messages), (None, None, None, None));
     assert_eq!(
@@ -156,6 +159,22 @@ fn what_is_wrong_is_named_with_its_place() {
             Some("backup.s3.endpoint"),
             Some((1, 22)),
             "allow_http",
+        ),
+        (
+            "a secret in the place of where it is",
+            "crypto.root_key = \"correct horse battery staple\"",
+            "config.invalid_value",
+            Some("crypto.root_key"),
+            Some((1, 19)),
+            "found another text; write \"file:/PATH\"",
+        ),
+        (
+            "a root key before none",
+            "crypto.root_key_before = \"env:OLD\"",
+            "config.conflict",
+            Some("crypto.root_key_before"),
+            Some((1, 26)),
+            "set crypto.root_key",
         ),
         ("no region", "backup.s3.region = \"a/b\"", "config.invalid_value", Some("backup.s3.region"), None, "region"),
         (

@@ -126,9 +126,24 @@ fn runtime() -> Result<Runtime, Failure> {
     built.map_err(|error| Failure::new("cli.runtime", format!("no threads can be started: {error}"), "see `ulimit -u`"))
 }
 
+/// Keys are in memory: it is in no file after a crash, and no other program of the same user reads it. A kernel that does not know
+/// of this keeps nobody from starting.
+fn kept_to_itself() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let undumped = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    if let Err(error) = undumped.and(no_core) {
+        tracing::warn!(code = "boot.dumpable", %error, "what is in memory may be in a core file after a crash");
+    }
+}
+
 fn run(globals: &Globals, manner: Manner) -> Run {
     let serious = if manner.dev { LevelFilter::WARN } else { LevelFilter::ERROR };
     let (config, parts, tcp) = prepared(globals, serious)?;
+    // Who develops looks into it with a debugger.
+    if !manner.dev {
+        kept_to_itself();
+    }
     let manager = Manager::of_process();
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(&config, &parts, tcp, manner, &manager));

@@ -15,6 +15,7 @@ mod backup;
 mod call;
 mod chaos;
 mod config;
+mod crypto;
 mod daemon;
 mod exit;
 mod founding;
@@ -160,6 +161,9 @@ enum Command {
     /// How long records stay in the tile log, what holds them there, and what leaves it
     #[command(subcommand)]
     Retention(retention::Retention),
+    /// The keys that the authority signs with: made, rotated, tried, revoked
+    #[command(subcommand)]
+    Crypto(crypto::Crypto),
     /// The journal's files: verified and repaired while no daemon runs
     #[command(subcommand)]
     State(state::State),
@@ -272,6 +276,7 @@ async fn ask(globals: &Globals, command: Command) -> Run {
         Command::Backup(command) => backup::run(globals, command).await,
         Command::Subject(command) => subject::run(globals, command).await,
         Command::Retention(command) => retention::run(globals, command).await,
+        Command::Crypto(command) => crypto::run(globals, command).await,
         Command::Audit(command) => audit::run(globals, command).await,
         Command::Subscription(command) => subscription::run(globals, command).await,
         Command::Explain { decision } => audit::explain(globals, &decision).await,

@@ -9,6 +9,7 @@ use approvals::Approvals;
 use backup::Backups;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use crypto::Crypto;
 use door::{Ask, Decisions, Denied, Outcomes, Pass};
 use evidence::verify::{Checked, Depth};
 use evidence::{CosignError, Evidence, LogError, Minimum, Witnessed, Witnesses};
@@ -1042,6 +1043,7 @@ fn body(record: &Record) -> Value {
         Subjects::NAME => shown::<subjects::Event>(record),
         Retention::NAME => shown::<retention::Event>(record),
         Security::NAME => shown::<::security::Event>(record),
+        Crypto::NAME => shown::<::crypto::Event>(record),
         Subscriptions::NAME => shown::<::subscriptions::Event>(record),
         _ => Ok(Value::Null),
     }

@@ -78,6 +78,7 @@ pub fn look(desk: &Desk) -> Look {
         });
     }
     reasons.extend(witnesses(desk));
+    reasons.extend(keystore(desk));
     // Stable: what is the cause of what stays before it.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     let phase = match reasons.first().map(|reason| reason.severity) {
@@ -87,6 +88,13 @@ pub fn look(desk: &Desk) -> Look {
         Some(Severity::Unready) => Phase::Unready,
     };
     Look { phase, reasons, quarantined }
+}
+
+/// Why nothing signs, where something is to: without a root key in the configuration nothing is missed.
+fn keystore(desk: &Desk) -> Option<Shown> {
+    let safe = &desk.parts.safe;
+    let why = safe.source().and_then(|_| safe.sealed())?;
+    Some(Shown { subject: "keystore".to_owned(), severity: Severity::Degrades, ..of_denial(why) })
 }
 
 /// Who should see the log and does not, or saw another one.

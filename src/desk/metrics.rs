@@ -16,6 +16,7 @@ use door::outcomes::Counts;
 use health::Severity;
 use journal::SYNC_BOUNDS;
 use supervisors::{Node, NodeState};
+use workers::custodian::due_at;
 use workers::witness::Standing;
 
 use super::{Desk, health as looked};
@@ -80,6 +81,14 @@ pub const CATALOGUE: &[Metric] = &[
     metric("sop_security_events_new", "gauge", &[], "Security events that nobody has looked at."),
     metric("sop_incidents_open", "gauge", &[], "Incidents that are open."),
     metric("sop_receipts_live", "gauge", &[], "Receipts of what was proven that can be spent."),
+    metric("sop_keystore_unsealed", "gauge", &[], "1 if keys can be used; missing if no root key is configured."),
+    metric("sop_keys_in_use", "gauge", &[], "Keys that sign."),
+    metric(
+        "sop_key_due_seconds",
+        "gauge",
+        &[],
+        "Until the first of the keys in use is to be rotated, negative if it should have been; missing if none is.",
+    ),
     metric("sop_requests_total", "counter", &["concern", "outcome"], "Requests, by what became of them."),
     metric("sop_denials_total", "counter", &["layer"], "Requests that were said no to, by the layer that did."),
     metric("sop_commands_outstanding", "gauge", &["machine"], "Commands that a machine has taken and not answered."),
@@ -231,6 +240,17 @@ pub fn text(desk: &Desk) -> String {
     page.one("sop_incidents_open", float(open as u64));
     let live = parts.proofs_view.read(|proofs| proofs.live(now));
     page.one("sop_receipts_live", float(live as u64));
+
+    let unsealed = parts.safe.source().map(|_| ([], if parts.safe.sealed().is_none() { 1.0 } else { 0.0 }));
+    page.put("sop_keystore_unsealed", unsealed);
+    let (in_use, due) = parts.crypto_view.read(|keys| {
+        let in_use: Vec<_> = ::crypto::Purpose::ALL.into_iter().filter_map(|purpose| keys.active(purpose)).collect();
+        let due = |(key, version): &(_, &_)| due_at(*key, version, parts.rotate_every?);
+        (in_use.len(), in_use.iter().filter_map(due).min())
+    });
+    page.one("sop_keys_in_use", float(in_use as u64));
+    let due = due.map(|due| (float(due.0) - float(now.0)) / 1_000.0);
+    page.put("sop_key_due_seconds", due.map(|due| ([], due)));
 
     let outcomes = parts.requests.outcomes();
     page.put("sop_requests_total", outcomes.map(|(noun, what, count)| ([noun, what.as_str()], float(count))));

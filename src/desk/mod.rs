@@ -11,6 +11,7 @@ mod audit;
 mod authzen;
 mod backup;
 mod chaos;
+mod crypto;
 mod gap;
 mod health;
 mod incident;
@@ -176,6 +177,7 @@ impl Desk {
             "proof" => Box::pin(proof::answer(self, request)),
             "request" => Box::pin(trial::answer(self, request)),
             "subject" => Box::pin(subject::answer(self, request)),
+            "crypto" => Box::pin(crypto::answer(self, request)),
             "retention" => Box::pin(retention::answer(self, request)),
             "backup" => Box::pin(backup::answer(self, request)),
             "protocol" | "message" => Box::pin(nexus::answer(self, request)),

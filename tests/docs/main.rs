@@ -56,6 +56,11 @@ fn the_page_on_retention_is_true() {
 }
 
 #[test]
+fn the_page_on_keys_is_true() {
+    run("docs/crypto.md");
+}
+
+#[test]
 fn the_page_on_policies_is_true() {
     run("docs/policies.md");
 }
@@ -116,6 +121,7 @@ fn every_page_is_run_or_has_no_commands() {
             "approvals.md",
             "authzen.md",
             "credentials.md",
+            "crypto.md",
             "evidence.md",
             "incidents.md",
             "operating.md",

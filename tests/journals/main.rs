@@ -39,6 +39,7 @@ fn each(look: &mut impl Look) {
     look.at::<proofs::Proofs>();
     look.at::<gaps::Gaps>();
     look.at::<backup::Backups>();
+    look.at::<crypto::Crypto>();
     look.at::<nexus::Nexus>();
     look.at::<retention::Retention>();
     look.at::<security::Security>();
@@ -528,6 +529,51 @@ fn retention_reads_as_it_was_written() {
             why: "record 7 of todos is held by case-2026-17".into(),
             at: LATER,
         }),
+    ]);
+}
+
+#[test]
+fn crypto_reads_as_it_was_written() {
+    use crypto::Event;
+    use crypto::records::*;
+    let by = || "operator/root".to_owned();
+    let (purpose, version) = (4, 3);
+    let ordered = |activates| OrderedV1 { purpose, version, id: COMMAND, suite: 0x0408, activates, by: by(), at: NOON };
+    let (key, code, why) =
+        ("backup-manifests.3".to_owned(), "keystore.no_key".to_owned(), "the keystore does not have it".to_owned());
+    check(&[
+        Event::Ordered(ordered(true)),
+        Event::Hastened(HastenedV1 { purpose, version, by: by(), at: NOON }),
+        Event::Made(MadeV1 {
+            purpose,
+            version,
+            public: vec![0x30, 0x2a, 0xa5],
+            vouched_by: 2,
+            voucher: vec![4, 8, 0x3c],
+            at: NOON,
+        }),
+        Event::Abandoned(AbandonedV1 { purpose, version, why: "it is not allowed there".into(), at: LATER }),
+        Event::Activated(ActivatedV1 { purpose, version, at: LATER }),
+        Event::Revoked(RevokedV1 { purpose, version, since: 41, reason: sealed(6), id: COMMAND, by: by(), at: LATER }),
+        Event::Destroying(DestroyingV1 { purpose, version, by: by(), at: NOON }),
+        Event::Destroyed(DestroyedV1 { purpose, version, at: LATER }),
+        Event::Verifying(VerifyingV1 { id: COMMAND, by: by(), at: NOON }),
+        Event::Verified(VerifiedV1 {
+            id: COMMAND,
+            tried: 7,
+            suspects: vec![SuspectV1 { key, code, why }],
+            suspected: 1,
+            at: LATER,
+        }),
+        Event::Updating(UpdatingV1 { id: COMMAND, by: by(), at: NOON }),
+        Event::Moved(MovedV1 { id: COMMAND, moved: 256, left: 44, at: NOON }),
+        Event::Updated(UpdatedV1 {
+            id: COMMAND,
+            stuck: vec!["0190c3a27b5e7cc398c4dc0c0c07398f.3".into()],
+            stuck_in_all: 1,
+            at: LATER,
+        }),
+        Event::Rooted(RootedV1 { root: "6c1e0d44a5b0c7d2e3f405162738495a".into(), at: NOON }),
     ]);
 }
 

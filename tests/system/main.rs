@@ -16,6 +16,7 @@ mod founding;
 mod health;
 mod incidents;
 mod input;
+mod keys;
 mod leases;
 mod live;
 mod messages;

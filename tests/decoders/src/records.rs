@@ -102,7 +102,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
 /// What reads the bodies of a concern; `false` if the kind is none of its.
 type Again = fn((u32, u16), &[u8]) -> bool;
 
-const CONCERNS: [Again; 17] = [
+const CONCERNS: [Again; 18] = [
     again::<governance::Governance>,
     again::<identity::Identity>,
     again::<tokens::Tokens>,
@@ -117,6 +117,7 @@ const CONCERNS: [Again; 17] = [
     again::<door::Outcomes>,
     again::<health::Health>,
     again::<retention::Retention>,
+    again::<crypto::Crypto>,
     again::<security::Security>,
     again::<subjects::Subjects>,
     again::<subscriptions::Subscriptions>,

@@ -31,11 +31,12 @@ use tokens::Tokens;
 use crate::{Answer, Ledger, Note};
 
 /// The parts that act for the authority itself; its routes come on top.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "archivist",
     "attestor",
     "bootstrap",
     "clock",
+    "custodian",
     "detector",
     "door",
     "host",

@@ -35,6 +35,8 @@ pub enum KeystoreError {
     BadRoot,
     #[error("a passphrase has from 12 to 1024 bytes")]
     BadPassphrase,
+    #[error("this program was built without root keys from passphrases")]
+    NoPassphrases,
     #[error("a passphrase takes {kib} KiB of memory, and these are not there")]
     NoMemory { kib: u32 },
     #[error("this is no share, or not as it was handed out")]
@@ -91,6 +93,7 @@ impl Refuse for KeystoreError {
             Self::OtherKind { .. } => "keystore.other_kind",
             Self::BadRoot => "keystore.bad_root",
             Self::BadPassphrase => "keystore.bad_passphrase",
+            Self::NoPassphrases => "keystore.no_passphrases",
             Self::NoMemory { .. } => "keystore.no_memory",
             Self::Mistyped => "keystore.mistyped",
             Self::WrongShare { .. } => "keystore.wrong_share",
@@ -127,6 +130,7 @@ impl Refuse for KeystoreError {
             Self::OtherKind { .. } => "give it in that form",
             Self::BadRoot => "draw one with: openssl rand -hex 32",
             Self::BadPassphrase => "take one of several drawn words",
+            Self::NoPassphrases => "build it with the feature passphrase of the keystore, or take another source",
             Self::NoMemory { .. } => "give the service more memory, or take another source of the root key",
             Self::Mistyped => "copy the share again, whole",
             Self::WrongShare { .. } => "leave it out, and ask its holder for the one that was handed out last",

@@ -17,8 +17,10 @@
 
 use std::fmt;
 
+#[cfg(feature = "passphrase")]
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use suites::{Domain, Policy, Purpose, Secret, hashing, wrapping};
+#[cfg(feature = "passphrase")]
 use zeroize::Zeroizing;
 
 use crate::KeystoreError;
@@ -289,6 +291,7 @@ fn before_about(root: RootId, before: RootId) -> String {
     format!("{TITLE}id {root}\nbefore {before}\n")
 }
 
+#[cfg(feature = "passphrase")]
 fn derived(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Secret, KeystoreError> {
     let parameters = Params::new(cost.memory, cost.passes, cost.lanes, Some(SECRET));
     let parameters = parameters.expect("a cost is within what Argon2 takes");
@@ -303,6 +306,11 @@ fn derived(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Secret, Keyst
     Ok(Secret::new(secret.to_vec()))
 }
 
+#[cfg(not(feature = "passphrase"))]
+fn derived(_: &Secret, _: &[u8], _: Cost) -> Result<Secret, KeystoreError> {
+    Err(KeystoreError::NoPassphrases)
+}
+
 impl fmt::Display for RootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -315,7 +323,7 @@ impl fmt::Debug for NewRoot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "passphrase"))]
 mod tests {
     use super::*;
 

@@ -1,0 +1,185 @@
+//! The keystore of the authority: opened, unsealed with the root key that is configured, and moved to another one when that is
+//! what the configuration says.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crypto::Purpose;
+use kernel::{CommandId, Denial, Layer, Refuse as _};
+use keystore::{Cost, Keystore, KeystoreError, Name, NewRoot, RootId, Source, Standing};
+use suites::{Domain, Family as _, Policy, Signature, Suite};
+use tokio::sync::watch;
+
+/// Where the keystore lies, and where its root key comes from. Clones are the same one.
+#[derive(Clone)]
+pub struct Safe(Arc<Inner>);
+
+struct Inner {
+    place: PathBuf,
+    /// The root key that is to be in use, and the one that was before it.
+    root: Option<Source>,
+    before: Option<Source>,
+    policy: Policy,
+    opened: Mutex<Opened>,
+    /// Whether it was tried to open it.
+    tried: watch::Sender<bool>,
+}
+
+struct Opened {
+    store: Option<Keystore>,
+    /// Why it is not unsealed.
+    why: Option<Denial>,
+}
+
+impl Safe {
+    pub fn new(place: &Path, root: Option<Source>, before: Option<Source>) -> Self {
+        let opened = Opened { store: None, why: Some(not_yet(root.is_none())) };
+        let (place, opened) = (place.to_owned(), Mutex::new(opened));
+        Self(Arc::new(Inner {
+            place,
+            root,
+            before,
+            policy: Policy::default(),
+            opened,
+            tried: watch::Sender::new(false),
+        }))
+    }
+
+    /// What each domain may use.
+    pub fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    /// Where the root key comes from, if that is configured.
+    pub fn source(&self) -> Option<&Source> {
+        self.0.root.as_ref()
+    }
+
+    /// Waits until it was tried to open and unseal it, whatever came of that.
+    pub async fn tried(&self) {
+        // The sender lives in us.
+        let _ = self.0.tried.subscribe().wait_for(|tried| *tried).await;
+    }
+
+    /// The keystore, sealed or not, once it was opened.
+    pub fn store(&self) -> Option<Keystore> {
+        self.opened().store.clone()
+    }
+
+    /// Why nothing is made or signed with it now.
+    pub fn sealed(&self) -> Option<Denial> {
+        self.opened().why.clone()
+    }
+
+    /// Opens it, if it is not, and unseals it; blocks. The root key in use, if it is unsealed. Where it should have keys, none is
+    /// begun in its place.
+    pub fn unseal(&self, has_keys: bool) -> Option<RootId> {
+        let store = self.store().map_or_else(|| Keystore::open(&self.0.place, self.0.policy.clone()), Ok);
+        let (store, unsealed) = match store {
+            Ok(store) => (Some(store.clone()), self.unsealed(&store, has_keys)),
+            Err(error) => (None, Err(told(&error))),
+        };
+        let mut opened = self.opened();
+        opened.store = store;
+        opened.why = unsealed.as_ref().err().cloned();
+        drop(opened);
+        self.0.tried.send_replace(true);
+        unsealed.ok()
+    }
+
+    fn unsealed(&self, store: &Keystore, has_keys: bool) -> Result<RootId, Denial> {
+        let variable = |name: &str| std::env::var_os(name);
+        if has_keys && store.standing() == Standing::New {
+            let reason =
+                format!("the keystore is gone, and keys are on record that it had: {}", self.0.place.display());
+            let remedy = "put it back from a copy, and start again; if there is none, revoke and destroy every key, and a new one is begun";
+            return Err(Denial::new(Layer::Availability, "crypto.keystore_lost", reason, remedy));
+        }
+        if let Standing::Unsealed { root, .. } = store.standing() {
+            return Ok(root);
+        }
+        let source = self.0.root.as_ref().ok_or_else(|| not_yet(true))?;
+        let fetched = source.fetch(variable).map_err(|error| told(&error))?;
+        let given = fetched.ok_or_else(|| {
+            let reason = format!("the root key is not there: {source}");
+            let remedy = match source {
+                Source::Environment(_) => "set it, and start again",
+                _ => "put it there; the keystore is unsealed within some seconds",
+            };
+            Denial::new(Layer::Availability, "crypto.root_missing", reason, remedy)
+        })?;
+        let unsealed = match (store.standing(), &self.0.before) {
+            (Standing::New, _) => NewRoot::of(given, Cost::RECOMMENDED).and_then(|new| store.initialise(new).map(drop)),
+            (_, None) => store.unseal(&given),
+            // The keys follow once it is asked for.
+            (_, Some(before)) => match store.unseal(&given) {
+                Err(KeystoreError::WrongRoot { rotated: false } | KeystoreError::OtherKind { .. }) => before
+                    .fetch(variable)
+                    .and_then(|before| before.ok_or(KeystoreError::WrongRoot { rotated: false }))
+                    .and_then(|before| store.unseal(&before))
+                    .and_then(|()| NewRoot::of(given, Cost::RECOMMENDED))
+                    .and_then(|new| store.rotate_root(new).map(drop))
+                    .inspect_err(|_| store.seal_up()),
+                unsealed => unsealed,
+            },
+        };
+        unsealed.map_err(|error| told(&error))?;
+        match store.standing() {
+            Standing::Unsealed { root, .. } => Ok(root),
+            Standing::New | Standing::Sealed { .. } => Err(told(&KeystoreError::Sealed)),
+        }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.0.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_yet(unconfigured: bool) -> Denial {
+    if unconfigured {
+        let reason = "the keystore is sealed: no root key is configured";
+        let remedy = "set crypto.root_key, such as \"file:/etc/sop/root.key\" with 64 hexadecimal digits (openssl rand -hex 32) and \
+                      mode 0600, and start again";
+        return Denial::new(Layer::Availability, "crypto.sealed", reason, remedy);
+    }
+    Denial::new(Layer::Availability, "crypto.sealed", "the keystore is not unsealed yet", "ask again in a moment")
+}
+
+/// A no of the keystore, for who asked.
+pub fn told(error: &KeystoreError) -> Denial {
+    Denial::new(Layer::Availability, error.code(), error.to_string(), error.remedy())
+}
+
+/// In which domain a key is used, and for which purpose of `suites`.
+pub fn used(purpose: Purpose) -> (Domain, suites::Purpose) {
+    let domain = match purpose {
+        Purpose::Checkpoints | Purpose::BackupManifests => Domain::System,
+        Purpose::Receipts => Domain::Governance,
+        Purpose::TokenRoot | Purpose::Releases | Purpose::TlsAuthority => Domain::Trust,
+    };
+    (domain, suites::Purpose::new(purpose.name()))
+}
+
+/// The suite of a key for which nobody named another.
+pub fn usual(purpose: Purpose) -> Signature {
+    match purpose {
+        // Kept for years, and to be believed then.
+        Purpose::Checkpoints | Purpose::Releases => Signature::Ed25519MlDsa65,
+        // What every client of TLS takes.
+        Purpose::TlsAuthority => Signature::EcdsaP256,
+        Purpose::Receipts | Purpose::TokenRoot | Purpose::BackupManifests => Signature::Ed25519,
+    }
+}
+
+/// The suite of a key, which signs: what else there is has no use here.
+pub fn signature(tag: u16) -> Option<Signature> {
+    Signature::of(Suite::tagged(tag)?)
+}
+
+/// How the keystore names a version. Commands are named by who gives them, so the purpose is bound in: two keys are never one.
+pub fn name(purpose: Purpose, id: CommandId, version: u32) -> Name {
+    let mut hasher = blake3::Hasher::new_derive_key("sop 2026-11 crypto: the id of a key in the keystore");
+    hasher.update(purpose.name().as_bytes()).update(&id.0.to_be_bytes());
+    let digest = hasher.finalize();
+    Name { id: u128::from_be_bytes(*digest.as_bytes().first_chunk().expect("a digest has 32 bytes")), version }
+}

@@ -1,0 +1,199 @@
+//! `sop crypto`: status, keys.
+
+use clap::{Args, Subcommand};
+use kernel::Millis;
+use serde_json::{Value, json};
+
+use super::call::{Globals, Mutation};
+use super::exit::{Exit, Run};
+use super::output::{answer, cell, count, fields, table};
+use super::security::{list, present};
+
+/// What an option without its value is.
+const EACH: &str = "";
+
+#[derive(Subcommand, Debug)]
+pub enum Crypto {
+    /// Show the keystore, which suites each domain may use, which keys are in use and which will be due
+    Status,
+    /// List the keys, or have one made, rotated, tried, revoked or destroyed (exit code 2: --verify found something)
+    Keys(Box<Keys>),
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").multiple(false))]
+pub struct Keys {
+    /// List them; so it is without an option, too
+    #[arg(long, group = "what")]
+    list: bool,
+    /// Have a key made for checkpoints, receipts, token-root, backup-manifests, releases or tls-authority: the first one is in
+    /// use at once, a later one when it is rotated to. Without PURPOSE, one for each that has none
+    #[arg(long, group = "what", value_name = "PURPOSE", num_args = 0..=1, default_missing_value = EACH)]
+    generate: Option<String>,
+    /// Use another key from now on, for this or for each that has one; what the one before signed still counts
+    #[arg(long, group = "what", value_name = "PURPOSE", num_args = 0..=1, default_missing_value = EACH)]
+    rotate: Option<String>,
+    /// Have each key tried, and compared with what is on record of it
+    #[arg(long, group = "what")]
+    verify: bool,
+    /// Let what this key signed from a record on not count; another one takes its place
+    #[arg(long, group = "what", value_name = "KEY")]
+    revoke: Option<String>,
+    /// End the private part of a key that is not in use; what it signed is checked as before
+    #[arg(long, group = "what", value_name = "KEY")]
+    destroy: Option<String>,
+    /// Have the keys wrapped under the root key in use, after another one was configured
+    #[arg(long, group = "what")]
+    update_refs: bool,
+    /// The suite of the key: ed25519, ml-dsa-65, ed25519+ml-dsa-65 …; that of the one before, or the usual one
+    #[arg(long, value_name = "SUITE")]
+    suite: Option<String>,
+    /// The first record that does not count; the next one is the default
+    #[arg(long, requires = "revoke", value_name = "SEQUENCE")]
+    since: Option<u64>,
+    /// Why, in words; sealed
+    #[arg(long, default_value = "", hide_default_value = true, requires = "revoke")]
+    reason: String,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
+pub async fn run(globals: &Globals, command: Crypto) -> Run {
+    let (remote, format) = (globals.remote()?, globals.output);
+    let asked = match command {
+        Crypto::Status => {
+            answer(format, &remote.read("crypto.status", &json!({})).await?, status)?;
+            return Ok(Exit::Ok);
+        }
+        Crypto::Keys(asked) => *asked,
+    };
+    let Keys { list: _, generate, rotate, verify, revoke, destroy, update_refs, suite, since, reason, mutation } =
+        asked;
+    let of =
+        |purpose: &str| present(json!({ "purpose": Some(purpose).filter(|purpose| *purpose != EACH), "suite": suite }));
+    if let Some(purpose) = generate {
+        let made = remote.change("crypto.generate", &of(&purpose), mutation.id()).await?;
+        answer(format, &made, keys)?;
+    } else if let Some(purpose) = rotate {
+        let made = remote.change("crypto.rotate", &of(&purpose), mutation.id()).await?;
+        answer(format, &made, keys)?;
+    } else if let Some(key) = revoke {
+        let arguments = present(json!({ "key": key, "since": since, "reason": reason }));
+        let revoked = remote.change("crypto.revoke", &arguments, mutation.id()).await?;
+        answer(format, &revoked, |told| {
+            let (key, since) = (cell(&told["key"]), cell(&told["since"]));
+            let next = match &told["next"] {
+                Value::Null => String::new(),
+                next => format!(" {} takes its place.", cell(next)),
+            };
+            format!("What {key} signed from record {since} on does not count; what it signed before does.{next}")
+        })?;
+    } else if let Some(key) = destroy {
+        let destroyed = remote.change("crypto.destroy", &json!({ "key": key }), mutation.id()).await?;
+        answer(format, &destroyed, |told| format!("The private part of {} is destroyed.", cell(&told["key"])))?;
+    } else if verify {
+        let tried = remote.change("crypto.verify", &json!({}), mutation.id()).await?;
+        answer(format, &tried, |round| {
+            let tried = count(round["done"].as_u64().unwrap_or_default(), "key");
+            found(round, &format!("{tried} tried."))
+        })?;
+        return Ok(if tried["found_in_all"] == 0 { Exit::Ok } else { Exit::Findings });
+    } else if update_refs {
+        let updated = remote.change("crypto.update", &json!({}), mutation.id()).await?;
+        answer(format, &updated, |round| {
+            let moved = count(round["done"].as_u64().unwrap_or_default(), "key");
+            found(round, &format!("{moved} moved to the root key in use."))
+        })?;
+        return Ok(if updated["found_in_all"] == 0 { Exit::Ok } else { Exit::Findings });
+    } else {
+        answer(format, &remote.read("crypto.list", &json!({})).await?, keys)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn keys(told: &Value) -> String {
+    let keys = list(told, "keys");
+    if keys.is_empty() {
+        return "There is no key yet: `sop crypto keys --generate PURPOSE`.".to_owned();
+    }
+    let row = |key: &Value| {
+        let state = match (key["state"].as_str(), key["made_at"].is_null(), key["destroyed_at"].is_null()) {
+            (Some("pre-active"), true, _) => "being made".to_owned(),
+            (Some("destroyed"), _, true) => "being destroyed".to_owned(),
+            _ => cell(&key["state"]),
+        };
+        let state = match &key["revoked_since"] {
+            Value::Null => state,
+            since => format!("{state} since {}", cell(since)),
+        };
+        [cell(&key["key"]), state, cell(&key["suite"]), cell(&key["made_at"]), cell(&key["due_at"])]
+    };
+    let shown = table(["KEY", "STATE", "SUITE", "MADE", "DUE"], keys.iter().map(row));
+    match &told["advice"] {
+        Value::Null => shown,
+        advice => format!("{shown}\n\nnote: {}", cell(advice)),
+    }
+}
+
+fn found(round: &Value, done: &str) -> String {
+    if round["state"] != "done" {
+        return format!("{done} It goes on: see `sop crypto status`.");
+    }
+    let found = list(round, "found");
+    if found.is_empty() {
+        return format!("{done} Nothing is wrong with them.");
+    }
+    let row = |one: &Value| [cell(&one["key"]), cell(&one["code"]), cell(&one["why"])];
+    format!("{done}\n\n{}", table(["KEY", "CODE", "WHY"], found.iter().map(row)))
+}
+
+fn status(status: &Value) -> String {
+    let keystore = &status["keystore"];
+    let mut known = vec![("keystore", cell(&keystore["state"]))];
+    for (name, key) in [("why", "why"), ("remedy", "remedy"), ("root key", "root"), ("from", "source")] {
+        if !keystore[key].is_null() {
+            known.push((name, cell(&keystore[key])));
+        }
+    }
+    for (name, key) in [("to be moved", "under_another_root"), ("damaged", "damaged")] {
+        if let Some(number) = keystore[key].as_u64().filter(|number| *number != 0) {
+            known.push((name, count(number, "key")));
+        }
+    }
+    known.push(("keys", cell(&status["keys"])));
+    for key in list(status, "active") {
+        known.push(("in use", format!("{} ({})", cell(&key["key"]), cell(&key["suite"]))));
+    }
+    if let Some(waits) = status["waits"].as_u64().filter(|waits| *waits != 0) {
+        known.push(("to be done", waits.to_string()));
+    }
+    let every = status["rotate_every_ms"].as_u64();
+    known.push(("rotated", every.map_or("when asked".to_owned(), |every| format!("after {}", Millis(every)))));
+    for key in list(status, "due") {
+        known.push((
+            "due",
+            format!(
+                "{} at {}, {} % of its time is over",
+                cell(&key["key"]),
+                cell(&key["due_at"]),
+                cell(&key["percent"])
+            ),
+        ));
+    }
+    for (name, key) in [("verified", "verified"), ("updated", "updated")] {
+        let round = &status[key];
+        if !round.is_null() {
+            let at = if round["done_at"].is_null() { "going on".to_owned() } else { cell(&round["done_at"]) };
+            let (done, wrong) = (cell(&round["done"]), cell(&round["found_in_all"]));
+            known.push((name, format!("{at}: {done}, of which {wrong} are not as they should be")));
+        }
+    }
+    let row = |domain: &Value| {
+        let names = |key: &str| list(domain, key).iter().map(cell).collect::<Vec<_>>().join(" ");
+        [cell(&domain["domain"]), cell(&domain["bits"]), names("makes")]
+    };
+    let domains = table(["DOMAIN", "BITS", "MAY USE"], list(status, "domains").iter().map(row));
+    let sunset = |one: &Value| [cell(&one["suite"]), cell(&one["until"]), cell(&one["instead"])];
+    let sunsets = table(["NO LONGER MADE", "CHECKED UNTIL", "INSTEAD"], list(status, "sunsets").iter().map(sunset));
+    format!("{}\n\n{domains}\n\n{sunsets}", fields(known))
+}

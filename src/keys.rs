@@ -1,0 +1,97 @@
+//! What the authority signs with: the key in use for a purpose, and how a signature is judged later.
+//!
+//! # Invariants
+//! 1. Only the key that is in use by the durable records signs.
+//! 2. A signature is judged by the key that made it and the record that has it, whatever became of the key since.
+
+use config::{Config, RootKey};
+use crypto::{KeyId, Purpose, Verdict};
+use kernel::{Denial, Layer, Refuse as _, Sequence};
+use keystore::{KeystoreError, Source};
+use suites::signing::{PublicKey, Signed};
+use workers::custodian::{Safe, name, signature, told, used};
+
+use crate::boot::{Parts, Places};
+
+/// The keystore as it is configured, not opened yet.
+pub fn safe(config: &Config, places: &Places) -> Safe {
+    let source = |root: &Option<RootKey>| root.as_ref().map(source);
+    Safe::new(&places.keystore, source(&config.crypto.root_key), source(&config.crypto.root_key_before))
+}
+
+fn source(root: &RootKey) -> Source {
+    root.to_string().parse().expect("the keystore reads what the configuration does, as a test says")
+}
+
+impl Parts {
+    /// Signs with the key in use. Its first signature waits for the disk.
+    ///
+    /// # Errors
+    /// If the keystore is sealed, or no key is in use for this.
+    pub fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<(KeyId, Signed), Denial> {
+        let (_, bound) = used(purpose);
+        let mut tried = None;
+        loop {
+            let in_use = self.crypto_view.read(|keys| keys.active(purpose).map(|(key, version)| (key, version.id)));
+            let Some((key, id)) = in_use else {
+                let reason = format!("no key is in use for {purpose}");
+                let remedy =
+                    format!("`sop crypto keys --generate {purpose}`, or wait until the one that is ordered is made");
+                return Err(Denial::new(Layer::Availability, "crypto.none_in_use", reason, remedy));
+            };
+            let store = match (self.safe.store(), self.safe.sealed()) {
+                (Some(store), None) => store,
+                (_, why) => return Err(why.unwrap_or_else(|| told(&KeystoreError::Sealed))),
+            };
+            match store.sign(name(purpose, id, key.version), bound, message) {
+                Ok(signed) => return Ok((key, signed)),
+                // Another one took its place meanwhile.
+                Err(KeystoreError::Destroyed { .. }) if tried != Some(key) => tried = Some(key),
+                Err(error) => return Err(told(&error)),
+            }
+        }
+    }
+
+    /// Whether what a key signed, and a record has, counts.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn check(&self, key: KeyId, record: Sequence, message: &[u8], signed: &Signed) -> Result<(), Denial> {
+        let no = |code: &str, reason: String| {
+            Denial::new(Layer::Decide, code, reason, "see the keys with `sop crypto keys --list`")
+        };
+        let known = self.crypto_view.read(|keys| {
+            let public =
+                keys.show(key).and_then(|version| Some((version.suite, version.made.as_ref()?.public.clone())));
+            (keys.judge(key, record.0), public)
+        });
+        let (Verdict::Counts, Some((suite, public))) = known else {
+            return Err(match known.0 {
+                Verdict::RevokedSince(since) => no(
+                    "crypto.revoked",
+                    format!("{key} is revoked since record {since}, and this is record {}", record.0),
+                ),
+                Verdict::Counts | Verdict::NeverSigned => no("crypto.never_signed", format!("{key} was never in use")),
+            });
+        };
+        let (domain, bound) = used(key.purpose);
+        let Some(suite) = signature(suite) else {
+            return Err(no("crypto.unknown_suite", format!("this release does not know the suite of {key}")));
+        };
+        let checked = PublicKey::read(suite, &public)
+            .and_then(|public| self.safe.policy().accept(domain, suite)?.verify(&public, bound, message, signed));
+        checked.map_err(|refusal| refusal.denial())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keystore_reads_what_the_configuration_does() {
+        for text in ["file:/etc/sop/root.key", "credential:sop-root.1", "env:SOP_PASSPHRASE"] {
+            assert_eq!(source(&text.parse().unwrap()).to_string(), text);
+        }
+    }
+}
