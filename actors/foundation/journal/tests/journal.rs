@@ -93,6 +93,31 @@ fn what_was_acknowledged_is_there_after_reopening() {
 }
 
 #[test]
+fn who_listens_to_a_stream_hears_of_that_stream_and_of_each_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let [notes, others] = ["notes", "others"].map(|name| (name, stream(&journal, name).epoch));
+    let mut heard = ["notes", "others", "nobodys"].map(|stream| journal.moved(stream));
+    let mut hears = |what: &str, expected: [bool; 3]| {
+        assert_eq!(heard.each_ref().map(|heard| heard.has_changed().unwrap()), expected, "{what}");
+        heard.iter_mut().for_each(|heard| drop(heard.borrow_and_update()));
+    };
+    for (row, (name, epoch), expected) in
+        [("its own", notes, [true, false, false]), ("another", others, [false, true, false])]
+    {
+        append(&journal, name, epoch, 1, &[b"a"]).recv().unwrap().unwrap();
+        // The committer is gone then, and has told everybody.
+        journal.close();
+        hears(row, expected);
+        journal.open().unwrap();
+        hears("an opening", [true; 3]);
+    }
+    append(&journal, "notes", Epoch(9), 2, &[b"a"]).recv().unwrap().unwrap_err();
+    journal.close();
+    hears("a fenced append", [false; 3]);
+}
+
+#[test]
 fn an_older_incarnation_and_a_stale_version_are_fenced() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
