@@ -598,7 +598,7 @@ impl Parts {
         let (asked, carried) = (Arc::downgrade(self), Arc::downgrade(self));
         let at_it = Arc::<Mutex<()>>::default();
         let pruner = Pruner {
-            journal: self.journal.clone(),
+            moved: self.journal.moved(Retention::NAME),
             clock: self.clock.clone(),
             every: config.retention.every,
             ask: Arc::new(move || {

@@ -478,7 +478,7 @@ impl Actor for Archiving {
     type Arguments = Archivist;
 
     async fn pre_start(&self, myself: ActorRef<Wake>, archivist: Archivist) -> Result<Working, ActorProcessingErr> {
-        let waker = Waker::new(&archivist.journal, myself);
+        let waker = Waker::new(archivist.journal.moved(Backups::NAME), myself);
         Ok(Working { archivist, waker, stop: Arc::default(), timer: None })
     }
 

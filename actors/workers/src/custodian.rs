@@ -16,7 +16,7 @@ use std::time::Duration;
 use crypto::{Command, Crypto, KeyId, NAMED_MAX, State, Suspect, Task, Version, Voucher, clipped, succession};
 use host::{Clock, Error, Handle, Order};
 use journal::Journal;
-use kernel::{CommandId, Decision, Millis, Principal, Refuse as _, Timestamp};
+use kernel::{CommandId, Decision, Machine as _, Millis, Principal, Refuse as _, Timestamp};
 use keystore::{Keeping, Keystore, KeystoreError, Name, RootId, Source, Standing};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use suites::signing::{PublicKey, Signed};
@@ -388,7 +388,7 @@ impl Actor for Guard {
     type Arguments = Custodian;
 
     async fn pre_start(&self, myself: ActorRef<Wake>, custodian: Custodian) -> Result<Working, ActorProcessingErr> {
-        let waker = Waker::new(&custodian.journal, myself);
+        let waker = Waker::new(custodian.journal.moved(Crypto::NAME), myself);
         Ok(Working {
             custodian,
             waker,

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use host::{Clock, Error, Handle, Order, OwnedTask};
 use journal::Journal;
@@ -28,6 +28,8 @@ use crate::wake::{Timer, Wake, Waker};
 
 /// Waits before asking again who is down or has no room.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Between two looks, so that many records are looked at in one.
+const REST: Duration = Duration::from_millis(10);
 const PAGE: Bounds = Bounds { records: 256, bytes: 1 << 20 };
 /// That so many records show nothing is on record, too, so that a start need not look at them again.
 const LOOKED_EVERY: u64 = 8_192;
@@ -170,6 +172,8 @@ struct Working {
     ahead: VecDeque<(CommandId, Command, Option<Sequence>)>,
     waker: Waker,
     timer: Option<Timer>,
+    /// Not looked before.
+    rests_until: Instant,
     _ears: OwnedTask,
 }
 
@@ -249,7 +253,7 @@ impl Actor for Detecting {
     type Arguments = Detector;
 
     async fn pre_start(&self, myself: ActorRef<Wake>, detector: Detector) -> Result<Working, ActorProcessingErr> {
-        let waker = Waker::new(&detector.journal, myself.clone());
+        let waker = Waker::new(detector.journal.durable(), myself.clone());
         let mut calls = detector.told.calls.subscribe();
         let ears =
             OwnedTask::spawn(
@@ -264,14 +268,25 @@ impl Actor for Detecting {
             ahead: VecDeque::new(),
             waker,
             timer: None,
+            rests_until: Instant::now(),
             _ears: ears,
         })
     }
 
     async fn handle(&self, myself: ActorRef<Wake>, _: Wake, working: &mut Working) -> Result<(), ActorProcessingErr> {
+        let rest = working.rests_until.saturating_duration_since(Instant::now());
+        if !rest.is_zero() {
+            // What called is not heard yet, so that no more calls arrive.
+            working.timer = Some(Timer::after(rest, &myself));
+            return Ok(());
+        }
         working.waker.heard();
         let wait = match working.look().await {
-            Ok(more) => more.then_some(Duration::ZERO),
+            Ok(true) => Some(Duration::ZERO),
+            Ok(false) => {
+                working.rests_until = Instant::now() + REST;
+                None
+            }
             Err(NotYet::Machine(error)) => {
                 tracing::debug!(code = error.code(), "what was found is told again");
                 Some(AGAIN_AFTER)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use host::{Clock, Error, Handle, Order};
 use journal::Journal;
-use kernel::{CommandId, Decision, Principal, Refuse as _};
+use kernel::{CommandId, Decision, Machine as _, Principal, Refuse as _};
 use keyring::{Keyring, KeyringError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use subjects::{Command, Subjects};
@@ -112,7 +112,7 @@ impl Actor for Erasing {
     type Arguments = Eraser;
 
     async fn pre_start(&self, myself: ActorRef<Wake>, eraser: Eraser) -> Result<Working, ActorProcessingErr> {
-        let waker = Waker::new(&eraser.journal, myself);
+        let waker = Waker::new(eraser.journal.moved(Subjects::NAME), myself);
         Ok(Working { eraser, waker, swept: false, said: None })
     }
 

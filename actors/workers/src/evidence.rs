@@ -84,18 +84,21 @@ impl Actor for Follower {
         let Following { evidence, journal } = following;
         let opening = evidence.clone();
         off_the_workers(move || opening.open()).await?.map_err(|why| NotOpened { why })?;
-        let waker = Waker::new(&journal, myself);
+        let waker = Waker::new(journal.durable(), myself);
         Ok(State { evidence, waker, due: false, not_before: Instant::now(), failing: false })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Wake => {
-                state.waker.heard();
                 state.look(&myself);
                 return Ok(());
             }
-            Msg::Due => state.due = false,
+            Msg::Due => {
+                state.due = false;
+                // Only now, so that no more of them arrive meanwhile.
+                state.waker.heard();
+            }
         }
         let evidence = state.evidence.clone();
         match off_the_workers(move || evidence.follow()).await? {

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use host::Clock;
-use journal::Journal;
 use kernel::{Millis, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
+use tokio::sync::watch;
 
 use crate::wake::{Timer, Wake, Waker};
 
@@ -44,7 +44,8 @@ pub type Stop = Arc<AtomicBool>;
 /// Who knows what is to be done, and when.
 #[derive(Clone)]
 pub struct Pruner {
-    pub journal: Journal,
+    /// When something was asked for, or came to its end.
+    pub moved: watch::Receiver<()>,
     pub clock: Clock,
     /// How often what is due is asked for, from each start on; none for never.
     pub every: Option<Duration>,
@@ -110,7 +111,7 @@ impl Actor for Pruning {
     type Arguments = Pruner;
 
     async fn pre_start(&self, myself: ActorRef<Wake>, pruner: Pruner) -> Result<Working, ActorProcessingErr> {
-        let waker = Waker::new(&pruner.journal, myself);
+        let waker = Waker::new(pruner.moved.clone(), myself);
         Ok(Working { pruner, waker, stop: Arc::default(), due: None, timer: None })
     }
 

@@ -119,7 +119,7 @@ impl<S: Machine, T: Machine> Actor for Follow<S, T> {
         route: Route<S, T>,
     ) -> Result<Following<S, T>, ActorProcessingErr> {
         let cursor = route.cursor()?;
-        let waker = Waker::new(&route.journal, myself);
+        let waker = Waker::new(route.journal.moved(S::NAME), myself);
         Ok(Following { route, cursor, ahead: VecDeque::new(), waker })
     }
 

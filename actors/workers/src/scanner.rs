@@ -12,7 +12,7 @@ use std::time::Duration;
 use gaps::{Command, Gaps, Refusal, Reply, ScanId};
 use host::{Clock, Error, Handle, Order};
 use journal::Journal;
-use kernel::{Decision, Principal, Refuse as _};
+use kernel::{Decision, Machine as _, Principal, Refuse as _};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
 
@@ -133,7 +133,7 @@ impl Actor for Scanning {
     type Arguments = Scanner;
 
     async fn pre_start(&self, myself: ActorRef<Wake>, scanner: Scanner) -> Result<State, ActorProcessingErr> {
-        let waker = Waker::new(&scanner.journal, myself);
+        let waker = Waker::new(scanner.journal.moved(Gaps::NAME), myself);
         Ok(State { scanner, waker, stop: Arc::default() })
     }
 

@@ -1,13 +1,13 @@
 //! How workers hear that there may be something to do: one wake-up at the start, then one for what becomes durable, and
-//! never more than one in the mailbox. What there is to do, they read from the journal or ask the machine.
+//! never more than one in the mailbox. Who follows one stream is not woken by the others. What there is to do, they read from the journal or ask the machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use host::OwnedTask;
-use journal::Journal;
 use ractor::{ActorRef, Message};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// "There may be more."
@@ -35,9 +35,14 @@ pub(crate) struct Waker {
 }
 
 impl Waker {
-    pub fn new<M: Message + From<Wake>>(journal: &Journal, actor: ActorRef<M>) -> Self {
+    /// `durable` is of the journal, or of one of its streams.
+    pub fn new<T, M>(mut durable: watch::Receiver<T>, actor: ActorRef<M>) -> Self
+    where
+        T: Send + Sync + 'static,
+        M: Message + From<Wake>,
+    {
         let pending = Arc::new(AtomicBool::new(false));
-        let (mut durable, waking) = (journal.durable(), pending.clone());
+        let waking = pending.clone();
         let task = OwnedTask::spawn(async move {
             loop {
                 if !waking.swap(true, Ordering::AcqRel) && actor.send_message(Wake.into()).is_err() {

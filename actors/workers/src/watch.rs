@@ -180,7 +180,7 @@ impl Actor for Watching {
     type Arguments = Watch;
 
     async fn pre_start(&self, myself: ActorRef<Look>, watch: Watch) -> Result<State, ActorProcessingErr> {
-        let waker = Waker::new(&watch.journal, myself.clone());
+        let waker = Waker::new(watch.journal.durable(), myself.clone());
         let mut tree = watch.tree.clone();
         let ears = OwnedTask::spawn(async move {
             let Ok(Some(tree)) = tree.wait_for(Option::is_some).await.map(|tree| tree.clone()) else { return };

@@ -479,7 +479,8 @@ impl Evidence {
             let why = io::Error::new(io::ErrorKind::StorageFull, full.to_string());
             return Err(LogError::Io { path: places.log.clone(), why });
         }
-        let durable = journal.durable().borrow().0;
+        // What was acknowledged is in the store by then; the wake-up for it comes a moment later.
+        let durable = journal.head()?.sequence.0;
         let last = durable.min(files.size() + limits.records);
         let mut bytes = 0;
         while files.size() < last && bytes < limits.bytes {

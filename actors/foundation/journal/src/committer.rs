@@ -76,6 +76,8 @@ pub(crate) struct Committer {
     pub head: Head,
     pub streams: BTreeMap<String, StreamHead>,
     pub limits: Limits,
+    /// The streams that the group moves.
+    pub moved: Vec<&'static str>,
     /// The record being written: its texts keep their room from one to the next.
     pub scratch: Record,
 }
@@ -108,6 +110,7 @@ impl Committer {
         while let Ok(first) = queue.recv() {
             let mut completions = Vec::new();
             group.clear();
+            self.moved.clear();
             self.take(first, &mut group, &mut completions);
             while group.records < self.limits.group_records_max && group.bytes < self.limits.group_bytes_max {
                 match queue.try_recv() {
@@ -129,6 +132,7 @@ impl Committer {
             }
             stored?;
             self.shared.durable.send_replace(self.head.sequence);
+            self.shared.moved(&self.moved);
         }
         Ok(())
     }
@@ -149,6 +153,7 @@ impl Committer {
         match entry {
             Entry::Append(append) => self.append(*append, group, completions),
             Entry::Open { stream, principal, time, then } => {
+                self.moves(stream);
                 let head = self.stream(stream);
                 head.epoch.0 += 1;
                 let epoch = head.epoch;
@@ -177,6 +182,7 @@ impl Committer {
             completions.push(Completion::FencedAppend(then));
             return;
         }
+        self.moves(stream);
         let count = u16::try_from(bodies.len()).expect("the host bounds the facts of one command");
         let mut record = self.blank(stream, time, &principal);
         record.decision = decision;
@@ -225,6 +231,13 @@ impl Committer {
         by.clear();
         by.extend([principal.kin.as_str(), "/", principal.name()]);
         Record { stream: name, principal: by, time, ..nothing() }
+    }
+
+    /// One more record of the stream is in the group.
+    fn moves(&mut self, stream: &'static str) {
+        if !self.moved.contains(&stream) {
+            self.moved.push(stream);
+        }
     }
 
     fn stream(&mut self, stream: &str) -> &mut StreamHead {

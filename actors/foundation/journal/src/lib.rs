@@ -30,6 +30,7 @@ pub mod tail;
 mod trim;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -148,6 +149,8 @@ pub(crate) struct Shared {
     /// The number of the latest session asked for. An older one that was not begun by then never begins.
     asked: AtomicU64,
     durable: watch::Sender<Sequence>,
+    /// Of the streams that somebody listens to.
+    moved: RwLock<BTreeMap<&'static str, watch::Sender<()>>>,
     failure: watch::Sender<Option<String>>,
     figures: Figures,
     /// Free space, measured at most every [`SPACE_MEASURED_EVERY`]: (when, bytes).
@@ -196,6 +199,7 @@ impl Journal {
             committing: Mutex::new(None),
             asked: AtomicU64::new(0),
             durable: watch::Sender::new(Sequence(0)),
+            moved: RwLock::default(),
             failure: watch::Sender::new(None),
             figures: Figures::default(),
             space: Mutex::new(None),
@@ -250,9 +254,11 @@ impl Journal {
             head,
             streams,
             limits: self.shared.limits.clone(),
+            moved: Vec::new(),
             scratch: committer::nothing(),
         };
         self.shared.durable.send_replace(committer.head.sequence);
+        self.shared.all_moved();
         let (queue, entries): (Sender<Entry>, Receiver<Entry>) = channel();
         let closing = store.clone();
         let shared = self.shared.clone();
@@ -382,6 +388,12 @@ impl Journal {
         self.shared.durable.subscribe()
     }
 
+    /// A wake-up for each group with a record of this stream in it, and for each opening.
+    pub fn moved(&self, stream: &'static str) -> watch::Receiver<()> {
+        let mut moved = self.shared.moved.write().unwrap_or_else(PoisonError::into_inner);
+        moved.entry(stream).or_default().subscribe()
+    }
+
     /// Why a sync failed, once one has. Final for this process.
     pub fn failure(&self) -> Option<String> {
         self.shared.failure.borrow().clone()
@@ -438,7 +450,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError`]; `Closed` while the journal is.
-    pub fn stream_heads(&self) -> Result<std::collections::BTreeMap<String, store::StreamHead>, StoreError> {
+    pub fn stream_heads(&self) -> Result<BTreeMap<String, store::StreamHead>, StoreError> {
         self.with_store(Store::stream_heads)
     }
 
@@ -462,6 +474,17 @@ impl Journal {
 impl Shared {
     fn past(&self) -> &dyn Past {
         self.past.get().map_or(&past::Nothing, |past| &**past)
+    }
+
+    /// To be told once it is durable.
+    fn moved(&self, streams: &[&'static str]) {
+        let heard = self.moved.read().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().filter_map(|stream| heard.get(stream)).for_each(|heard| heard.send_replace(()));
+    }
+
+    fn all_moved(&self) {
+        let heard = self.moved.read().unwrap_or_else(PoisonError::into_inner);
+        heard.values().for_each(|heard| heard.send_replace(()));
     }
 
     fn fail(&self, why: &str) {

@@ -9,6 +9,7 @@ use journal::store::{Group, Log, StoreError};
 use journal::{Append, AppendError, Durable, Entry, Journal, Limits, OPENED, Opened, Unwritable};
 use kernel::{CommandId, Decision, Digest, Epoch, Kind, Position, Principal, Sequence, Timestamp};
 use proptest::prelude::*;
+use tokio::sync::watch;
 
 const NOTED: Kind = Kind { id: 900, version: 1, name: "noted" };
 
@@ -90,6 +91,34 @@ fn what_was_acknowledged_is_there_after_reopening() {
     assert_eq!(stream(&journal, "notes"), again, "time never goes back");
     let verified = journal.verify(Sequence(1)).unwrap();
     assert_eq!((verified.records, verified.streams, verified.broken), (4, 1, None));
+}
+
+#[test]
+fn who_listens_to_a_stream_hears_of_that_stream_and_of_each_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let [notes, others] = ["notes", "others"].map(|name| (name, stream(&journal, name).epoch));
+    // Who is answered is so before the others hear of it.
+    journal.close();
+    journal.open().unwrap();
+    let mut listening = ["notes", "others", "nobodys"].map(|stream| journal.moved(stream));
+    let mut expect = |what: &str, expected: [bool; 3]| {
+        assert_eq!(listening.each_ref().map(|stream| stream.has_changed().unwrap()), expected, "{what}");
+        listening.iter_mut().for_each(watch::Receiver::mark_unchanged);
+    };
+    for (row, (name, epoch), expected) in
+        [("its own", notes, [true, false, false]), ("another", others, [false, true, false])]
+    {
+        append(&journal, name, epoch, 1, &[b"a"]).recv().unwrap().unwrap();
+        // The committer is gone then, and has told everybody.
+        journal.close();
+        expect(row, expected);
+        journal.open().unwrap();
+        expect("an opening", [true; 3]);
+    }
+    append(&journal, "notes", Epoch(9), 2, &[b"a"]).recv().unwrap().unwrap_err();
+    journal.close();
+    expect("a fenced append", [false; 3]);
 }
 
 #[test]
