@@ -184,6 +184,8 @@ pub struct Places {
     pub evidence: PathBuf,
     /// The key that signs it.
     pub log_key: PathBuf,
+    /// The key that signs the bearer form of tokens.
+    pub token_key: PathBuf,
     /// The keys under which texts about people are sealed.
     pub subject_keys: PathBuf,
     /// The private keys that the authority signs with.
@@ -205,6 +207,7 @@ impl Places {
             journal: data.join("journal"),
             evidence: data.join("evidence"),
             log_key: data.join("keys/log"),
+            token_key: data.join("keys/tokens"),
             subject_keys: data.join("keys/subjects"),
             keystore: data.join("keys/store"),
             backups: data.join("backups"),
@@ -303,6 +306,9 @@ pub struct Parts {
     pub backups: Handle<Backups>,
     pub subjects: Handle<Subjects>,
     pub retention: Handle<Retention>,
+    /// The bearer form of tokens.
+    #[cfg(feature = "http")]
+    pub bearers: crate::bearers::Bearers,
     /// Whose tokens are believed.
     #[cfg(feature = "http")]
     pub issuers: Arc<::issuers::Issuers>,
@@ -459,6 +465,8 @@ impl Parts {
             security,
             security_view,
             told,
+            #[cfg(feature = "http")]
+            bearers: crate::bearers::Bearers::new(places.token_key.clone()),
             #[cfg(feature = "http")]
             issuers,
             rules: keeping::Rules::of(&config.retention),

@@ -6,6 +6,8 @@
 //! the outside can ask. The parts themselves know nothing of each other.
 
 pub mod attest;
+#[cfg(feature = "http")]
+mod bearers;
 pub mod boot;
 pub mod decided;
 #[cfg(feature = "http")]

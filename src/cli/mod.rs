@@ -12,6 +12,7 @@
 mod approval;
 mod audit;
 mod backup;
+mod bearer_form;
 mod call;
 mod chaos;
 mod config;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::call::{Mutation, read_secret, secret_of};
 use super::exit::Failure;
 
-/// Most bytes of a secret on standard input.
-const SECRET_MAX: u64 = 4_096;
+/// Most bytes of a secret on standard input: a bearer form is the longest.
+const SECRET_MAX: u64 = bearer::TEXT_MAX as u64 + 2;
 
 /// Where a new secret goes.
 #[derive(Args, Clone, Debug)]
@@ -38,10 +38,10 @@ impl Keep {
     }
 }
 
-/// Where the secret of an existing token comes from.
+/// Where the secret of an existing token comes from, or its bearer form.
 #[derive(Args, Clone, Debug)]
 pub struct Given {
-    /// File with the token's secret; else it is read from standard input
+    /// File with the token's secret or its bearer form; else it is read from standard input
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }
@@ -159,8 +159,13 @@ pub fn named_by(id: CommandId) -> CredentialId {
 }
 
 fn write(path: &Path, secret: &Secret) -> std::io::Result<()> {
+    write_text(path, secret.expose())
+}
+
+/// A secret text in a new file, for its owner alone.
+pub fn write_text(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{}", secret.expose())?;
+    writeln!(file, "{text}")?;
     file.sync_all()
 }
 

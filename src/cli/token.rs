@@ -8,10 +8,11 @@ use kernel::{Digest, Principal, TokenId};
 use serde_json::{Value, json};
 use todos::TodoId;
 
+use super::bearer_form::{self, Attenuate, Verify};
 use super::call::{Globals, Mutation, Remote, read_secret};
 use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, table};
-use super::secret::{Given, Keep, NewSecret};
+use super::secret::{Given, Keep, NewSecret, write_text};
 
 const KINDS: [&str; 4] = ["operation", "todo", "integration", "test"];
 const STATES: [&str; 5] = ["pending", "active", "consumed", "expired", "revoked"];
@@ -29,6 +30,22 @@ pub enum Token {
     },
     /// List tokens
     List(List),
+    /// Take something off a token's bearer form; asks nobody
+    Attenuate(Attenuate),
+    /// Show what a bearer form says, true or not; asks nobody
+    Inspect {
+        #[command(flatten)]
+        bearer: Given,
+    },
+    /// Check a bearer form with the authority's public key; asks nobody (exit code 2: it is not good for that)
+    Verify(Verify),
+    /// Show the public key that bearer forms are verified with
+    Key,
+    /// Make a key to sign with that you handed a bearer form on; asks nobody
+    NewKey {
+        /// New file of mode 0600 for it
+        file: PathBuf,
+    },
     /// Show what was derived from what
     Tree {
         /// Id of a token: only that one and what was derived from it
@@ -90,7 +107,54 @@ pub struct Issue {
     #[arg(long)]
     approver: Option<Principal>,
     #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
     keep: Keep,
+}
+
+/// Whether the token is wanted in its bearer form, too.
+#[derive(Args, Debug)]
+pub struct Form {
+    /// Write the bearer form, which others verify and narrow without asking anybody, to a new file of mode 0600
+    #[arg(long, value_name = "FILE")]
+    bearer_file: Option<PathBuf>,
+}
+
+impl Form {
+    /// Before anything is issued.
+    fn check(&self) -> Result<(), Failure> {
+        match &self.bearer_file {
+            Some(file) if file.exists() => {
+                let detail = format!("{} is there already, and might hold a token in use", file.display());
+                Err(Failure::new("cli.secret_file", detail, "name a new file"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts it where it is wanted, and away from what is shown.
+    fn keep(&self, answer: &mut Value) -> Result<(), Failure> {
+        let Some(file) = &self.bearer_file else { return Ok(()) };
+        let Some(text) = answer["bearer"].as_str() else {
+            let remedy = "show the secret that it was issued with, or ask for another token";
+            return Err(Failure::new(
+                "bearer.used",
+                "the token was used or has ended, and is not written again",
+                remedy,
+            ));
+        };
+        write_text(file, text).map_err(|error| {
+            let detail = format!("the bearer form cannot be written to {}: {error}", file.display());
+            Failure::new("cli.secret_file", detail, "name a new file, and repeat the command with its --command-id")
+        })?;
+        answer["bearer"] = Value::Null;
+        answer["bearer_file"] = json!(file);
+        Ok(())
+    }
+
+    fn field(&self) -> Option<(&'static str, String)> {
+        self.bearer_file.as_ref().map(|file| ("bearer form", format!("in {}", file.display())))
+    }
 }
 
 #[derive(Args, Debug)]
@@ -122,6 +186,8 @@ pub struct Derive {
     #[arg(long, value_name = "SPAN", value_parser = millis)]
     lifetime: Option<u64>,
     #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
     keep: Keep,
 }
 
@@ -149,6 +215,12 @@ pub struct Validate {
     /// What it is to be good for
     #[arg(long)]
     operation: String,
+    /// What it is to be good for, if its bearer form is bound to that
+    #[arg(long)]
+    target: Option<String>,
+    /// blake3 of the request, if its bearer form is bound to one
+    #[arg(long, value_name = "DIGEST")]
+    request: Option<Digest>,
     #[command(flatten)]
     secret: Given,
 }
@@ -229,9 +301,20 @@ pub struct Which {
 }
 
 pub async fn run(globals: &Globals, command: Token) -> Run {
-    let remote = globals.remote()?;
     let format = globals.output;
     match command {
+        Token::Attenuate(asked) => return bearer_form::attenuate(format, &asked),
+        Token::Inspect { bearer } => return bearer_form::inspect(format, &bearer),
+        Token::Verify(asked) => return bearer_form::verify(format, &asked),
+        Token::NewKey { file } => return bearer_form::new_key(format, &file),
+        _ => {}
+    }
+    let remote = globals.remote()?;
+    match command {
+        Token::Attenuate(_) | Token::Inspect { .. } | Token::Verify(_) | Token::NewKey { .. } => {
+            unreachable!("they ask nobody")
+        }
+        Token::Key => answer(format, &remote.read("token.key", &json!({})).await?, |found| cell(&found["key"]))?,
         Token::Issue(asked) => issue(globals, &remote, asked).await?,
         Token::Derive(asked) => derive(globals, &remote, asked).await?,
         Token::Tree { id } => {
@@ -249,9 +332,15 @@ pub async fn run(globals: &Globals, command: Token) -> Run {
             ]);
             answer(format, &remote.read("token.list", &arguments).await?, listed)?;
         }
-        Token::Validate(Validate { id, audience, operation, secret }) => {
-            let arguments =
-                json!({ "id": id, "secret": secret.read()?.expose(), "audience": audience, "operation": operation });
+        Token::Validate(Validate { id, audience, operation, target, request, secret }) => {
+            let arguments = arguments([
+                ("id", json!(id)),
+                ("secret", json!(secret.read()?.expose())),
+                ("audience", json!(audience)),
+                ("operation", json!(operation)),
+                ("target", json!(target)),
+                ("request", json!(request)),
+            ]);
             let validated = remote.read("token.validate", &arguments).await?;
             answer(format, &validated, verdict)?;
             if validated["valid"] != true {
@@ -279,6 +368,7 @@ pub async fn run(globals: &Globals, command: Token) -> Run {
 }
 
 async fn issue(globals: &Globals, remote: &Remote, asked: Issue) -> Result<(), Failure> {
+    asked.form.check()?;
     let secret = NewSecret::of(&asked.keep)?;
     let arguments = arguments([
         ("id", json!(secret.token())),
@@ -298,13 +388,16 @@ async fn issue(globals: &Globals, remote: &Remote, asked: Issue) -> Result<(), F
         ("work", if asked.work.is_empty() { Value::Null } else { json!(asked.work) }),
         ("report", json!(asked.report)),
         ("approver", json!(asked.approver)),
+        ("bearer", json!(asked.form.bearer_file.is_some().then_some(true))),
     ]);
     let issued = match remote.change("token.issue", &arguments, secret.id).await {
         Ok(issued) => issued,
         Err(failure) => return Err(secret.failed(failure)),
     };
-    answer(globals.output, &secret.with(issued), |issued| {
-        fields([
+    let mut issued = secret.with(issued);
+    asked.form.keep(&mut issued)?;
+    answer(globals.output, &issued, |issued| {
+        let known = [
             ("token", cell(&issued["id"])),
             ("kind", cell(&issued["kind"])),
             ("subject", asked.subject.to_string()),
@@ -312,11 +405,13 @@ async fn issue(globals: &Globals, remote: &Remote, asked: Issue) -> Result<(), F
             ("uses", cell(&issued["uses"])),
             ("expires", cell(&issued["expires_at"])),
             secret.field(),
-        ])
+        ];
+        fields(known.into_iter().chain(asked.form.field()))
     })
 }
 
 async fn derive(globals: &Globals, remote: &Remote, asked: Derive) -> Result<(), Failure> {
+    asked.form.check()?;
     let held = asked.parent_secret_file.as_deref().map(read_secret).transpose()?;
     let secret = NewSecret::of(&asked.keep)?;
     let arguments = arguments([
@@ -331,13 +426,16 @@ async fn derive(globals: &Globals, remote: &Remote, asked: Derive) -> Result<(),
         ("request", json!(asked.request)),
         ("uses", json!(asked.uses)),
         ("lifetime_ms", json!(asked.lifetime)),
+        ("bearer", json!(asked.form.bearer_file.is_some().then_some(true))),
     ]);
     let derived = match remote.change("token.derive", &arguments, secret.id).await {
         Ok(derived) => derived,
         Err(failure) => return Err(secret.failed(failure)),
     };
-    answer(globals.output, &secret.with(derived), |derived| {
-        fields([
+    let mut derived = secret.with(derived);
+    asked.form.keep(&mut derived)?;
+    answer(globals.output, &derived, |derived| {
+        let known = [
             ("token", cell(&derived["id"])),
             ("derived from", asked.parent.to_string()),
             ("subject", asked.subject.to_string()),
@@ -345,7 +443,8 @@ async fn derive(globals: &Globals, remote: &Remote, asked: Derive) -> Result<(),
             ("uses", cell(&derived["uses"])),
             ("expires", cell(&derived["expires_at"])),
             secret.field(),
-        ])
+        ];
+        fields(known.into_iter().chain(asked.form.field()))
     })
 }
 

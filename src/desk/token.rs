@@ -1,5 +1,6 @@
 //! Tokens: issue, derive, show, list, validate, consume, revoke. Secrets are hashed here and go no further.
 
+use bearer::Use;
 use door::{Ask, Denied, Done, Secret};
 use kernel::{Denial, Digest, Layer, Millis, Personal, Principal, Refuse as _, Timestamp, TokenId};
 use serde::Deserialize;
@@ -47,6 +48,9 @@ struct IssueArguments {
     /// Digest of what says that the new artefact is valid.
     report: Option<Digest>,
     approver: Option<Principal>,
+    /// The answer has the bearer form, too.
+    #[serde(default, deserialize_with = "optional_flag")]
+    bearer: Option<bool>,
 }
 
 /// The other token is what is asked about.
@@ -71,6 +75,8 @@ struct DeriveArguments {
     uses: Option<u64>,
     #[serde(default, deserialize_with = "optional_number")]
     lifetime_ms: Option<u64>,
+    #[serde(default, deserialize_with = "optional_flag")]
+    bearer: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -96,9 +102,13 @@ struct List {
 struct Validate {
     #[serde(deserialize_with = "parsed")]
     id: TokenId,
+    /// The secret, or the bearer form.
     secret: String,
     audience: String,
     operation: String,
+    /// Of a bearer form that is bound to one.
+    target: Option<String>,
+    request: Option<Digest>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +130,10 @@ struct ConsumeArguments {
     target: Option<String>,
     report: Option<Digest>,
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 /// One token with what was derived from it, all of a subject, all of a todo, or all of before an instant.
 #[derive(Deserialize)]
@@ -161,22 +175,30 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             personal::opened(desk, json!({ "tokens": listed.iter().map(shown).collect::<Vec<_>>() })).await
         }
         "token.validate" => {
-            let Validate { id, secret, audience, operation } = request.arguments()?;
+            let Validate { id, secret, audience, operation, target, request: pays } = request.arguments()?;
             let ask = with(request.about(id), "audience", audience.as_str());
             desk.door().witness(&with(ask, "operation", operation.as_str())).await?;
-            let (digest, now) = (Secret::of(&secret).digest(), desk.now());
-            let valid =
-                desk.door().tokens_view().read(|tokens| tokens.validate(id, digest, &audience, &operation, now));
+            let now = desk.now();
+            let (audience, operation) = (audience.as_str(), operation.as_str());
+            let wanted = Use { audience, operation, target: target.as_deref(), request: pays, now };
+            let valid = proven(desk, id, &secret, &wanted).and_then(|digest| {
+                let valid =
+                    desk.door().tokens_view().read(|tokens| tokens.validate(id, digest, audience, operation, now));
+                valid.map_err(|refusal| refusal.denial())
+            });
             let answer = match valid {
                 Ok(token) => json!({ "valid": true, "token": shown(&token) }),
-                Err(refusal) => json!({
-                    "valid": false,
-                    "code": refusal.code(),
-                    "reason": refusal.to_string(),
-                    "remedy": refusal.remedy(),
-                }),
+                Err(Denial { code, reason, remedy, .. }) => {
+                    json!({ "valid": false, "code": code, "reason": reason, "remedy": remedy })
+                }
             };
             personal::opened(desk, answer).await
+        }
+        "token.key" => {
+            let Nothing {} = request.arguments()?;
+            let ask = request.about("*");
+            desk.door().witness(&ask).await?;
+            Ok(json!({ "key": desk.parts.bearers.public()?.to_string() }))
         }
         "token.consume" => consume(desk, request).await,
         "token.revoke" => revoke(desk, request).await,
@@ -234,7 +256,39 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
             backing,
         },
     });
-    Ok(issued(&desk.door().perform(&ask, desk.door().tokens(), command).await?))
+    let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
+    carried(desk, asked.id, asked.bearer, issued(&done))
+}
+
+/// With the bearer form, if it is asked for: what is on record, as long as nothing was done with it.
+fn carried(desk: &Desk, id: TokenId, wanted: Option<bool>, mut answer: Value) -> Given {
+    if wanted != Some(true) {
+        return Ok(answer);
+    }
+    let now = desk.now();
+    let token = desk.door().tokens_view().read(|tokens| tokens.show(id, now));
+    let fresh = |token: &Token| {
+        matches!(token.state, State::Pending | State::Active) && (token.left, token.handed_on) == (token.uses, 0)
+    };
+    match token.filter(fresh) {
+        Some(token) => {
+            answer["bearer"] = json!(desk.parts.bearers.mint(&token)?);
+            answer["key"] = json!(desk.parts.bearers.public()?.to_string());
+        }
+        None => answer["bearer"] = Value::Null,
+    }
+    Ok(answer)
+}
+
+/// The digest of the secret that is shown, or of that of the token whose bearer form is shown.
+fn proven(desk: &Desk, id: TokenId, shown: &str, wanted: &Use<'_>) -> Result<Digest, Denial> {
+    if !bearer::is_bearer(shown) {
+        return Ok(Secret::of(shown).digest());
+    }
+    let tokens = desk.door().tokens_view();
+    let carried = desk.parts.bearers.verify(shown, tokens, wanted)?;
+    let secret = tokens.read(|tokens| tokens.secret_of(id)).filter(|_| carried.claims().id == id);
+    secret.ok_or_else(|| Denial { layer: Layer::Token, ..tokens::Refusal::Unknown.denial() })
 }
 
 /// What the bearer of a token asks for.
@@ -305,16 +359,28 @@ async fn derive(desk: &Desk, mut request: Request) -> Given {
         uses,
         lifetime: asked.lifetime_ms.map(Millis),
     });
-    Ok(issued(&desk.door().perform(&ask, desk.door().tokens(), command).await?))
+    let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
+    carried(desk, asked.id, asked.bearer, issued(&done))
 }
 
 async fn consume(desk: &Desk, mut request: Request) -> Given {
     let asked: ConsumeArguments = request.arguments()?;
     let ask = with(request.about(asked.id), "audience", asked.audience.as_str());
     let ask = with(ask, "operation", asked.operation.as_str());
+    let wanted = Use {
+        audience: &asked.audience,
+        operation: &asked.operation,
+        target: asked.target.as_deref(),
+        request: Some(asked.request),
+        now: desk.now(),
+    };
+    let secret = match proven(desk, asked.id, &asked.secret, &wanted) {
+        Ok(secret) => secret,
+        Err(denial) => return Err(desk.door().refuse(&ask, denial).await),
+    };
     let command = Command::Consume(Consume {
         id: asked.id,
-        secret: Secret::of(&asked.secret).digest(),
+        secret,
         audience: asked.audience,
         operation: asked.operation,
         request: asked.request,

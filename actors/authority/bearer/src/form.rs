@@ -69,7 +69,7 @@ pub fn authority(claims: &Claims) -> Result<BlockBuilder, error::Token> {
     let Claims { id, kind, subject, issuer, audience, operation, target, request, todo, starts_at, expires_at } =
         claims;
     let request = request.map(|request| request.to_string());
-    let (starts, expires) = (instant(starts_at.0.div_ceil(1_000)), instant(expires_at.0 / 1_000));
+    let (starts, expires) = (instant(starts_at.0 / 1_000), instant(expires_at.0 / 1_000));
     let said = [
         Some((TOKEN, string(&id.to_string()))),
         Some((KIND, string(kind))),

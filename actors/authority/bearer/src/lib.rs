@@ -58,9 +58,9 @@ pub struct Claims {
     pub target: Option<String>,
     pub request: Option<Digest>,
     pub todo: Option<u64>,
-    /// First instant at which it is valid.
+    /// First instant at which it is valid. To the second in which that is, as the engine has no other; the registry is exact.
     pub starts_at: Timestamp,
-    /// First instant at which it is no longer valid. To the second, as the engine has it: never later than the registry's.
+    /// First instant at which it is no longer valid. To the second as well, so never later than the registry's.
     pub expires_at: Timestamp,
 }
 

@@ -504,6 +504,11 @@ impl Tokens {
         self.revoked_subjects.get(subject).copied()
     }
 
+    /// The digest of the secret of a token, for who has verified its bearer form. Never shown.
+    pub fn secret_of(&self, id: TokenId) -> Option<Digest> {
+        self.by_id.get(&id).map(|token| token.secret)
+    }
+
     /// How many records of a revocation there are. What was found of tokens while it was the same is not outdated by one.
     pub fn revocations(&self) -> u64 {
         self.revocations

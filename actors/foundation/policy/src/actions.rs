@@ -45,6 +45,7 @@ pub const ACTIONS: &[Action] = &[
     changes("token.issue", "Token", "Issue a token"),
     reads("token.show", "Token", "Show a token, without its secret"),
     reads("token.list", "Token", "List tokens"),
+    reads("token.key", "Token", "Show the public key that the bearer form of tokens is verified with"),
     reads("token.validate", "Token", "Ask whether a token would be accepted, without using it"),
     changes("token.consume", "Token", "Use a token once"),
     changes("token.derive", "Token", "Issue a token that may do less, out of one that is held"),
