@@ -90,7 +90,12 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
         })?;
     } else if let Some(key) = destroy {
         let destroyed = remote.change("crypto.destroy", &json!({ "key": key }), mutation.id()).await?;
-        answer(format, &destroyed, |told| format!("The private part of {} is destroyed.", cell(&told["key"])))?;
+        answer(format, &destroyed, |told| match (cell(&told["key"]), told["state"].as_str()) {
+            (key, Some("destroyed")) => format!("The private part of {key} is destroyed."),
+            (key, _) => {
+                format!("The private part of {key} is to be destroyed, and nothing uses it: see `sop crypto status`.")
+            }
+        })?;
     } else if verify {
         let tried = remote.change("crypto.verify", &json!({}), mutation.id()).await?;
         answer(format, &tried, |round| {
@@ -128,7 +133,10 @@ fn keys(told: &Value) -> String {
         };
         [cell(&key["key"]), state, cell(&key["suite"]), cell(&key["made_at"]), cell(&key["due_at"])]
     };
-    let shown = table(["KEY", "STATE", "SUITE", "MADE", "DUE"], keys.iter().map(row));
+    let mut shown = table(["KEY", "STATE", "SUITE", "MADE", "DUE"], keys.iter().map(row));
+    if keys.iter().any(|key| key["state"] == "pre-active" && key["made_at"].is_null()) {
+        shown.push_str("\n\nWhat is being made is on record, and made as soon as it can be: see `sop crypto status`.");
+    }
     match &told["advice"] {
         Value::Null => shown,
         advice => format!("{shown}\n\nnote: {}", cell(advice)),
@@ -150,7 +158,9 @@ fn found(round: &Value, done: &str) -> String {
 fn status(status: &Value) -> String {
     let keystore = &status["keystore"];
     let mut known = vec![("keystore", cell(&keystore["state"]))];
-    for (name, key) in [("why", "why"), ("remedy", "remedy"), ("root key", "root"), ("from", "source")] {
+    for (name, key) in
+        [("why", "why"), ("remedy", "remedy"), ("trouble", "trouble"), ("root key", "root"), ("from", "source")]
+    {
         if !keystore[key].is_null() {
             known.push((name, cell(&keystore[key])));
         }

@@ -93,7 +93,7 @@ pub fn look(desk: &Desk) -> Look {
 /// Why nothing signs, where something is to: without a root key in the configuration nothing is missed.
 fn keystore(desk: &Desk) -> Option<Shown> {
     let safe = &desk.parts.safe;
-    let why = safe.source().and_then(|_| safe.sealed())?;
+    let why = safe.source().and_then(|_| safe.sealed()).or_else(|| safe.trouble())?;
     Some(Shown { subject: "keystore".to_owned(), severity: Severity::Degrades, ..of_denial(why) })
 }
 

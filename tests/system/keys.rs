@@ -239,6 +239,29 @@ async fn where_the_keystore_is_gone_no_other_one_is_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_now_is_said_and_done_later() {
+    let mut place = started(Some(1)).await;
+    assert_eq!(place.daemon.run(&["crypto", "keys", "--generate"]).code, Some(0));
+    let in_the_way = place.daemon.data.join("keys/store/new");
+    fs::create_dir(&in_the_way).unwrap();
+    let rotated = place.daemon.run(&["crypto", "keys", "--rotate", "receipts"]);
+    assert!(rotated.code == Some(0) && rotated.stdout.contains("being made"), "{rotated:?}");
+    assert_eq!(states(&place, "receipts"), ["active", "pre-active"], "the one before signs meanwhile");
+    let status = asked(&place, &["status"]);
+    assert!(status["keystore"]["trouble"].as_str().unwrap().contains("keystore cannot be used"), "{status}");
+    let health = place.daemon.run(&["health"]);
+    assert!(health.code == Some(2) && health.stdout.contains("keystore.io"), "{health:?}");
+    fs::remove_dir(&in_the_way).unwrap();
+    let secret = place.daemon.credential().expose().to_owned();
+    let done = async |client: &http::Client| {
+        let status = client.call("crypto.status", &json!({}), Some(&secret), None).await.unwrap_or_default();
+        status["waits"] == 0 && status["keystore"]["trouble"].is_null()
+    };
+    place.daemon.until("makes it after all", done).await;
+    assert_eq!(states(&place, "receipts"), ["verify-only", "active"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_time_is_over_is_rotated() {
     let mut place = started(Some(1)).await;
     assert_eq!(place.daemon.run(&["crypto", "keys", "--generate", "receipts"]).code, Some(0));

@@ -404,10 +404,14 @@ impl Actor for Guard {
     async fn handle(&self, myself: ActorRef<Wake>, _: Wake, working: &mut Working) -> Result<(), ActorProcessingErr> {
         working.waker.heard();
         let wait = match working.work().await {
-            Ok(wait) => wait,
+            Ok(wait) => {
+                working.custodian.safe.troubled(None);
+                wait
+            }
             Err(fault @ Ended::Work(_)) => return Err(fault.into()),
             Err(error) => {
-                if matches!(error, Ended::Keys(_)) {
+                if let Ended::Keys(error) = &error {
+                    working.custodian.safe.troubled(Some(told(error)));
                     working.say(Some(&error.to_string()));
                     // What cannot tell which root key is in use seals itself.
                     let store = working.custodian.safe.store();

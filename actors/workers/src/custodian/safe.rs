@@ -29,11 +29,13 @@ struct Opened {
     store: Option<Keystore>,
     /// Why it is not unsealed.
     why: Option<Denial>,
+    /// What it could not do when it was asked last.
+    trouble: Option<Denial>,
 }
 
 impl Safe {
     pub fn new(place: &Path, root: Option<Source>, before: Option<Source>) -> Self {
-        let opened = Opened { store: None, why: Some(not_yet(root.is_none())) };
+        let opened = Opened { store: None, why: Some(not_yet(root.is_none())), trouble: None };
         let (place, opened) = (place.to_owned(), Mutex::new(opened));
         Self(Arc::new(Inner {
             place,
@@ -69,6 +71,15 @@ impl Safe {
     /// Why nothing is made or signed with it now.
     pub fn sealed(&self) -> Option<Denial> {
         self.opened().why.clone()
+    }
+
+    /// What keeps it from doing what is on record to be done; that is tried again.
+    pub fn trouble(&self) -> Option<Denial> {
+        self.opened().trouble.clone()
+    }
+
+    pub(super) fn troubled(&self, trouble: Option<Denial>) {
+        self.opened().trouble = trouble;
     }
 
     /// Opens it, if it is not, and unseals it; blocks. The root key in use, if it is unsealed. Where it should have keys, none is
