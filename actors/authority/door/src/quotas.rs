@@ -41,7 +41,7 @@ fn is_by_capability(policies: &[String]) -> bool {
 
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
-    /// The version of identity that is known here, and one; 0 before the first look.
+    /// The version of identity that is known here; 0 before the first look.
     seen: AtomicU64,
     any: AtomicBool,
     books: Mutex<Books>,
@@ -181,7 +181,7 @@ impl Quotas {
     /// Whether there is any quota. Identity must have been up once.
     pub fn any(&self, identity: &Handle<Identity>, view: &Follower<Identity>) -> bool {
         // Before the view, so that it is never ahead of what was seen there.
-        let seen = identity.durable().0 + 1;
+        let seen = identity.durable().0;
         if self.seen.load(Ordering::Acquire) < seen {
             let mut books = self.books();
             books.take_up(
