@@ -39,7 +39,7 @@ fn is_by_capability(policies: &[String]) -> bool {
     policies.iter().any(|policy| policy.starts_with("capability:"))
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Quotas {
     /// The version of identity that is known here; 0 before the first look.
     seen: AtomicU64,
@@ -49,11 +49,11 @@ pub(crate) struct Quotas {
     ended: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Books {
     all: Vec<Book>,
-    /// What the records have is not in yet.
-    uncounted: bool,
+    /// Where the records are that are not in yet.
+    uncounted: Option<Journal>,
 }
 
 /// What is used of one quota, in the window that `now` was in when somebody last looked.
@@ -200,7 +200,7 @@ impl Quotas {
             return Room::Uncovered;
         }
         let mut books = self.books();
-        let uncounted = books.uncounted;
+        let uncounted = books.uncounted.is_some();
         let mut covering: Vec<_> = books.covering(principal, action, now).collect();
         if covering.is_empty() {
             return Room::Uncovered;
@@ -235,7 +235,7 @@ impl Quotas {
             return None;
         }
         let mut books = self.books();
-        if books.uncounted {
+        if books.uncounted.is_some() {
             return None;
         }
         books.covering(principal, action, now).find_map(|book| book.used_up(principal, now))
@@ -249,7 +249,7 @@ impl Quotas {
     /// What is used now: of all, or of what covers one principal. Nothing, while that is not known.
     pub fn used(&self, of: Option<&Principal>, now: Timestamp) -> Option<Vec<Used>> {
         let mut books = self.books();
-        if books.uncounted {
+        if books.uncounted.is_some() {
             return None;
         }
         let mut all = Vec::new();
@@ -275,16 +275,22 @@ impl Quotas {
     }
 
     /// From now on, what a quota covers is denied until [`Quotas::count`] has come to its end.
-    pub fn uncounted(&self) {
-        self.books().uncounted = true;
+    pub fn uncounted(&self, journal: Journal) {
+        self.books().uncounted = Some(journal);
     }
 
-    /// Counts what the records have, from the newest back to where the oldest window began.
-    pub fn count(&self, journal: &Journal, now: Timestamp) -> Result<(), StoreError> {
-        let mut counted = {
+    pub fn is_counted(&self) -> bool {
+        self.books().uncounted.is_none()
+    }
+
+    /// Counts what the records have, from the newest back to where the oldest window began, unless that was done. One at a
+    /// time: until its end nothing is let in that it could count twice.
+    pub fn count(&self, now: Timestamp) -> Result<(), StoreError> {
+        let (mut counted, journal) = {
             let mut books = self.books();
+            let Some(journal) = books.uncounted.clone() else { return Ok(()) };
             books.all.iter_mut().for_each(|book| book.turn(now));
-            books.all.clone()
+            (books.all.clone(), journal)
         };
         if let Some(from) = counted.iter().map(Book::from).min() {
             let mut paid = BTreeSet::new();
@@ -311,7 +317,7 @@ impl Quotas {
                 book.uses.clone_from(&counted.uses);
             }
         }
-        books.uncounted = false;
+        books.uncounted = None;
         Ok(())
     }
 }

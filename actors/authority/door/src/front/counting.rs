@@ -1,6 +1,6 @@
 //! What the front has to do with quotas: keeps room for a request before anything is spent on it, and says what became of it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::{Answer, Error, Handle};
@@ -21,8 +21,6 @@ const ENDED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Counting {
     pub quotas: Arc<Quotas>,
-    /// Where what was let in is on record, until that was counted.
-    uncounted: RwLock<Option<Journal>>,
     /// One counts, and the others wait.
     at_it: Arc<Mutex<()>>,
 }
@@ -31,8 +29,7 @@ impl Door {
     /// With what an earlier process recorded: it is used of the quotas, too.
     #[must_use]
     pub fn with_past(self, journal: &Journal) -> Self {
-        self.counting.quotas.uncounted();
-        *self.counting.uncounted.write().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
+        self.counting.quotas.uncounted(journal.clone());
         self
     }
 
@@ -42,27 +39,22 @@ impl Door {
     /// # Errors
     /// A denial, if it cannot be known now.
     pub async fn counted(&self) -> Result<(), Denial> {
-        let uncounted_yet = || self.counting.uncounted.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if uncounted_yet().is_none() || self.identity.is_up() && self.quotas().is_none() {
+        if self.counting.quotas.is_counted() || self.identity.is_up() && self.quotas().is_none() {
             return Ok(());
         }
         self.ready()?;
         let alone = self.counting.at_it.clone().lock_owned().await;
-        let Some(journal) = uncounted_yet() else { return Ok(()) };
         self.quotas();
         let (quotas, now) = (self.counting.quotas.clone(), self.now());
         let work = move || {
             // Goes on, and lets no other begin, when who asked stops waiting.
             let _alone = alone;
-            quotas.count(&journal, now)
+            quotas.count(now)
         };
         #[expect(clippy::disallowed_methods, reason = "it reads only, and ends by itself")]
         let counted = tokio::task::spawn_blocking(work).await;
         match counted {
-            Ok(Ok(())) => {
-                *self.counting.uncounted.write().unwrap_or_else(PoisonError::into_inner) = None;
-                Ok(())
-            }
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 tracing::warn!(code = "door.quota_uncounted", %error, "what is used of the quotas cannot be counted");
                 Err(uncounted())

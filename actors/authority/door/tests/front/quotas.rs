@@ -156,6 +156,27 @@ async fn at_once_no_more_than_there_are_and_no_fewer() {
     assert_eq!(used_up(&world), 1);
 }
 
+/// Who comes while it is counted waits for that, and does not count once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn at_once_after_a_start_each_record_is_counted_once() {
+    const STARTS: u8 = 24;
+    const CALLERS: u8 = 8;
+    let mut world = World::open().await;
+    hourly(&world, 250).await;
+    for start in 0..STARTS {
+        let shared = Arc::new(world.again().await);
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let world = shared.clone();
+            callers.spawn(async move { told(world.put(&put(start * CALLERS + caller), 0).await) });
+        }
+        assert_eq!(callers.join_all().await.len(), usize::from(CALLERS));
+        world = Arc::into_inner(shared).expect("the callers are gone");
+        let effects = u64::from(start + 1) * u64::from(CALLERS);
+        assert_eq!(used(&world).await, [("puts".to_owned(), "operator/root".to_owned(), effects)], "start {start}");
+    }
+}
+
 #[tokio::test]
 async fn what_comes_to_nothing_uses_nothing() {
     let world = World::open().await;
