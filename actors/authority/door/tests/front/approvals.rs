@@ -19,7 +19,7 @@ fn put(number: u8) -> Ask {
     ask(number, "todo.release", "todo-7")
 }
 
-fn wanted(ask: Ask) -> Ask {
+pub fn wanted(ask: Ask) -> Ask {
     let (arguments, reason) = (Personal::plain("{}"), Personal::plain("why"));
     let wanted = Wanted { arguments, reason, lifetime: None, asked: Arc::new(OnceLock::new()) };
     Ask { bound: Bound { wanted: Some(wanted), ..ask.bound.clone() }, ..ask }

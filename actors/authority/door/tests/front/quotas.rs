@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokens::Grant;
 use tokio::task::JoinSet;
 
+use crate::approvals::wanted;
 use crate::shelf::{self, FULL};
 use crate::world::{Mode, NOON, World, ask, bearing, by, id_at, told, word};
 
@@ -239,6 +240,15 @@ async fn whoever_set_one_can_end_it_and_an_emergency_begins_and_ends() {
     let cleared = world.door.perform(&ask(20, "quota.clear", "all"), &world.identity, clear).await;
     assert_eq!(word(cleared), "allowed");
     assert_eq!(word(world.door.witness(&look(7)).await), "allowed");
+}
+
+#[tokio::test]
+async fn who_asks_for_leave_is_not_given_what_was_done() {
+    let world = World::open().await;
+    hourly(&world, 1).await;
+    assert_eq!(told(world.put(&put(1), 1).await), "1");
+    assert_eq!(told(world.put(&put(1), 1).await), "1, again");
+    assert_eq!(told(world.put(&wanted(put(1)), 1).await), "approvals.not_needed");
 }
 
 #[tokio::test]
