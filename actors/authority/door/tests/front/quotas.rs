@@ -236,10 +236,28 @@ async fn whoever_set_one_can_end_it_and_an_emergency_begins_and_ends() {
         let ask = Ask { context: named(attributes), ..ask(number, action, "*") };
         assert_eq!(word(world.door.witness(&ask).await), expected, "{action}");
     }
+    let world = world.again().await;
+    assert_eq!(used(&world).await, [("all".to_owned(), "operator/root".to_owned(), 1)], "nor by its record");
     let clear = Command::ClearQuota { name: "all".into() };
     let cleared = world.door.perform(&ask(20, "quota.clear", "all"), &world.identity, clear).await;
     assert_eq!(word(cleared), "allowed");
     assert_eq!(word(world.door.witness(&look(7)).await), "allowed");
+}
+
+/// More records than are read at once, with some that count before and after.
+#[tokio::test]
+async fn each_record_counts_once_however_many_there_are() {
+    let world = World::open().await;
+    hourly(&world, 9).await;
+    for until in 0..2_500 {
+        world.admit(ALPHA, "*", Some(world.now() + Millis(until + 1))).await;
+        if [0, 1_800, 2_499].contains(&until) {
+            let number = u8::try_from(until / 100).unwrap();
+            assert_eq!(word(world.put(&put(number), 1).await), "allowed");
+        }
+    }
+    let world = world.again().await;
+    assert_eq!(used(&world).await, [("puts".to_owned(), "operator/root".to_owned(), 3)]);
 }
 
 #[tokio::test]
