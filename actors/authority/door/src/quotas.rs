@@ -492,3 +492,111 @@ impl Drop for Held<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const HOUR: Millis = Millis::hours(1);
+    const AT: Timestamp = Timestamp(10 * HOUR.0);
+
+    fn key(number: u128) -> Key {
+        (CommandId(number), "todo.release")
+    }
+
+    fn by() -> Principal {
+        "agent/alpha".parse().unwrap()
+    }
+
+    /// One quota, of one use in an hour, and a clock that the test turns.
+    fn quotas() -> (Quotas, Arc<AtomicU64>, Clock) {
+        let quotas = Quotas::default();
+        let allowance =
+            Allowance { whose: "agent/*".parse().unwrap(), action: "*".parse().unwrap(), limit: 1, window: HOUR };
+        let quota =
+            Quota { allowance, since: Timestamp(0), by: by(), reason: kernel::Personal::default(), at: Timestamp(0) };
+        quotas.books().take_up(vec![("puts".to_owned(), quota)]);
+        let time = Arc::new(AtomicU64::new(AT.0));
+        let told = time.clone();
+        (quotas, time, Clock::from_fn(move || Timestamp(told.load(Ordering::Relaxed))))
+    }
+
+    fn word(room: &Room<'_>) -> &'static str {
+        match room {
+            Room::Uncovered => "uncovered",
+            Room::Held(_) => "held",
+            Room::Busy(_) => "busy",
+            Room::UsedUp(_) => "used up",
+            Room::Uncounted => "uncounted",
+        }
+    }
+
+    fn hold<'a>(quotas: &'a Quotas, number: u128, clock: &Clock) -> Room<'a> {
+        quotas.hold(&by(), key(number), &[], clock)
+    }
+
+    /// Its asker stops waiting once it was handed to its machine, or before.
+    fn given_up(quotas: &Quotas, number: u128, clock: &Clock, sent: bool) {
+        let Room::Held(mut held) = hold(quotas, number, clock) else { panic!("there is room") };
+        if sent {
+            held.send();
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_counts_if_it_may_have_been_done() {
+        for (sent, other) in [(false, "held"), (true, "used up")] {
+            let (quotas, _, clock) = quotas();
+            given_up(&quotas, 1, &clock, sent);
+            assert_eq!(word(&hold(&quotas, 2, &clock)), other, "sent: {sent}");
+            assert_eq!(word(&hold(&quotas, 1, &clock)), "held", "a repeat finds out");
+        }
+    }
+
+    #[test]
+    fn a_repeat_finds_out() {
+        for (became, used, other) in [
+            (Became::Repeated, 1, "used up"),
+            (Became::Done, 1, "used up"),
+            (Became::Refused, 0, "held"),
+            (Became::Nothing, 1, "used up"),
+            (Became::Unknown, 1, "used up"),
+        ] {
+            let (quotas, _, clock) = quotas();
+            given_up(&quotas, 1, &clock, true);
+            let Room::Held(held) = hold(&quotas, 1, &clock) else { panic!("it is held for already") };
+            held.end(became);
+            assert_eq!(quotas.used(Some(&by()), AT).unwrap()[0].used, used, "{became:?}");
+            assert_eq!(word(&hold(&quotas, 2, &clock)), other, "{became:?}");
+        }
+        // Without a doubt, a repeat uses nothing.
+        let (quotas, _, clock) = quotas();
+        let Room::Held(held) = hold(&quotas, 1, &clock) else { panic!("there is room") };
+        held.end(Became::Repeated);
+        assert_eq!(quotas.used(Some(&by()), AT).unwrap()[0].used, 0);
+    }
+
+    #[test]
+    fn another_window_begins_with_what_may_be_done_in_it() {
+        let turned = |given_up_before: Option<Millis>| {
+            let (quotas, time, clock) = quotas();
+            let waits = given_up_before.is_none();
+            time.store((AT + HOUR).0 - given_up_before.map_or(1, |before| before.0), Ordering::Relaxed);
+            let held = waits.then(|| hold(&quotas, 1, &clock));
+            if !waits {
+                given_up(&quotas, 1, &clock, true);
+            }
+            time.store((AT + HOUR).0, Ordering::Relaxed);
+            let other = word(&hold(&quotas, 2, &clock));
+            drop(held);
+            other
+        };
+        for (given_up_before, other) in
+            [(Some(DOUBT), "used up"), (Some(Millis(DOUBT.0 + 1)), "held"), (Some(HOUR), "held"), (None, "busy")]
+        {
+            assert_eq!(turned(given_up_before), other, "{given_up_before:?}");
+        }
+    }
+}
