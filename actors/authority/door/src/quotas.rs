@@ -557,19 +557,23 @@ mod tests {
 
     #[test]
     fn a_repeat_finds_out() {
-        for (became, used, other) in [
-            (Became::Repeated, 1, "used up"),
-            (Became::Done, 1, "used up"),
-            (Became::Refused, 0, "held"),
-            (Became::Nothing, 1, "used up"),
-            (Became::Unknown, 1, "used up"),
+        for (became, used, other, next) in [
+            (Became::Repeated, 1, "used up", "held"),
+            (Became::Done, 1, "used up", "held"),
+            (Became::Refused, 0, "held", "held"),
+            // The doubt stays, into the next window.
+            (Became::Nothing, 1, "used up", "used up"),
+            (Became::Unknown, 1, "used up", "used up"),
         ] {
-            let (quotas, _, clock) = quotas();
+            let (quotas, time, clock) = quotas();
+            time.store((AT + HOUR).0 - 1, Ordering::Relaxed);
             given_up(&quotas, 1, &clock, true);
             let Room::Held(held) = hold(&quotas, 1, &clock) else { panic!("it is held for already") };
             held.end(became);
-            assert_eq!(quotas.used(Some(&by()), AT).unwrap()[0].used, used, "{became:?}");
+            assert_eq!(quotas.used(Some(&by()), clock.now()).unwrap()[0].used, used, "{became:?}");
             assert_eq!(word(&hold(&quotas, 2, &clock)), other, "{became:?}");
+            time.store((AT + HOUR).0, Ordering::Relaxed);
+            assert_eq!(word(&hold(&quotas, 2, &clock)), next, "{became:?}, in the next window");
         }
         // Without a doubt, a repeat uses nothing.
         let (quotas, _, clock) = quotas();
