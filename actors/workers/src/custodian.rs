@@ -24,6 +24,7 @@ use supervisors::{Child, ChildRef};
 
 pub use safe::{Safe, name, signature, told, used, usual};
 
+use crate::evidence::off_the_workers;
 use crate::wake::{Timer, Wake, Waker};
 
 /// Waits before asking again who is down, or before a disk that failed is tried again.
@@ -88,7 +89,7 @@ impl Custodian {
             }
             Ok::<_, KeystoreError>(())
         };
-        Ok(blocking(sweep).await??)
+        Ok(off_the_workers(sweep).await??)
     }
 
     async fn carry_out(&self, store: &Keystore, task: Task) -> Result<(), Ended> {
@@ -120,7 +121,7 @@ impl Custodian {
                     });
                     Ok((about, voucher))
                 };
-                match blocking(make).await? {
+                match off_the_workers(make).await? {
                     Ok((about, voucher)) => {
                         self.report(Command::Made { key, public: about.public, voucher }).await?;
                         tracing::info!(code = "crypto.made", %key, %suite, "a key is made");
@@ -140,13 +141,13 @@ impl Custodian {
             }
             Task::Destroy { key, id } => {
                 let name = name(key.purpose, id, key.version);
-                blocking(move || store.destroy(name)).await??;
+                off_the_workers(move || store.destroy(name)).await??;
                 self.report(Command::Destroyed { key }).await?;
                 tracing::info!(code = "crypto.destroyed", %key, "a key is destroyed");
                 Ok(())
             }
             Task::UpdateRefs { id } => {
-                let moved = blocking(move || store.rewrap(BATCH)).await??;
+                let moved = off_the_workers(move || store.rewrap(BATCH)).await??;
                 let count = |number: usize| number as u64;
                 if moved.moved != 0 || moved.left != 0 {
                     let (moved, left) = (count(moved.moved), count(moved.left));
@@ -164,7 +165,7 @@ impl Custodian {
                     |crypto: &Crypto| crypto.keys().map(|(key, version)| (key, version.clone())).collect::<Vec<_>>();
                 let (keys, safe) = (self.crypto.inspect(keys).await?, self.safe.clone());
                 let (now, every) = (self.clock.now(), self.rotate_every);
-                let (tried, suspects) = blocking(move || tried(&safe, &store, id, &keys, now, every)).await??;
+                let (tried, suspects) = off_the_workers(move || tried(&safe, &store, id, &keys, now, every)).await??;
                 let suspected = suspects.len() as u64;
                 let suspects = suspects.into_iter().take(NAMED_MAX).collect();
                 self.report(Command::Verified { id, tried, suspects, suspected }).await
@@ -282,12 +283,6 @@ fn vouches(safe: &Safe, key: KeyId, version: &Version, voucher: &Voucher, by: Op
     checked().is_some()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
-    #[expect(clippy::disallowed_methods, reason = "files block; it ends by itself, and is done once however often")]
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done?)
-}
-
 /// Why something was not brought to its end.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -328,7 +323,7 @@ impl Working {
                 crypto.keys().any(|(_, version)| version.made.is_some() && version.state != State::Destroyed)
             };
             let (unsealing, has_keys) = (safe.clone(), self.custodian.crypto.inspect(kept).await?);
-            self.root = blocking(move || unsealing.unseal(has_keys)).await?;
+            self.root = off_the_workers(move || unsealing.unseal(has_keys)).await?;
             self.look_at = if comes { now + ROOT_AFTER } else { Timestamp(u64::MAX) };
             self.say(safe.sealed().map(|why| why.reason).as_ref());
         }

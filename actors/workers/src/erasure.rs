@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use subjects::{Command, Subjects};
 use supervisors::{Child, ChildRef};
 
+use crate::evidence::off_the_workers;
 use crate::wake::{Wake, Waker};
 
 /// Waits before asking again who is down, or before a disk that failed is tried again.
@@ -42,12 +43,12 @@ impl Eraser {
         };
         let (done, keyring) = (self.subjects.inspect(done).await?, self.keyring.clone());
         let stays = move || done.iter().try_for_each(|(subject, id, key)| keyring.stays_erased(subject, *id, *key));
-        Ok(blocking(stays).await??)
+        Ok(off_the_workers(stays).await??)
     }
 
     async fn erase(&self, erasure: CommandId, subject: Principal) -> Result<(), Ended> {
         let (keyring, whose) = (self.keyring.clone(), subject.clone());
-        let key = blocking(move || keyring.erase(&whose, erasure)).await??;
+        let key = off_the_workers(move || keyring.erase(&whose, erasure)).await??;
         let order = Order {
             command: Command::Finish { erasure, key },
             command_id: self.clock.command_id(),
@@ -62,12 +63,6 @@ impl Eraser {
         }
         Ok(())
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
-    #[expect(clippy::disallowed_methods, reason = "files block; it ends by itself, and is done once however often")]
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done?)
 }
 
 /// Why an erasure was not brought to its end.

@@ -143,7 +143,8 @@ impl Actor for Follower {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the log waits for the disk; the handle lets one batch run at a time")]
+/// What waits for files: it ends by itself, and whoever asked lets one of it run at a time.
+#[expect(clippy::disallowed_methods, reason = "files block")]
 pub(crate) fn off_the_workers<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
