@@ -24,6 +24,7 @@
 //! 6. Nothing is sealed, opened or signed with a root key, or a key, that the bytes on disk do not vouch for: a changed bit is
 //!    refused by name.
 //! 7. No secret is in an error, in the form that `Debug` prints, in a log, or in memory that was given back.
+//! 8. A private part is seen outside only by who borrows it, and only of the purposes whose formats are others'.
 //!
 //! Not covered, and the binary's to cover: memory that is swapped out or dumped, and the environment's own block, in which a
 //! passphrase stays. Overwriting a file is no promise on disks that write elsewhere; what makes old copies worthless is a
@@ -55,6 +56,10 @@ pub use shares::{SHARES_MAX, Share};
 pub use source::{NoSource, Source};
 
 const ROOT: &str = "root";
+
+/// The purposes of keys that sign what formats of others say, in the way that those say: Biscuit and X.509. Their signatures
+/// name no purpose, so such a key has to have none besides.
+const LENT: [&str; 2] = ["token-root", "tls-authority"];
 
 /// The keys of one directory. Clones are the same store.
 #[derive(Clone)]
@@ -337,6 +342,22 @@ impl Keystore {
         let opened = self.usable(name, purpose)?;
         let Private::Signs(key) = &opened.private else { return opened.cannot() };
         Ok(self.inner.policy.allow(opened.about.domain, key.suite())?.sign_note(key, text)?)
+    }
+
+    /// Gives `to` the private part of a key, as [`suites::signing::PrivateKey::secret`] has it, for a format of others that signs in
+    /// its own way: a key for one of their purposes only, and of a suite that the domain may make. Whoever borrows it overwrites
+    /// what he copies.
+    ///
+    /// # Errors
+    /// As [`Keystore::sign`]; [`KeystoreError::NotLent`].
+    pub fn lend<T>(&self, name: Name, purpose: Purpose, to: impl FnOnce(&Secret) -> T) -> Result<T, KeystoreError> {
+        if !LENT.contains(&purpose.name()) {
+            return Err(KeystoreError::NotLent { name });
+        }
+        let opened = self.usable(name, purpose)?;
+        let Private::Signs(key) = &opened.private else { return opened.cannot() };
+        self.inner.policy.allow(opened.about.domain, key.suite())?;
+        Ok(to(key.secret()))
     }
 
     /// Seals `text` with the key of a cipher, `about` something that is named again to open it. With an `occasion`, the same

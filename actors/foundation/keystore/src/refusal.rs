@@ -69,6 +69,8 @@ pub enum KeystoreError {
     OtherPurpose { name: Name },
     #[error("the key {name} of {suite} cannot do this")]
     OtherUse { name: Name, suite: Suite },
+    #[error("the key {name} signs nothing in a way of others")]
+    NotLent { name: Name },
     #[error("{suite} has no keys that are kept")]
     NoKeys { suite: Suite },
     #[error(transparent)]
@@ -110,6 +112,7 @@ impl Refuse for KeystoreError {
             Self::OtherRoot { .. } => "keystore.other_root",
             Self::OtherPurpose { .. } => "keystore.other_purpose",
             Self::OtherUse { .. } => "keystore.other_use",
+            Self::NotLent { .. } => "keystore.not_lent",
             Self::NoKeys { .. } => "keystore.no_keys",
             Self::Suites(refusal) => refusal.code(),
             Self::Left => "keystore.left",
@@ -153,6 +156,7 @@ impl Refuse for KeystoreError {
             Self::OtherRoot { .. } => "put its file back from a copy of the same age as the root's",
             Self::OtherPurpose { .. } => "use the key of this purpose",
             Self::OtherUse { .. } => "use a key whose suite does it",
+            Self::NotLent { .. } => "have the keystore sign with it",
             Self::NoKeys { .. } => "name a signature, a key agreement or a cipher",
             Self::Suites(refusal) => return refusal.remedy(),
             Self::Left => "repeat it",

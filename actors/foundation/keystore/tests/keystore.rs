@@ -147,6 +147,32 @@ fn answers() {
     assert_eq!(store.unlock(cipher, MANIFEST, b"ada", &text).unwrap().expose(), b"left");
 }
 
+#[test]
+fn only_what_signs_in_a_way_of_others_is_lent() {
+    let home = directory();
+    let (store, _) = begun(home.path());
+    let root = Purpose::new("token-root");
+    let (token, cipher) = (Name { id: 7, version: 1 }, Name { id: 8, version: 1 });
+    let about = store.generate(token, Domain::Trust, root, ED25519).unwrap();
+    store.generate(cipher, Domain::Trust, root, Cipher::Aes256Gcm.into()).unwrap();
+    let public = |secret: &Secret| {
+        let secret = Secret::new(secret.expose().to_vec());
+        signing::PrivateKey::read(Signature::Ed25519, secret).unwrap().public().bytes().to_vec()
+    };
+    assert_eq!(store.lend(token, root, public).unwrap(), about.public);
+    for (row, answer, refused) in [
+        ("for another purpose", store.lend(token, Purpose::new("tls-authority"), |_| ()), "keystore.other_purpose"),
+        ("a key that the keystore signs with", store.lend(SIGNER, MANIFEST, |_| ()), "keystore.not_lent"),
+        ("such a key under another name", store.lend(SIGNER, root, |_| ()), "keystore.other_purpose"),
+        ("a cipher", store.lend(cipher, root, |_| ()), "keystore.other_use"),
+        ("while it is sealed", open(home.path()).lend(token, root, |_| ()), "keystore.sealed"),
+    ] {
+        assert_eq!(code(answer), refused, "{row}");
+    }
+    store.destroy(token).unwrap();
+    assert_eq!(code(store.lend(token, root, |_| ())), "keystore.destroyed");
+}
+
 fn x25519() -> suites::agreeing::PublicKey {
     let policy = Policy::default();
     policy.allow(Domain::System, Agreement::X25519).unwrap().generate().unwrap().public().clone()
