@@ -184,7 +184,7 @@ pub struct Places {
     pub evidence: PathBuf,
     /// The key that signs it.
     pub log_key: PathBuf,
-    /// The key that signs the bearer form of tokens.
+    /// The key that signs the bearer form of tokens where the keystore has none for it.
     pub token_key: PathBuf,
     /// The keys under which texts about people are sealed.
     pub subject_keys: PathBuf,
@@ -308,7 +308,7 @@ pub struct Parts {
     pub retention: Handle<Retention>,
     /// The bearer form of tokens.
     #[cfg(feature = "http")]
-    pub bearers: crate::bearers::Bearers,
+    pub bearers: Arc<crate::bearers::Bearers>,
     /// Whose tokens are believed.
     #[cfg(feature = "http")]
     pub issuers: Arc<::issuers::Issuers>,
@@ -421,6 +421,11 @@ impl Parts {
             crypto: crypto_view.clone(),
         };
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
+        let safe = keys::safe(config, &places);
+        #[cfg(feature = "http")]
+        let bearers = crate::bearers::Bearers::new(places.token_key.clone(), &crypto_view, &tokens_view, &safe);
+        #[cfg(feature = "http")]
+        let bearers = Arc::new(bearers);
         let door = Door::new(clock.clone(), governance, identity, (tokens, tokens_view), decisions, outcomes, seal);
         let door = door.with_past(&journal);
         let door = door.with_limits(door::Limits {
@@ -460,13 +465,13 @@ impl Parts {
             retention,
             crypto: Handle::new(&journal, &clock, limits, Some(kept)),
             crypto_view,
-            safe: keys::safe(config, &places),
+            safe,
             rotate_every: config.crypto.rotate_every,
             security,
             security_view,
             told,
             #[cfg(feature = "http")]
-            bearers: crate::bearers::Bearers::new(places.token_key.clone()),
+            bearers,
             #[cfg(feature = "http")]
             issuers,
             rules: keeping::Rules::of(&config.retention),

@@ -5,9 +5,10 @@
 //! 2. A signature is judged by the key that made it and the record that has it, whatever became of the key since.
 
 use config::{Config, RootKey};
-use crypto::{KeyId, Purpose, Verdict};
+use crypto::{Crypto, KeyId, Purpose, Verdict};
+use door::Follower;
 use kernel::{Denial, Layer, Refuse as _, Sequence};
-use keystore::{KeystoreError, Source};
+use keystore::{Keystore, KeystoreError, Name, Source};
 use suites::signing::{PublicKey, Signed};
 use workers::custodian::{Safe, name, signature, told, used};
 
@@ -23,6 +24,52 @@ fn source(root: &RootKey) -> Source {
     root.to_string().parse().expect("the keystore reads what the configuration does, as a test says")
 }
 
+/// The key in use, as the keystore names it.
+#[derive(Clone, Copy)]
+pub struct InUse {
+    pub key: KeyId,
+    pub name: Name,
+    /// The tag of its suite.
+    pub suite: u16,
+}
+
+/// Has the keystore do something with the key in use. Its first use waits for the disk.
+///
+/// # Errors
+/// If the keystore is sealed, or no key is in use for this.
+pub fn with_key_in_use<T>(
+    keys: &Follower<Crypto>,
+    safe: &Safe,
+    purpose: Purpose,
+    act: impl Fn(&Keystore, InUse) -> Result<T, KeystoreError>,
+) -> Result<(KeyId, T), Denial> {
+    let mut tried = None;
+    loop {
+        let in_use = keys.read(|keys| {
+            let (key, version) = keys.active(purpose)?;
+            Some(InUse { key, name: name(purpose, version.id, key.version), suite: version.suite })
+        });
+        let Some(in_use) = in_use else { return Err(none_in_use(purpose)) };
+        let store = match (safe.store(), safe.sealed()) {
+            (Some(store), None) => store,
+            (_, why) => return Err(why.unwrap_or_else(|| told(&KeystoreError::Sealed))),
+        };
+        match act(&store, in_use) {
+            Ok(done) => return Ok((in_use.key, done)),
+            // Another one took its place meanwhile.
+            Err(KeystoreError::Destroyed { .. }) if tried != Some(in_use.key) => tried = Some(in_use.key),
+            Err(error) => return Err(told(&error)),
+        }
+    }
+}
+
+/// That nothing signs for a purpose.
+pub fn none_in_use(purpose: Purpose) -> Denial {
+    let reason = format!("no key is in use for {purpose}");
+    let remedy = format!("`sop crypto keys --generate {purpose}`, or wait until the one that is ordered is made");
+    Denial::new(Layer::Availability, "crypto.none_in_use", reason, remedy)
+}
+
 impl Parts {
     /// Signs with the key in use. Its first signature waits for the disk.
     ///
@@ -30,26 +77,9 @@ impl Parts {
     /// If the keystore is sealed, or no key is in use for this.
     pub fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<(KeyId, Signed), Denial> {
         let (_, bound) = used(purpose);
-        let mut tried = None;
-        loop {
-            let in_use = self.crypto_view.read(|keys| keys.active(purpose).map(|(key, version)| (key, version.id)));
-            let Some((key, id)) = in_use else {
-                let reason = format!("no key is in use for {purpose}");
-                let remedy =
-                    format!("`sop crypto keys --generate {purpose}`, or wait until the one that is ordered is made");
-                return Err(Denial::new(Layer::Availability, "crypto.none_in_use", reason, remedy));
-            };
-            let store = match (self.safe.store(), self.safe.sealed()) {
-                (Some(store), None) => store,
-                (_, why) => return Err(why.unwrap_or_else(|| told(&KeystoreError::Sealed))),
-            };
-            match store.sign(name(purpose, id, key.version), bound, message) {
-                Ok(signed) => return Ok((key, signed)),
-                // Another one took its place meanwhile.
-                Err(KeystoreError::Destroyed { .. }) if tried != Some(key) => tried = Some(key),
-                Err(error) => return Err(told(&error)),
-            }
-        }
+        with_key_in_use(&self.crypto_view, &self.safe, purpose, |store, InUse { name, .. }| {
+            store.sign(name, bound, message)
+        })
     }
 
     /// Whether what a key signed, and a record has, counts.

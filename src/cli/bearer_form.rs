@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bearer::{Carried, Key, Narrower, PublicKey, Refusal, Says, Use};
 use clap::Args;
+use crypto::Purpose;
 use kernel::{Digest, Principal, Refuse as _, Timestamp};
 use serde_json::{Value, json};
 
@@ -48,9 +49,9 @@ pub struct Attenuate {
 
 #[derive(Args, Debug)]
 pub struct Verify {
-    /// The authority's public key (sop token key)
-    #[arg(long)]
-    key: PublicKey,
+    /// The authority's public key (sop token key); may be given again, where there are several (sop token key --all)
+    #[arg(long, required = true)]
+    key: Vec<PublicKey>,
     /// Where it is to be good
     #[arg(long)]
     audience: String,
@@ -109,7 +110,7 @@ pub fn verify(format: Format, asked: &Verify) -> Run {
     let Verify { key, audience, operation, target, request, at, actor, bearer } = asked;
     let wanted = Use { audience, operation, target: target.as_deref(), request: *request, now: at.unwrap_or_else(now) };
     let secret = bearer.read()?;
-    let verified = Carried::verify(secret.expose(), key).and_then(|carried| {
+    let verified = by_any(key, secret.expose()).and_then(|carried| {
         let good = carried.permits(&wanted);
         good.map(|()| shown(carried.says(), actor))
     });
@@ -134,6 +135,15 @@ pub fn verify(format: Format, asked: &Verify) -> Run {
     Ok(exit)
 }
 
+/// Verified with the one of these keys that signed it.
+fn by_any(keys: &[PublicKey], text: &str) -> Result<Carried, Refusal> {
+    let forged = Err(Refusal::Forged);
+    keys.iter().fold(forged, |verified, key| match verified {
+        Err(Refusal::Forged) => Carried::verify(text, key),
+        told => told,
+    })
+}
+
 pub fn new_key(format: Format, file: &Path) -> Run {
     let key = Key::generate();
     write_text(file, &key.secret()).map_err(|error| unwritten(file, &error))?;
@@ -151,7 +161,7 @@ fn read_key(file: &Path) -> Result<Key, Failure> {
 }
 
 fn shown(says: &Says, actors: &[(Principal, PublicKey)]) -> Value {
-    let Says { claims, narrowed, hops } = says;
+    let Says { version, claims, narrowed, hops } = says;
     let time = |at: Timestamp| {
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(at.0);
         humantime::format_rfc3339_seconds(at).to_string()
@@ -163,6 +173,7 @@ fn shown(says: &Says, actors: &[(Principal, PublicKey)]) -> Value {
     });
     json!({
         "token": claims.id,
+        "version": version.map(|version| Purpose::TokenRoot.key(version)),
         "kind": claims.kind,
         "subject": claims.subject,
         "issuer": claims.issuer,
@@ -187,7 +198,7 @@ fn text(all: &Value) -> String {
         ("issuer", of("issuer")),
         ("good for", format!("{} at {}", of("operation"), of("audience"))),
     ];
-    for (name, key) in [("target", "target"), ("request", "request"), ("todo", "todo")] {
+    for (name, key) in [("target", "target"), ("request", "request"), ("todo", "todo"), ("key", "version")] {
         if !all[key].is_null() {
             known.push((name, of(key)));
         }

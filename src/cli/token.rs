@@ -40,7 +40,11 @@ pub enum Token {
     /// Check a bearer form with the authority's public key; asks nobody (exit code 2: it is not good for that)
     Verify(Verify),
     /// Show the public key that bearer forms are verified with
-    Key,
+    Key {
+        /// Also those that may have signed what still lives, with how each stands
+        #[arg(long)]
+        all: bool,
+    },
     /// Make a key to sign with that you handed a bearer form on; asks nobody
     NewKey {
         /// New file of mode 0600 for it
@@ -314,7 +318,10 @@ pub async fn run(globals: &Globals, command: Token) -> Run {
         Token::Attenuate(_) | Token::Inspect { .. } | Token::Verify(_) | Token::NewKey { .. } => {
             unreachable!("they ask nobody")
         }
-        Token::Key => answer(format, &remote.read("token.key", &json!({})).await?, |found| cell(&found["key"]))?,
+        Token::Key { all: false } => {
+            answer(format, &remote.read("token.key", &json!({})).await?, |found| cell(&found["key"]))?;
+        }
+        Token::Key { all: true } => answer(format, &remote.read("token.key", &json!({ "all": true })).await?, keys)?,
         Token::Issue(asked) => issue(globals, &remote, asked).await?,
         Token::Derive(asked) => derive(globals, &remote, asked).await?,
         Token::Tree { id } => {
@@ -365,6 +372,15 @@ pub async fn run(globals: &Globals, command: Token) -> Run {
         }
     }
     Ok(Exit::Ok)
+}
+
+fn keys(told: &Value) -> String {
+    let keys = told["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |key: &Value| {
+        let version = key["version"].as_str().unwrap_or("keys/tokens").to_owned();
+        [version, cell(&key["state"]), cell(&key["needed_until"]), cell(&key["key"])]
+    };
+    table(["VERSION", "STATE", "NEEDED UNTIL", "KEY"], keys.iter().map(row))
 }
 
 async fn issue(globals: &Globals, remote: &Remote, asked: Issue) -> Result<(), Failure> {

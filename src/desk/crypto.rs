@@ -14,6 +14,7 @@ use suites::{Domain, Signature, Suite, Unknown};
 use workers::custodian::{due_at, name, told, used, usual};
 
 use super::{Desk, Given, Request, audit, optional_number, parsed, personal, time};
+use crate::bearers::fits;
 
 /// The keystore makes and destroys a key well within; what takes longer is told as what is still to be done.
 const DONE_WITHIN: Duration = Duration::from_secs(5);
@@ -87,7 +88,10 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 None if suite.is_some() => Err(which("suite")),
                 None => Ok(Purpose::ALL.map(|purpose| (purpose, tag(purpose))).to_vec()),
             };
-            let keys = match unsealed(desk).and_then(|()| wanted()) {
+            let fit = |keys: Vec<(Purpose, u16)>| {
+                keys.iter().try_for_each(|(purpose, tag)| fits(*purpose, *tag)).map(|()| keys)
+            };
+            let keys = match unsealed(desk).and_then(|()| wanted()).and_then(fit) {
                 Ok(keys) => keys,
                 Err(denial) => return Err(desk.door().refuse(&ask, denial).await),
             };
@@ -104,7 +108,17 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 (None, Some(_)) => Err(which("suite")),
                 (_, None) => Ok(None),
             };
-            let suite_of_it = match unsealed(desk).and_then(|()| wanted()) {
+            let rotated = purpose.map_or(Purpose::ALL.to_vec(), |purpose| vec![purpose]);
+            let usual = inspect(desk, move |crypto: &Crypto| {
+                let usual = |purpose: &Purpose| crypto.suite_to_come(*purpose).map(|tag| (*purpose, tag));
+                rotated.iter().filter_map(usual).collect::<Vec<_>>()
+            });
+            let usual = usual.await?;
+            let fit = |suite: Option<u16>| {
+                let mut keys = usual.iter().map(|(purpose, usual)| (*purpose, suite.unwrap_or(*usual)));
+                keys.try_for_each(|(purpose, tag)| fits(purpose, tag)).map(|()| suite)
+            };
+            let suite_of_it = match unsealed(desk).and_then(|()| wanted()).and_then(fit) {
                 Ok(suite) => suite,
                 Err(denial) => return Err(desk.door().refuse(&ask, denial).await),
             };

@@ -12,9 +12,10 @@ use tokens::{
 };
 
 use super::{
-    Desk, Given, Request, malformed, optional_flag, optional_number, optional_time, parsed, personal, time, unknown,
-    with,
+    Desk, Given, Request, audit, flag, malformed, optional_flag, optional_number, optional_time, parsed, personal,
+    time, unknown, with,
 };
+use crate::bearers::Minted;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,7 +134,11 @@ struct ConsumeArguments {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct Keys {
+    /// Also those that may have signed what still lives.
+    #[serde(default, deserialize_with = "flag")]
+    all: bool,
+}
 
 /// One token with what was derived from it, all of a subject, all of a todo, or all of before an instant.
 #[derive(Deserialize)]
@@ -195,10 +200,10 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             personal::opened(desk, answer).await
         }
         "token.key" => {
-            let Nothing {} = request.arguments()?;
+            let Keys { all } = request.arguments()?;
             let ask = request.about("*");
             desk.door().witness(&ask).await?;
-            Ok(json!({ "key": desk.parts.bearers.public()?.to_string() }))
+            keys(desk, all).await
         }
         "token.consume" => consume(desk, request).await,
         "token.revoke" => revoke(desk, request).await,
@@ -257,11 +262,11 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
         },
     });
     let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
-    carried(desk, asked.id, asked.bearer, issued(&done))
+    carried(desk, asked.id, asked.bearer, issued(&done)).await
 }
 
 /// With the bearer form, if it is asked for: what is on record, as long as nothing was done with it.
-fn carried(desk: &Desk, id: TokenId, wanted: Option<bool>, mut answer: Value) -> Given {
+async fn carried(desk: &Desk, id: TokenId, wanted: Option<bool>, mut answer: Value) -> Given {
     if wanted != Some(true) {
         return Ok(answer);
     }
@@ -272,12 +277,32 @@ fn carried(desk: &Desk, id: TokenId, wanted: Option<bool>, mut answer: Value) ->
     };
     match token.filter(fresh) {
         Some(token) => {
-            answer["bearer"] = json!(desk.parts.bearers.mint(&token)?);
-            answer["key"] = json!(desk.parts.bearers.public()?.to_string());
+            let bearers = desk.parts.bearers.clone();
+            let Minted { text, key } = audit::blocking(move || bearers.mint(&token)).await??;
+            answer["bearer"] = json!(text);
+            answer["key"] = json!(key.to_string());
         }
         None => answer["bearer"] = Value::Null,
     }
     Ok(answer)
+}
+
+/// What bearer forms are verified with: the key in use, and with `all` every one that may have signed what still lives. Where none is
+/// in use, the others are shown all the same.
+async fn keys(desk: &Desk, all: bool) -> Given {
+    let (bearers, now) = (desk.parts.bearers.clone(), desk.now());
+    let look = move || Ok::<_, Denial>((bearers.public(), all.then(|| bearers.all(now)).transpose()?));
+    let (public, known) = audit::blocking(look).await??;
+    let Some(known) = known else {
+        let (version, key) = public?;
+        return Ok(json!({ "key": key.to_string(), "version": version }));
+    };
+    let (version, key) = public.map_or((None, None), |(version, key)| (version, Some(key.to_string())));
+    let shown = known.iter().map(|known| {
+        let needed_until = known.needed_until.map(time);
+        json!({ "version": known.version, "state": known.state, "key": known.public.to_string(), "needed_until": needed_until })
+    });
+    Ok(json!({ "key": key, "version": version, "keys": shown.collect::<Vec<_>>() }))
 }
 
 /// The digest of the secret that is shown, or of that of the token whose bearer form is shown.
@@ -286,7 +311,7 @@ fn proven(desk: &Desk, id: TokenId, shown: &str, wanted: &Use<'_>) -> Result<Dig
         return Ok(Secret::of(shown).digest());
     }
     let tokens = desk.door().tokens_view();
-    let carried = desk.parts.bearers.verify(shown, tokens, wanted)?;
+    let carried = desk.parts.bearers.verify(shown, wanted)?;
     let secret = tokens.read(|tokens| tokens.secret_of(id)).filter(|_| carried.claims().id == id);
     secret.ok_or_else(|| Denial { layer: Layer::Token, ..tokens::Refusal::Unknown.denial() })
 }
@@ -360,7 +385,7 @@ async fn derive(desk: &Desk, mut request: Request) -> Given {
         lifetime: asked.lifetime_ms.map(Millis),
     });
     let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
-    carried(desk, asked.id, asked.bearer, issued(&done))
+    carried(desk, asked.id, asked.bearer, issued(&done)).await
 }
 
 async fn consume(desk: &Desk, mut request: Request) -> Given {

@@ -7,14 +7,20 @@ use kernel::Timestamp;
 
 use crate::{Carried, PublicKey, Refusal};
 
-/// What knows which tokens stand.
+/// What knows which tokens stand, and whose signatures count.
 pub trait Registry {
     type No;
 
-    /// Counts every record of a revocation.
+    /// Counts every record of a revocation, of tokens and of keys that sign them.
     fn revocations(&self) -> u64;
 
-    /// Whether the token was issued so, and was not revoked.
+    /// What the signatures of this version of the key are checked with; of none, those of the key without versions.
+    ///
+    /// # Errors
+    /// Why they do not count.
+    fn key(&self, version: Option<u32>) -> Result<PublicKey, Self::No>;
+
+    /// Whether the token was issued so, and neither it nor the key that signed it was revoked.
     ///
     /// # Errors
     /// Why not.
@@ -69,7 +75,6 @@ impl Cache {
     pub fn verify<R: Registry>(
         &self,
         text: &str,
-        key: &PublicKey,
         registry: &R,
         now: Timestamp,
     ) -> Result<Arc<Carried>, Checked<R::No>> {
@@ -80,7 +85,7 @@ impl Cache {
         let carried = match known {
             Some(Known { carried, epoch: found }) if holds(found, epoch) => return in_time(carried, now),
             Some(Known { carried, .. }) => carried,
-            None => Arc::new(Carried::verify(text, key).map_err(Checked::Refused)?),
+            None => Arc::new(Carried::verify_with(text, |version| registry.key(version))?),
         };
         let carried = in_time(carried, now)?;
         registry.stands(&carried).map_err(Checked::Denied)?;
@@ -129,7 +134,8 @@ fn in_time<N>(carried: Arc<Carried>, now: Timestamp) -> Result<Arc<Carried>, Che
     }
 }
 
-/// What may happen between two steps of [`Cache::verify`], all of it: two that verify, two tokens, revocations and evictions.
+/// What may happen between two steps of [`Cache::verify`], all of it: two that verify, two tokens of one key, revocations of both
+/// and evictions.
 #[cfg(test)]
 mod model {
     use stateright::{Checker, Model, Property};
@@ -148,6 +154,8 @@ mod model {
         Last,
         /// Not at all.
         Never,
+        /// First, and of the tokens alone.
+        WithoutKeys,
     }
 
     struct Cached(Epoch);
@@ -155,6 +163,7 @@ mod model {
     #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
     struct State {
         revoked: [bool; TOKENS],
+        key_revoked: bool,
         revocations: u64,
         kept: [Option<u64>; TOKENS],
         callers: [Option<Caller>; CALLERS],
@@ -168,7 +177,7 @@ mod model {
     struct Caller {
         token: usize,
         epoch: u64,
-        /// It was revoked before it was shown.
+        /// It was revoked before it was shown, or its key was.
         late: bool,
         stands: bool,
     }
@@ -179,7 +188,14 @@ mod model {
         Look(usize),
         Keep(usize),
         Revoke(usize),
+        RevokeKey,
         Evict(usize),
+    }
+
+    impl State {
+        fn stands(&self, token: usize) -> bool {
+            !self.key_revoked && !self.revoked[token]
+        }
     }
 
     impl Model for Cached {
@@ -199,6 +215,7 @@ mod model {
                 }
             }
             actions.extend((0..TOKENS).filter(|token| !state.revoked[*token]).map(Action::Revoke));
+            actions.extend((!state.key_revoked).then_some(Action::RevokeKey));
             actions.extend((0..TOKENS).filter(|token| state.kept[*token].is_some()).map(Action::Evict));
         }
 
@@ -206,7 +223,7 @@ mod model {
             let mut state = before.clone();
             match action {
                 Action::Show(number, token) => {
-                    let (epoch, late) = (state.revocations, state.revoked[token]);
+                    let (epoch, late) = (state.revocations, !state.stands(token));
                     let known = state.kept[token];
                     if known.is_some_and(|found| self.0 == Epoch::Never || holds(found, epoch)) {
                         state.wrong |= late;
@@ -217,7 +234,7 @@ mod model {
                 }
                 Action::Look(number) => {
                     let caller = state.callers[number].expect("it looks");
-                    let stands = !state.revoked[caller.token];
+                    let stands = state.stands(caller.token);
                     state.callers[number] = stands.then_some(Caller { stands, ..caller });
                 }
                 Action::Keep(number) => {
@@ -228,6 +245,10 @@ mod model {
                 Action::Revoke(token) => {
                     state.revoked[token] = true;
                     state.revocations += 1;
+                }
+                Action::RevokeKey => {
+                    state.key_revoked = true;
+                    state.revocations += u64::from(self.0 != Epoch::WithoutKeys);
                 }
                 Action::Evict(token) => state.kept[token] = None,
             }
@@ -249,10 +270,10 @@ mod model {
         assert!(300 < checked.unique_state_count(), "it went through all of it");
     }
 
-    /// The same cache without the count, or with one that is read too late, is refuted.
+    /// The same cache without the count, or with one that is read too late or knows of no keys, is refuted.
     #[test]
     fn without_the_count_one_is() {
-        for epoch in [Epoch::Never, Epoch::Last] {
+        for epoch in [Epoch::Never, Epoch::Last, Epoch::WithoutKeys] {
             let checked = Cached(epoch).checker().spawn_bfs().join();
             checked.assert_any_discovery("never after its revocation");
         }

@@ -58,6 +58,8 @@ pub struct Hop {
 /// All that a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Says {
+    /// The version of the authority's key that it is signed with, as it says itself; none of a key without versions.
+    pub version: Option<u32>,
     pub claims: Claims,
     /// What each later block took off, in the engine's words.
     pub narrowed: Vec<Vec<String>>,
@@ -142,16 +144,17 @@ fn check(body: Predicate, expressions: Vec<Expression>) -> Check {
 }
 
 pub fn read(biscuit: &Biscuit) -> Result<Says, Refusal> {
-    let keys = biscuit.external_public_keys();
-    blocks(biscuit.block_count(), |index| biscuit.print_block_source(index), &keys)
+    let (version, keys) = (biscuit.root_key_id(), biscuit.external_public_keys());
+    blocks(version, biscuit.block_count(), |index| biscuit.print_block_source(index), &keys)
 }
 
 pub fn read_unverified(biscuit: &UnverifiedBiscuit) -> Result<Says, Refusal> {
-    let keys = biscuit.external_public_keys();
-    blocks(biscuit.block_count(), |index| biscuit.print_block_source(index), &keys)
+    let (version, keys) = (biscuit.root_key_id(), biscuit.external_public_keys());
+    blocks(version, biscuit.block_count(), |index| biscuit.print_block_source(index), &keys)
 }
 
 fn blocks(
+    version: Option<u32>,
     count: usize,
     source: impl Fn(usize) -> Result<String, error::Token>,
     keys: &[Option<biscuit_auth::PublicKey>],
@@ -180,7 +183,7 @@ fn blocks(
         }
         narrowed.push(block.checks.iter().map(ToString::to_string).collect());
     }
-    Ok(Says { claims, narrowed, hops })
+    Ok(Says { version, claims, narrowed, hops })
 }
 
 /// Whether what stands there costs no more than its length.

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use biscuit_auth::{Algorithm, KeyPair, PrivateKey};
+use biscuit_auth::{Algorithm, KeyPair};
 use kernel::Malformed;
 use zeroize::Zeroizing;
 
 /// An Ed25519 key. Its text is for the file that it lies in, and for nothing else.
-pub struct Key(KeyPair);
+pub struct Key {
+    pair: KeyPair,
+    version: Option<u32>,
+}
 
 /// The public half.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,8 +29,14 @@ impl Key {
     /// # Panics
     /// Never: any 32 bytes are a seed of Ed25519.
     pub fn of(seed: &[u8; 32]) -> Self {
-        let private = PrivateKey::from_bytes(seed, Algorithm::Ed25519).expect("any 32 bytes are a seed");
-        Self(KeyPair::from(&private))
+        let pair = KeyPair::from_bytes(seed, Algorithm::Ed25519.into()).expect("any 32 bytes are a seed");
+        Self { pair, version: None }
+    }
+
+    /// The same key as this version of the authority's: what it signs names it, so that it is found again.
+    #[must_use]
+    pub fn numbered(self, version: u32) -> Self {
+        Self { version: Some(version), ..self }
     }
 
     /// As it lies in a file.
@@ -42,7 +51,7 @@ impl Key {
 
     /// The text of [`Key::parse`].
     pub fn secret(&self) -> Zeroizing<String> {
-        let bytes = self.0.private().to_bytes();
+        let bytes = self.pair.private().to_bytes();
         let mut text = Zeroizing::new(String::with_capacity(PRIVATE.len() + 2 * bytes.len()));
         text.push_str(PRIVATE);
         for byte in bytes.iter() {
@@ -54,14 +63,33 @@ impl Key {
     }
 
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.public())
+        PublicKey(self.pair.public())
     }
 
     pub(crate) fn pair(&self) -> &KeyPair {
-        &self.0
+        &self.pair
+    }
+
+    pub(crate) fn version(&self) -> Option<u32> {
+        self.version
     }
 }
 
+impl PublicKey {
+    /// As a `SubjectPublicKeyInfo` has it (RFC 8410).
+    ///
+    /// # Errors
+    /// [`Malformed`], also of a key of another kind.
+    pub fn read(der: &[u8]) -> Result<Self, Malformed> {
+        let bytes = der.strip_prefix(&INFO).filter(|bytes| bytes.len() == 32).ok_or(malformed("public key"))?;
+        let key =
+            biscuit_auth::PublicKey::from_bytes(bytes, Algorithm::Ed25519).map_err(|_| malformed("public key"))?;
+        Ok(Self(key))
+    }
+}
+
+/// What stands before the 32 bytes of a public key of Ed25519.
+const INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const PRIVATE: &str = "ed25519-private/";
 const PUBLIC: &str = "ed25519/";
 
@@ -127,5 +155,16 @@ mod tests {
             [&text[..text.len() - 1], &text.replace("private", "public"), &format!("{}g", &text[..text.len() - 1]), ""];
         assert!(bad.into_iter().all(|bad| Key::parse(bad).is_err()));
         assert!(["", "ed25519/00", "p256/00"].into_iter().all(|bad| bad.parse::<PublicKey>().is_err()));
+    }
+
+    #[test]
+    fn a_public_key_is_read_in_the_one_form_that_it_has() {
+        let key = Key::of(&[7; 32]).public();
+        let der = [&INFO[..], &key.0.to_bytes()].concat();
+        assert_eq!(PublicKey::read(&der).unwrap(), key);
+        let x25519 = [&der[..8], &[0x6e], &der[9..]].concat();
+        for bad in [&der[..43], &[&der[..], &[0]].concat(), &der[12..], &x25519, &[]] {
+            assert!(PublicKey::read(bad).is_err(), "{bad:02x?}");
+        }
     }
 }

@@ -7,8 +7,10 @@
 //! …          by a named holder   the same, signed with a key of his own: who hands it on to whom ([`Hop`])
 //! ```
 //!
-//! What is verified so is that the authority issued it, for what, and what was taken off since. Whether it was revoked, and
-//! whether it has uses left, is known to the registry alone: [`Cache`] asks it, and remembers under its count of revocations.
+//! What is verified so is that the authority issued it, for what, and what was taken off since. It names the version of the
+//! authority's key that signed it, if that has versions; nobody signed this name, so another one in its place finds another key, and no
+//! good signature. Whether it was revoked, or its key, and whether it has uses left, is known to the registry alone: [`Cache`] asks
+//! it, and remembers under its count of revocations.
 //!
 //! # Invariants
 //! 1. What a token is stands in block 0 alone: no later block is read for it, nor can one add to what is permitted.
@@ -28,6 +30,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use biscuit_auth::builder::{Term, date, fact, string};
 use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit, BiscuitBuilder, UnverifiedBiscuit, error};
 use kernel::{Digest, Principal, Refuse, Timestamp, TokenId};
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -161,7 +165,9 @@ impl fmt::Debug for Carried {
 /// If the claims do not have the form of what the registry issues.
 pub fn mint(key: &Key, claims: &Claims) -> String {
     let block = form::authority(claims).expect("what the registry issues fits into a token");
-    let biscuit = BiscuitBuilder::new().merge(block).build(key.pair()).expect("a key of this form signs");
+    let builder = BiscuitBuilder::new().merge(block);
+    let builder = key.version().into_iter().fold(builder, BiscuitBuilder::root_key_id);
+    let biscuit = builder.build(key.pair()).expect("a key of this form signs");
     text(&biscuit.to_vec().expect("what was built is written"))
 }
 
@@ -200,12 +206,36 @@ impl Signed {
     /// # Errors
     /// [`Refusal::Malformed`], [`Refusal::TooLong`] or [`Refusal::Forged`].
     pub fn check(bearer: &str, key: &PublicKey) -> Result<Self, Refusal> {
-        let bytes = bytes(bearer)?;
-        Biscuit::from(bytes, key.0).map(Self).map_err(|error| match error {
-            error::Token::Format(
-                error::Format::Signature(_) | error::Format::SealedSignature | error::Format::UnknownPublicKey,
-            ) => Refusal::Forged,
-            _ => Refusal::Malformed,
+        Self::check_with(bearer, |_| Ok::<_, Infallible>(*key)).map_err(|no| match no {
+            Checked::Refused(refusal) => refusal,
+            Checked::Denied(never) => match never {},
+        })
+    }
+
+    /// As [`Signed::check`], with the key that `find` gives for the version that it names; before anything was verified.
+    ///
+    /// # Errors
+    /// As [`Signed::check`], and what `find` says.
+    pub fn check_with<N>(bearer: &str, find: impl Fn(Option<u32>) -> Result<PublicKey, N>) -> Result<Self, Checked<N>> {
+        let bytes = bytes(bearer).map_err(Checked::Refused)?;
+        let denied = Cell::new(None);
+        let find = |version| {
+            find(version).map(|key| key.0).map_err(|no| {
+                denied.set(Some(no));
+                error::Format::UnknownPublicKey
+            })
+        };
+        let checked = Biscuit::from(bytes, find);
+        if let Some(no) = denied.take() {
+            return Err(Checked::Denied(no));
+        }
+        checked.map(Self).map_err(|error| {
+            Checked::Refused(match error {
+                error::Token::Format(
+                    error::Format::Signature(_) | error::Format::SealedSignature | error::Format::UnknownPublicKey,
+                ) => Refusal::Forged,
+                _ => Refusal::Malformed,
+            })
         })
     }
 
@@ -226,6 +256,22 @@ impl Carried {
     /// As [`Signed::check`] and [`Signed::read`].
     pub fn verify(bearer: &str, key: &PublicKey) -> Result<Self, Refusal> {
         Signed::check(bearer, key)?.read()
+    }
+
+    /// As [`Carried::verify`], with the key that is found for it.
+    ///
+    /// # Errors
+    /// As [`Signed::check_with`] and [`Signed::read`].
+    pub fn verify_with<N>(
+        bearer: &str,
+        find: impl Fn(Option<u32>) -> Result<PublicKey, N>,
+    ) -> Result<Self, Checked<N>> {
+        Signed::check_with(bearer, find)?.read().map_err(Checked::Refused)
+    }
+
+    /// Whether somebody took something off, or handed it on, since it was minted.
+    pub fn is_narrowed(&self) -> bool {
+        !self.says.narrowed.is_empty()
     }
 
     pub fn says(&self) -> &Says {

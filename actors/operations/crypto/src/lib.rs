@@ -86,10 +86,8 @@ impl Machine for Crypto {
                 };
                 let (mut events, mut keys) = (Vec::new(), Vec::new());
                 for purpose in purposes {
-                    let current = self.current(purpose).ok_or(Refusal::NoKeyFor { purpose })?;
-                    // Of the next one, if somebody had that made.
-                    let next = self.next(purpose).map_or(current.suite, |(_, next)| next.suite);
-                    let suite = suite.unwrap_or(next);
+                    let usual = self.suite_to_come(purpose).ok_or(Refusal::NoKeyFor { purpose })?;
+                    let suite = suite.unwrap_or(usual);
                     let (key, event) = self.succeed(purpose, suite, cx)?;
                     events.extend(event);
                     keys.push(key);
@@ -391,10 +389,11 @@ impl Crypto {
         self.keys.keys().flat_map(|purpose| self.of(*purpose))
     }
 
-    fn of(&self, purpose: Purpose) -> impl DoubleEndedIterator<Item = (KeyId, &Version)> {
-        let versions = self.keys.get(&purpose).into_iter().flatten().enumerate();
+    /// Those for a purpose, by version.
+    pub fn of(&self, purpose: Purpose) -> impl DoubleEndedIterator<Item = (KeyId, &Version)> {
+        let versions = self.keys.get(&purpose).map_or(&[][..], Vec::as_slice).iter().enumerate();
         let number = |at: usize| u32::try_from(at + 1).expect("bounded by VERSIONS_MAX");
-        versions.map(move |(at, version)| (purpose.key(number(at)), version)).collect::<Vec<_>>().into_iter()
+        versions.map(move |(at, version)| (purpose.key(number(at)), version))
     }
 
     pub fn show(&self, key: KeyId) -> Option<&Version> {
@@ -407,6 +406,13 @@ impl Crypto {
         let versions = self.keys.get(&purpose)?;
         let at = versions.iter().rposition(|version| version.state == State::Active)?;
         Some((purpose.key(u32::try_from(at + 1).expect("bounded by VERSIONS_MAX")), &versions[at]))
+    }
+
+    /// Of which suite the key after the one in use will be, unless another is named; none without one to follow.
+    pub fn suite_to_come(&self, purpose: Purpose) -> Option<u16> {
+        let current = self.current(purpose)?;
+        // Of the next one, if somebody had that made.
+        Some(self.next(purpose).map_or(current.suite, |(_, next)| next.suite))
     }
 
     /// What a signature comes to that a key made and a record has.
