@@ -83,7 +83,7 @@ fn main() {
     let plain = URL_SAFE_NO_PAD.encode(&bytes);
     let block = BlockBuilder::new().code(&source).expect("it was printed");
     let carried = Carried::verify(&text, &public).expect("it is ours");
-    let wanted = Use { audience: "arp", operation: "deploy", target: None, request: None, now: NOON };
+    let wanted = Use { audience: "arp", operation: "deploy", work: None, target: None, request: None, now: NOON };
     let cache = Cache::new(1_000);
     let paseto = AsymmetricKeyPair::<V4>::generate().expect("randomness");
     let said = serde_json::json!({ "token": claims().id, "kind": "operation", "sub": "agent/alpha", "iss": "operator/root", "aud": "arp",

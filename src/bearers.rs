@@ -18,10 +18,10 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bearer::{Cache, Carried, Checked, Claims, Key, PublicKey, Refusal, Registry, Use};
+use bearer::{Cache, Carried, Checked, Claims, Hop, Key, PublicKey, Refusal, Registry, Use};
 use crypto::{Crypto, KeyId, Purpose, State, Verdict};
-use door::Follower;
-use kernel::{Denial, Layer, Millis, Refuse as _, Timestamp};
+use door::{Carriers, Carries, Follower, Hand, Sought};
+use kernel::{Denial, Layer, Millis, Refuse as _, Timestamp, TokenId};
 use suites::{Signature, Suite};
 use tokens::{Kind, Token, Tokens};
 use workers::custodian::{Safe, signature, used};
@@ -32,6 +32,8 @@ use crate::keys::{InUse, none_in_use, with_key_in_use};
 /// Tokens that are remembered.
 const ROOM: usize = 10_000;
 const PURPOSE: Purpose = Purpose::TokenRoot;
+/// What a key without versions is called.
+const FILE: &str = "keys/tokens";
 /// The only signatures that the form has.
 pub const SUITE: Signature = Signature::Ed25519;
 
@@ -106,6 +108,19 @@ impl Bearers {
         Ok(file.into_iter().filter(is_needed).chain(versions).collect())
     }
 
+    /// Whether what is issued now can be written down.
+    ///
+    /// # Errors
+    /// No key is in use, or the keystore is sealed.
+    pub fn ready(&self) -> Result<(), Denial> {
+        if self.keys.read(signs_by_file) {
+            return Ok(());
+        }
+        let is_in_use = self.keys.read(|keys| keys.active(PURPOSE).is_some());
+        let in_use = if is_in_use { Ok(()) } else { Err(none_in_use(PURPOSE)) };
+        in_use.and_then(|()| self.safe.sealed().map_or(Ok(()), Err))
+    }
+
     /// Writes down what was issued. Blocks: the keystore, or the file, may wait for the disk.
     ///
     /// # Errors
@@ -145,6 +160,62 @@ impl Bearers {
     fn registry(&self, now: Timestamp) -> Issued<'_> {
         Issued { tokens: &self.tokens, keys: &self.keys, file: &self.file, now }
     }
+}
+
+impl Carriers for Bearers {
+    fn read(&self, text: &str, now: Timestamp) -> Result<Arc<dyn Carries>, Denial> {
+        let registry = self.registry(now);
+        let carried = match self.cache.verify(text, &registry, now) {
+            Ok(carried) => carried,
+            // That it has ended is for the door to say.
+            Err(Checked::Refused(Refusal::Expired { .. })) => registry.afresh(text)?,
+            Err(Checked::Denied(denial)) if denial.code == tokens::Refusal::Revoked.code() => registry.afresh(text)?,
+            Err(no) => return Err(why(no)),
+        };
+        Ok(Arc::new(Shown(carried)))
+    }
+
+    fn generation(&self) -> u64 {
+        self.keys.read(revoked_keys)
+    }
+}
+
+/// What the door is shown.
+struct Shown(Arc<Carried>);
+
+impl Carries for Shown {
+    fn token(&self) -> TokenId {
+        self.0.claims().id
+    }
+
+    fn signed_by(&self) -> String {
+        let version = self.0.says().version.map(|version| PURPOSE.key(version).to_string());
+        version.unwrap_or_else(|| FILE.to_owned())
+    }
+
+    fn hands(&self) -> Vec<Hand> {
+        let hand = |Hop { from, to, key }: &Hop| {
+            let key = key.map(|key| key.to_string());
+            Hand { from: from.clone(), to: to.clone(), key }
+        };
+        self.0.says().hops.iter().map(hand).collect()
+    }
+
+    fn is_narrowed(&self) -> bool {
+        self.0.is_narrowed()
+    }
+
+    fn permits(&self, sought: &Sought<'_>) -> Result<(), Denial> {
+        let Sought { audience, operation, work, target, now } = *sought;
+        // No audience has the empty name.
+        let wanted =
+            Use { audience: audience.unwrap_or_default(), operation, work, target: Some(target), request: None, now };
+        self.0.permits(&wanted).map_err(|refusal| denial(&refusal))
+    }
+}
+
+fn revoked_keys(keys: &Crypto) -> u64 {
+    keys.of(PURPOSE).filter(|(_, version)| version.revoked.is_some()).count() as u64
 }
 
 /// Whether there was never another key than that of the file.
@@ -291,8 +362,7 @@ impl Registry for Issued<'_> {
 
     /// Neither count ever goes back, so their sum is the same only as long as both are.
     fn revocations(&self) -> u64 {
-        let keys = self.keys.read(|keys| keys.of(PURPOSE).filter(|(_, version)| version.revoked.is_some()).count());
-        self.tokens.read(Tokens::revocations) + keys as u64
+        self.tokens.read(Tokens::revocations) + self.keys.read(revoked_keys)
     }
 
     fn key(&self, version: Option<u32>) -> Result<PublicKey, Denial> {
@@ -303,23 +373,38 @@ impl Registry for Issued<'_> {
     }
 
     fn stands(&self, carried: &Carried) -> Result<(), Denial> {
+        match self.issued(carried)?.revocation {
+            Some(_) => Err(Denial { layer: Layer::Token, ..tokens::Refusal::Revoked.denial() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Issued<'_> {
+    /// The token of this text, whatever became of it, without what is remembered.
+    fn afresh(&self, text: &str) -> Result<Arc<Carried>, Denial> {
+        let carried = Carried::verify_with(text, |version| self.key(version)).map_err(why)?;
+        self.issued(&carried)?;
+        Ok(Arc::new(carried))
+    }
+
+    /// The token as the registry has it, ended or not, if it was issued so and its signature counts.
+    fn issued(&self, carried: &Carried) -> Result<Token, Denial> {
         let (claimed, version) = (carried.claims(), carried.says().version);
         let first = self.keys.read(|keys| {
             version.map(|version| public_of(keys, PURPOSE.key(version)).map(drop)).transpose()?;
             Ok::<_, Denial>(first_used_at(keys))
         })?;
-        let refusal = match self.tokens.read(|tokens| tokens.show(claimed.id, self.now)) {
+        match self.tokens.read(|tokens| tokens.show(claimed.id, self.now)) {
             Some(token) if version.is_none() && first.is_some_and(|first| first < token.issued_at) => {
                 let reason = "the token was issued after the key that signed it had signed its last one";
                 let remedy = "ask for a new token; somebody may have the file keys/tokens who should not";
-                return Err(Denial::new(Layer::Token, "bearer.old_key", reason, remedy));
+                Err(Denial::new(Layer::Token, "bearer.old_key", reason, remedy))
             }
-            Some(token) if token.revocation.is_some() => tokens::Refusal::Revoked,
-            Some(token) if claims(&token) == *claimed => return Ok(()),
+            Some(token) if claims(&token) == *claimed => Ok(token),
             // As it may be after a restore of an older backup.
-            Some(_) | None => tokens::Refusal::Unknown,
-        };
-        Err(Denial { layer: Layer::Token, ..refusal.denial() })
+            Some(_) | None => Err(Denial { layer: Layer::Token, ..tokens::Refusal::Unknown.denial() }),
+        }
     }
 }
 
@@ -481,7 +566,8 @@ mod tests {
 
         /// The code of the denial, if it is one.
         fn said(&self, text: &str) -> Option<String> {
-            let wanted = Use { audience: "arp", operation: "deploy", target: None, request: None, now: self.now };
+            let wanted =
+                Use { audience: "arp", operation: "deploy", work: None, target: None, request: None, now: self.now };
             self.bearers.verify(text, &wanted).err().map(|denial| denial.code)
         }
     }
@@ -499,10 +585,11 @@ mod tests {
         authority.generate();
         assert_eq!([&by_file, &by_one].map(|text| authority.said(text)), [None, None]);
         let after = authority.issue(2);
-        let stolen = bearer::mint(&*authority.bearers.file.get().unwrap(), &claims(&authority.token(after)));
+        let stolen = bearer::mint(&authority.bearers.file.get().unwrap(), &claims(&authority.token(after)));
         assert_eq!(authority.said(&stolen).as_deref(), Some("bearer.old_key"), "the file signs nothing any more");
         assert_eq!(authority.minted(after).map(|(version, _)| version), Some(Some(1)));
         assert_eq!(authority.bearers.public().unwrap(), (Some(PURPOSE.key(1)), key(1).public()));
+        assert_eq!(authority.bearers.ready().unwrap_err().code, "crypto.sealed", "it verifies all the same");
 
         authority.rotate();
         let by_two = authority.by(2, after);
@@ -534,12 +621,80 @@ mod tests {
         // The one in use: nothing is signed until there is another, and never again by the file.
         authority.keys(&Command::Revoke { key: PURPOSE.key(3), since: 1, reason: Personal::plain("") });
         assert_eq!(authority.bearers.public().unwrap_err().code, "crypto.none_in_use");
+        assert_eq!(authority.bearers.ready().unwrap_err().code, "crypto.none_in_use");
         assert_eq!(authority.bearers.mint(&authority.token(after)).map(drop).unwrap_err().code, "crypto.none_in_use");
         fs::remove_file(&file).unwrap();
         let again = Bearers::new(file.clone(), &authority.keys, &authority.tokens, &authority.bearers.safe);
         authority.bearers = again;
         assert_eq!(authority.said(&by_file).as_deref(), Some("bearer.forged"), "without its file nobody knows it");
         assert!(!file.exists(), "and none is made in its place");
+        fs::remove_dir_all(file.ancestors().nth(2).unwrap()).unwrap();
+    }
+
+    /// What the door is shown: by whom it was signed and through whose hands it came, also of what has ended.
+    #[test]
+    fn the_door_is_shown_what_counts_whether_or_not_it_has_ended() {
+        let file = at("shown");
+        let mut authority = Recorded::over(&file);
+        let id = authority.issue(1);
+        let by_file = authority.minted(id).unwrap().1;
+        authority.generate();
+        let bare = authority.by(1, id);
+        let (from, to) = ("agent/alpha".parse().unwrap(), "agent/beta".parse().unwrap());
+        let until = authority.now + Millis::minutes(5);
+        let narrower = bearer::Narrower { until: Some(until), hop: Some((from, to)), ..bearer::Narrower::default() };
+        let less = bearer::attenuate(&bare, &narrower, Some(&Key::of(&[9; 32]))).unwrap();
+        let read = |authority: &Recorded, text: &str| authority.bearers.read(text, authority.now);
+        let code = |authority: &Recorded, text: &str| read(authority, text).err().map(|denial| denial.code);
+        let sought = |now| Sought { audience: Some("arp"), operation: "deploy", work: None, target: "web", now };
+        let shown = read(&authority, &by_file).unwrap();
+        assert_eq!((shown.signed_by().as_str(), shown.is_narrowed(), shown.hands().len()), ("keys/tokens", false, 0));
+        let shown = read(&authority, &less).unwrap();
+        assert_eq!((shown.token(), shown.signed_by().as_str(), shown.is_narrowed()), (id, "token-root.1", true));
+        let hand = &shown.hands()[0];
+        assert_eq!((hand.from.to_string(), hand.to.to_string()), ("agent/alpha".into(), "agent/beta".into()));
+        assert_eq!(hand.key.as_deref(), Some(Key::of(&[9; 32]).public().to_string().as_str()));
+        let permitted = |sought: Sought<'_>| shown.permits(&sought).err().map(|denial| denial.code);
+        let now = authority.now;
+        assert_eq!(permitted(sought(now)), None);
+        for other in [
+            Sought { audience: None, ..sought(now) },
+            Sought { audience: Some("scp"), ..sought(now) },
+            Sought { operation: "stop", ..sought(now) },
+            sought(until),
+        ] {
+            assert_eq!(permitted(other).as_deref(), Some("bearer.not_for"), "{other:?}");
+        }
+        assert_eq!(
+            permitted(Sought { operation: "stop", work: Some("deploy"), ..sought(now) }),
+            None,
+            "as a part of it"
+        );
+
+        // Ended, and known all the same; what does not count is not.
+        authority.tell(
+            &authority.tokens.clone(),
+            OPERATOR,
+            &tokens::Command::Revoke { id, reason: tokens::Reason::Withdrawn },
+        );
+        assert_eq!([&bare, &less].map(|text| code(&authority, text)), [None, None]);
+        authority.now = authority.now + Millis::hours(1);
+        assert_eq!([&bare, &less].map(|text| code(&authority, text)), [None, None]);
+        assert_eq!(code(&authority, &authority.by(2, id)).as_deref(), Some("bearer.unknown_key"));
+        let longer = bare.replace("sop_bt_", &format!("sop_bt_{}", "A".repeat(bearer::TEXT_MAX)));
+        for (text, no) in
+            [("sop_bt_", "bearer.malformed"), ("sop_bt_!", "bearer.malformed"), (&longer, "bearer.too_long")]
+        {
+            assert_eq!(code(&authority, text).as_deref(), Some(no), "{text:.30}");
+        }
+        let generation = authority.bearers.generation();
+        authority.revoke(1, 1);
+        assert_eq!(authority.bearers.generation(), generation + 1);
+        assert_eq!(
+            [&bare, &less].map(|text| code(&authority, text).unwrap()),
+            ["bearer.key_revoked", "bearer.key_revoked"]
+        );
+        assert_eq!(code(&authority, &by_file), None, "of another key");
         fs::remove_dir_all(file.ancestors().nth(2).unwrap()).unwrap();
     }
 

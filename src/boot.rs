@@ -437,7 +437,7 @@ impl Parts {
         #[cfg(feature = "http")]
         let issuers = crate::issuers::believed(config);
         #[cfg(feature = "http")]
-        let door = door.with_issuers(issuers.clone());
+        let door = door.with_issuers(issuers.clone()).with_carriers(bearers.clone());
         let door = door.with_approvals(approvals.clone(), approvals_view.clone(), Box::new(things));
         let lifetime = Millis(u64::try_from(config.door.receipt_lifetime.as_millis()).unwrap_or(u64::MAX));
         let door = door.with_proofs(proofs.clone(), proofs_view.clone(), Box::new(gate), lifetime);

@@ -108,7 +108,14 @@ pub fn inspect(format: Format, bearer: &Given) -> Run {
 
 pub fn verify(format: Format, asked: &Verify) -> Run {
     let Verify { key, audience, operation, target, request, at, actor, bearer } = asked;
-    let wanted = Use { audience, operation, target: target.as_deref(), request: *request, now: at.unwrap_or_else(now) };
+    let wanted = Use {
+        audience,
+        operation,
+        work: None,
+        target: target.as_deref(),
+        request: *request,
+        now: at.unwrap_or_else(now),
+    };
     let secret = bearer.read()?;
     let verified = by_any(key, secret.expose()).and_then(|carried| {
         let good = carried.permits(&wanted);

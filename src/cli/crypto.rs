@@ -1,5 +1,6 @@
 //! `sop crypto`: status, keys.
 
+use ::crypto::{KeyId, Purpose};
 use clap::{Args, Subcommand};
 use kernel::Millis;
 use serde_json::{Value, json};
@@ -86,6 +87,10 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
                 Value::Null => String::new(),
                 next => format!(" {} takes its place.", cell(next)),
             };
+            // What it signs stands in no record.
+            if key.parse::<KeyId>().is_ok_and(|key| key.purpose == Purpose::TokenRoot) {
+                return format!("No bearer form that {key} signed counts any more, whenever that was.{next}");
+            }
             format!("What {key} signed from record {since} on does not count; what it signed before does.{next}")
         })?;
     } else if let Some(key) = destroy {

@@ -783,6 +783,11 @@ fn explained(desk: &Desk, records: &[Record]) -> Value {
     answer
 }
 
+/// Whether it is no policy, but says how a token was carried.
+fn is_mark(policy: &str) -> bool {
+    policy.starts_with("bearer:") || policy.starts_with("handed-on:")
+}
+
 /// The path of a request, and of each step whether it was passed and by what. A stranger has no record, so whoever has one
 /// was known.
 fn layers(records: &[Record], denial: Option<&Denial>) -> Value {
@@ -796,7 +801,10 @@ fn layers(records: &[Record], denial: Option<&Denial>) -> Value {
     let is_answer = record.stream == Decisions::NAME;
     let passed = |layer: Layer| match layer {
         Layer::Request => format!("asked: {what}"),
-        Layer::Authenticate if by_token => format!("{}, by a token", record.principal),
+        Layer::Authenticate if by_token => {
+            let marks = policies.iter().filter(|mark| is_mark(mark)).map(|mark| format!(", {mark}"));
+            format!("{}, by a token{}", record.principal, marks.collect::<String>())
+        }
         Layer::Authenticate => match record.asked.as_ref().and_then(|asked| asked.standing().credential) {
             Some(credential) => format!("{}, by credential {credential}", record.principal),
             None => record.principal.clone(),
@@ -805,7 +813,10 @@ fn layers(records: &[Record], denial: Option<&Denial>) -> Value {
         Layer::Admit => "it may ask for this".to_owned(),
         Layer::Limit => "within the limits".to_owned(),
         Layer::Policy if policies.is_empty() => format!("epoch {policy_epoch}"),
-        Layer::Policy => format!("epoch {policy_epoch}: {}", policies.join(", ")),
+        Layer::Policy => {
+            let permits = policies.iter().filter(|policy| !is_mark(policy)).map(String::as_str);
+            format!("epoch {policy_epoch}: {}", permits.collect::<Vec<_>>().join(", "))
+        }
         Layer::Token => match token {
             Some(spent) => format!("use {} of token {}", spent.number, spent.token),
             None => "none was needed".to_owned(),

@@ -185,7 +185,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             desk.door().witness(&with(ask, "operation", operation.as_str())).await?;
             let now = desk.now();
             let (audience, operation) = (audience.as_str(), operation.as_str());
-            let wanted = Use { audience, operation, target: target.as_deref(), request: pays, now };
+            let wanted = Use { audience, operation, work: None, target: target.as_deref(), request: pays, now };
             let valid = proven(desk, id, &secret, &wanted).and_then(|digest| {
                 let valid =
                     desk.door().tokens_view().read(|tokens| tokens.validate(id, digest, audience, operation, now));
@@ -240,6 +240,7 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
     for (audience, operation) in works.chain([(&asked.audience, &asked.operation)]) {
         desk.may_act(&ask, &asked.subject, action_at(audience, operation)).await?;
     }
+    mintable(desk, &ask, asked.bearer).await?;
     let backing = backed.map(|((todo, report), approver)| Backing { todo, report, approver });
     if let Some(backing) = &backing {
         there_is(desk, &ask, backing).await?;
@@ -263,6 +264,14 @@ async fn issue(desk: &Desk, mut request: Request) -> Given {
     });
     let done = desk.door().perform(&ask, desk.door().tokens(), command).await?;
     carried(desk, asked.id, asked.bearer, issued(&done)).await
+}
+
+/// Nothing is issued whose bearer form is asked for and cannot be written.
+async fn mintable(desk: &Desk, ask: &Ask, wanted: Option<bool>) -> Result<(), Denied> {
+    match desk.parts.bearers.ready() {
+        Err(denial) if wanted == Some(true) => Err(desk.door().refuse(ask, denial).await),
+        _ => Ok(()),
+    }
 }
 
 /// With the bearer form, if it is asked for: what is on record, as long as nothing was done with it.
@@ -360,17 +369,22 @@ async fn derive(desk: &Desk, mut request: Request) -> Given {
         (if is_test { Kind::Test } else { Kind::Operation }, parent.map_or(Millis(0), |parent| parent.expires_at - now))
     });
     let lifetime = asked.lifetime_ms.map_or(kind.limits().lifetime.min(left), Millis);
-    let held = match (&asked.secret, &request.ask.credential) {
-        (Some(secret), _) => Secret::of(secret).digest(),
-        (None, Some(credential)) => credential.digest(),
-        (None, None) => return Err(malformed(&"the secret of the parent is missing").into()),
+    let held = match &asked.secret {
+        Some(secret) => Some(Secret::of(secret).digest()),
+        None if request.ask.credential.is_none() => {
+            return Err(malformed(&"the secret of the parent is missing").into());
+        }
+        // Who shows a form that does not do is told so by the door.
+        None => desk.door().held(&request.ask),
     };
+    let held = held.unwrap_or_default();
     let ask = with(request.about(asked.parent), "kind", kind.as_str());
     let ask = with(ask, "subject", asked.subject.to_string().as_str());
     let ask = with(with(ask, "audience", asked.audience.as_str()), "operation", asked.operation.as_str());
     let ask = with(ask, "lifetime_ms", i64::try_from(lifetime.0).unwrap_or(i64::MAX));
     let ask = with(ask, "uses", i64::from(uses.unwrap_or(1)));
     desk.may_act(&ask, &asked.subject, action_at(&asked.audience, &asked.operation)).await?;
+    mintable(desk, &ask, asked.bearer).await?;
     let command = Command::Derive(Derive {
         parent: asked.parent,
         held,
@@ -395,6 +409,7 @@ async fn consume(desk: &Desk, mut request: Request) -> Given {
     let wanted = Use {
         audience: &asked.audience,
         operation: &asked.operation,
+        work: None,
         target: asked.target.as_deref(),
         request: Some(asked.request),
         now: desk.now(),

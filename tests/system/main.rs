@@ -3,6 +3,7 @@
 mod approvals;
 mod authzen;
 mod backups;
+mod bearers;
 mod certificates;
 mod chaos;
 mod config;

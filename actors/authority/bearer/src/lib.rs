@@ -86,6 +86,8 @@ pub struct Narrower {
 pub struct Use<'a> {
     pub audience: &'a str,
     pub operation: &'a str,
+    /// What the operation is a part of, if it is one: that is done, too.
+    pub work: Option<&'a str>,
     pub target: Option<&'a str>,
     pub request: Option<Digest>,
     pub now: Timestamp,
@@ -294,6 +296,7 @@ impl Carried {
         let said = [
             Some((form::AT, string(wanted.audience))),
             Some((form::DOES, string(wanted.operation))),
+            wanted.work.map(|work| (form::DOES, string(work))),
             wanted.target.map(|target| (form::ON, string(target))),
             wanted.request.map(|request| (form::PAYS, string(&request.to_string()))),
             Some((form::TIME, instant(wanted.now))),

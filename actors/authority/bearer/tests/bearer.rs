@@ -38,7 +38,14 @@ fn claims() -> Claims {
 }
 
 fn wanted() -> Use<'static> {
-    Use { audience: "arp", operation: "deploy", target: Some("web"), request: Some(Digest([1; 32])), now: NOON }
+    Use {
+        audience: "arp",
+        operation: "deploy",
+        work: None,
+        target: Some("web"),
+        request: Some(Digest([1; 32])),
+        now: NOON,
+    }
 }
 
 fn verified(text: &str) -> Carried {
@@ -281,7 +288,7 @@ proptest! {
             for operation in ["deploy", "stop"] {
                 for target in [None, Some("web"), Some("db")] {
                     for request in [None, Some(Digest([1; 32])), Some(Digest([2; 32]))] {
-                        let wanted = Use { audience, operation, target, request, now };
+                        let wanted = Use { audience, operation, work: None, target, request, now };
                         let allowed: Vec<_> = carried.iter().map(|one| one.permits(&wanted).is_ok()).collect();
                         prop_assert!(allowed.windows(2).all(|pair| pair[0] || !pair[1]), "{:?} {:?}", wanted, allowed);
                         let meets = |narrower: &Narrower| {

@@ -14,10 +14,13 @@ use kernel::{
 };
 use policy::{Policies, Standing, Value};
 use proofs::Spend;
-use tokens::{Consume, Settlement, Tokens};
+use tokens::{Consume, Settlement, Token, Tokens};
 
+use crate::carried::{self, Carried, Carriers, NoForms, Sought};
 use crate::decisions::{self, Decisions};
-use crate::judge::{Approved, Supposed, Supposition, admitted, audience, ended, sealed_by, suppose, under};
+use crate::judge::{
+    Approved, CALL, DERIVE, OPERATION, Supposed, Supposition, admitted, audience, ended, sealed_by, suppose, under,
+};
 use crate::lockout::{Lockout, Named};
 use crate::outcomes::{self, Outcomes};
 use crate::outside::{self, Nobody};
@@ -142,6 +145,7 @@ pub struct Door {
     approving: Option<Approving>,
     proving: Option<Proving>,
     issuers: Arc<dyn Issuers>,
+    carriers: Arc<dyn Carriers>,
 }
 
 impl Door {
@@ -175,6 +179,7 @@ impl Door {
             approving: None,
             proving: None,
             issuers: Arc::new(Nobody),
+            carriers: Arc::new(NoForms),
         }
     }
 
@@ -184,18 +189,64 @@ impl Door {
         Self { issuers, ..self }
     }
 
+    /// Who reads the bearer form of tokens.
+    #[must_use]
+    pub fn with_carriers(self, carriers: Arc<dyn Carriers>) -> Self {
+        Self { carriers, ..self }
+    }
+
+    pub(crate) fn carriers(&self) -> &dyn Carriers {
+        &*self.carriers
+    }
+
     /// What is shown of who asks.
-    fn shown(&self, ask: &Ask) -> Credential {
+    pub(crate) fn shown(&self, ask: &Ask) -> Credential {
         match (&ask.credential, ask.source) {
             (Some(secret), _) if secret.is_malformed() => Credential::Malformed,
             (Some(secret), _) if secret.is_foreign() => {
                 let read = self.issuers.read(secret.expose(), self.clock.now());
                 Credential::Foreign(Read(read.map(Arc::new)))
             }
+            (Some(secret), _) if secret.is_bearer() => {
+                Credential::Carried(self.carried(ask, secret, self.clock.now()).map(Box::new))
+            }
             (Some(secret), _) => Credential::Secret(secret.digest()),
             (None, Source::User(uid)) => Credential::User(uid),
             (None, _) => Credential::Nothing,
         }
+    }
+
+    /// What a bearer form says of the request, had it been made at `now`.
+    fn carried(&self, ask: &Ask, text: &Secret, now: Timestamp) -> Result<Carried, Denial> {
+        let form = self.carriers.read(text.expose(), now).map_err(carried::stranger)?;
+        let token = form.token();
+        let known = self.tokens_view.read(|tokens| Some((tokens.secret_of(token)?, tokens.show(token, now)?)));
+        let (secret, known) = known.ok_or_else(|| {
+            let refusal = tokens::Refusal::Unknown;
+            carried::stranger(Denial { layer: Layer::Token, ..refusal.denial() })
+        })?;
+        let permitted = if ask.action == DERIVE && form.is_narrowed() {
+            Err(carried::underivable())
+        } else {
+            form.permits(&sought(ask, &known, now))
+        };
+        let (signed_by, hands, is_narrowed) = (form.signed_by(), form.hands(), form.is_narrowed());
+        Ok(Carried { token, secret, signed_by, hands, is_narrowed, permitted })
+    }
+
+    /// What the registry knows the secret of the token by that is shown, in whichever form; of no token, the digest of what is shown.
+    pub fn held(&self, ask: &Ask) -> Option<Digest> {
+        let secret = ask.credential.as_ref()?;
+        if secret.is_bearer() {
+            return self.carried(ask, secret, self.clock.now()).ok().map(|carried| carried.secret);
+        }
+        Some(secret.digest())
+    }
+
+    /// The token that is shown.
+    pub(crate) fn token_shown(&self, ask: &Ask) -> Option<Token> {
+        let (secret, now) = (self.held(ask)?, self.clock.now());
+        self.tokens_view.read(|tokens| tokens.by_secret(secret, now))
     }
 
     /// The credential or the issuer that it names, whether or not there is one.
@@ -423,6 +474,10 @@ impl Door {
         let (now, secret) = (self.clock.now(), ask.credential.as_ref().map(Secret::digest));
         let foreign = match self.shown(ask) {
             Credential::Foreign(Read(read)) => read.ok(),
+            // Until when it is good may stand in what narrowed it, which is read each time.
+            Credential::Carried(carried) if carried.as_ref().is_ok_and(|carried| carried.is_narrowed) => {
+                return Some(now);
+            }
             _ => None,
         };
         self.identity_view.read(|identity| {
@@ -548,10 +603,15 @@ impl Door {
     }
 
     fn subject_of_ended_token(&self, ask: &Ask) -> Option<Principal> {
-        let (secret, now) = (ask.credential.as_ref()?.digest(), self.clock.now());
-        let token = self.tokens_view.read(|tokens| tokens.by_secret(secret, now))?;
+        let now = self.clock.now();
+        let token = self.token_shown(ask)?;
         self.admits(&token.subject, ask.action).ok()?;
-        ended(&token, now).map(|_| token.subject)
+        let text = ask.credential.as_ref().filter(|text| text.is_bearer());
+        let Some(text) = text else { return ended(&token, now).map(|_| token.subject) };
+        // Also of a form that ended before its token; it is good for it if it was when the command was made.
+        let is_good = |now| self.carried(ask, text, now).is_ok_and(|carried| carried.permitted.is_ok());
+        let has_ended = ended(&token, now).is_some() || !is_good(now);
+        (has_ended && is_good(ask.command_id.made_at()?.min(now))).then_some(token.subject)
     }
 
     async fn carry_out<M: Machine>(
@@ -875,12 +935,11 @@ impl Door {
         }
         let held = self.within_quota(ask, &bearer, &standing, &decision).await?;
         let principal = bearer.principal().clone();
-        if let Bearer::Token { token, operation, todo, .. } = &bearer {
+        if let Bearer::Token { token, secret, operation, todo, .. } = &bearer {
             if let Err(error) = self.timely(ask.command_id) {
                 return Err(self.never(&principal, asked(ask, &standing), &error, decision).await);
             }
-            let secret = ask.credential.as_ref().map(Secret::digest).unwrap_or_default();
-            let command = tokens::Command::Consume(consumption(ask, content, (*token, secret, operation, *todo)));
+            let command = tokens::Command::Consume(consumption(ask, content, (*token, *secret, operation, *todo)));
             let answer = self.tokens.execute(own(&["consume"], ask.command_id, command)).await;
             let answer = match answer {
                 Err(error) if is_never(&error) => {
@@ -1237,6 +1296,17 @@ fn consumption(
         target: Some(ask.resource.clone()),
         report: None,
     }
+}
+
+/// What a bearer form of that token is asked to be good for.
+fn sought<'a>(ask: &'a Ask, token: &Token, now: Timestamp) -> Sought<'a> {
+    let called = ask.context.get(OPERATION).filter(|_| ask.action == CALL);
+    let operation = match called {
+        Some(Value::Text(called)) => called,
+        _ => ask.action,
+    };
+    let work = token.grant.todo().map(|_| tokens::TODO_WORK);
+    Sought { audience: audience(ask.action, &ask.resource), operation, work, target: &ask.resource, now }
 }
 
 /// What a token pays for: this request, under this command id. The same work asked for again is another request.

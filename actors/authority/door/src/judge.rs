@@ -8,12 +8,13 @@ use kernel::{Asked, Decision, Denial, Digest, Kin, Layer, Missing, Principal, Ti
 use policy::{Inquiry, Judgement, May, NearMisses, Open, Policies, Question, Standing, Value, WhyNot};
 use tokens::{Grant, State, Token, Tokens};
 
-use crate::{AUDIENCE, Certificate, Read, Sealed, TODO_WORK};
+use crate::carried::not_for;
+use crate::{AUDIENCE, Carried, Certificate, Read, Sealed, TODO_WORK};
 
 /// Who asks may know who he is, whatever else he may not.
 const WHOAMI: &str = "security.whoami";
 /// A todo token opens it for itself.
-const DERIVE: &str = "token.derive";
+pub(crate) const DERIVE: &str = "token.derive";
 /// Decided by capability alone. Stopping only narrows, and resuming must be possible under any policy.
 const BY_CAPABILITY: [&str; 3] = ["system.stop", RESUME, WHOAMI];
 pub(crate) const RESUME: &str = "system.resume";
@@ -28,9 +29,9 @@ const OPERATOR: &str = "capability:operator";
 const ALONE: &str = "capability:operator-alone";
 
 /// Asked of another than the authority: the token is addressed to the protocol that is called, for the operation called.
-const CALL: &str = "protocol.call";
+pub(crate) const CALL: &str = "protocol.call";
 /// The attribute that names the operation.
-const OPERATION: &str = "operation";
+pub(crate) const OPERATION: &str = "operation";
 
 /// Policies that a denial names, and the characters of each name: an author may have chosen any.
 const RULES_SHOWN: usize = 5;
@@ -81,6 +82,8 @@ pub enum Credential {
     User(u32),
     /// A token of an issuer elsewhere.
     Foreign(Read),
+    /// The bearer form of a token, or why it is none.
+    Carried(Result<Box<Carried>, Denial>),
 }
 
 /// Who asks, and by what.
@@ -88,8 +91,8 @@ pub enum Credential {
 pub enum Bearer {
     /// By a credential of his own; by none, as a user of this machine.
     Own { principal: Principal, credential: Option<CredentialId> },
-    /// By a token, which is to be consumed.
-    Token { subject: Principal, token: TokenId, operation: String, todo: Option<u64> },
+    /// By a token, which is to be consumed; by what the registry knows its secret.
+    Token { subject: Principal, token: TokenId, secret: Digest, operation: String, todo: Option<u64> },
 }
 
 impl Bearer {
@@ -129,6 +132,7 @@ pub fn judge(sight: &Sight<'_>) -> Verdict {
     match judged {
         Ok(mut policies) => {
             policies.extend(broken_glass(sight, &bearer));
+            policies.extend(carried(sight).into_iter().flat_map(Carried::marks));
             policies.sort();
             Verdict::Allow { bearer, standing, decision: Decision { policy_epoch, policies, generation, token: None } }
         }
@@ -287,7 +291,7 @@ fn authenticate(sight: &Sight<'_>) -> Result<Bearer, Denial> {
 /// By the secret, the token, or the user of this machine.
 fn shown(sight: &Sight<'_>) -> Result<Bearer, Denial> {
     let stranger = |code, reason: &str| {
-        let remedy = "give an operator's credential or a token's secret with --credential, SOP_CREDENTIAL or Authorization: Bearer";
+        let remedy = "give an operator's credential, or a token's secret or bearer form, with --credential, SOP_CREDENTIAL or Authorization: Bearer";
         Denial::new(Layer::Authenticate, code, reason, remedy).rule("a credential for every request")
     };
     let nothing = || stranger("door.no_credential", "no credential was shown");
@@ -304,6 +308,12 @@ fn shown(sight: &Sight<'_>) -> Result<Bearer, Denial> {
             let principal = sight.identity.of_uid(*uid).cloned().ok_or_else(nothing)?;
             return Ok(Bearer::Own { principal, credential: None });
         }
+        Credential::Carried(carried) => {
+            let Carried { token, secret, .. } = &**carried.as_ref().map_err(Clone::clone)?;
+            let token = sight.tokens.show(*token, sight.now);
+            let token = token.ok_or_else(|| stranger("door.unknown_credential", "no such token is on record"))?;
+            return Ok(by_token(token, *secret));
+        }
         Credential::Secret(digest) => *digest,
     };
     if let Some((id, known)) = sight.identity.by_secret(digest) {
@@ -311,8 +321,20 @@ fn shown(sight: &Sight<'_>) -> Result<Bearer, Denial> {
     }
     let token = sight.tokens.by_secret(digest, sight.now);
     let token = token.ok_or_else(|| stranger("door.unknown_credential", "nobody holds this credential"))?;
+    Ok(by_token(token, digest))
+}
+
+fn by_token(token: Token, secret: Digest) -> Bearer {
     let Token { id, subject, operation, grant, .. } = token;
-    Ok(Bearer::Token { subject, token: id, operation, todo: grant.todo() })
+    Bearer::Token { subject, token: id, secret, operation, todo: grant.todo() }
+}
+
+/// The bearer form that is shown, if its signatures count.
+fn carried<'a>(sight: &'a Sight<'_>) -> Option<&'a Carried> {
+    match &sight.credential {
+        Credential::Carried(Ok(carried)) => Some(carried),
+        _ => None,
+    }
 }
 
 /// Has the token ended, or the credential?
@@ -453,7 +475,8 @@ fn admit(sight: &Sight<'_>, bearer: &Bearer) -> Result<(), Denial> {
             None => operation == sight.action && grant == Some(Grant::Operation),
         };
     if fits {
-        return Ok(());
+        let permitted = carried(sight).map_or(Ok(()), |carried| carried.permitted.clone());
+        return permitted.map_err(|denial| not_for(*token, denial));
     }
     let bound = match todo {
         Some(todo) => format!("work on todo-{todo}"),

@@ -29,8 +29,11 @@
 //!     expired, and spent on the command as an approval is. What cannot be checked now is not proven.
 //! 13. Of what a quota covers, no more is let in within a window than the quota has: room is kept for a request before anything
 //!     is spent on it, and after a start what is used is counted from the records of what was let in.
-//! 14. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.
+//! 14. The bearer form of a token opens what its secret does, and no more; what was taken off of it since is asked about the request
+//!     as the door has it, each time that the request is judged.
+//! 15. A trial does nothing and spends nothing: it ends in a no, and in one record of the question.
 
+mod carried;
 pub mod decisions;
 mod front;
 mod judge;
@@ -46,6 +49,7 @@ mod trace;
 mod views;
 mod warrant;
 
+pub use carried::{Carried, Carriers, Carries, Hand, Sought};
 pub use decisions::{Decisions, Event, records};
 pub use front::{
     Ask, Bound, Came, Checking, Compiled, Denied, Done, Door, Evidence, Foreseen, Gate, Introduced, Known, Pass,

@@ -8,6 +8,8 @@ use std::fmt;
 use identity::CredentialId;
 use kernel::Digest;
 
+use crate::carried::PREFIX;
+
 /// What a secret opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretKind {
@@ -70,9 +72,14 @@ impl Secret {
         self.0.len() <= FOREIGN_MAX && self.0.starts_with("ey") && dots == 2 && self.0.bytes().all(of)
     }
 
+    /// Whether it says that it is a token's bearer form: no other secret begins so. Nothing of it was looked at.
+    pub fn is_bearer(&self) -> bool {
+        self.0.starts_with(PREFIX)
+    }
+
     /// Whether it cannot be a secret: cut short, too long, or not of one line. One that was made elsewhere has any form.
     pub fn is_malformed(&self) -> bool {
-        if self.is_foreign() {
+        if self.is_foreign() || self.is_bearer() {
             return false;
         }
         let strange = self.0.is_empty() || TEXT_MAX < self.0.len() || self.0.chars().any(char::is_control);
@@ -123,6 +130,19 @@ mod tests {
             ("the operator's secret", false),
         ] {
             assert_eq!((Secret::of(text).kind(), Secret::of(text).is_malformed()), (None, malformed), "{text:?}");
+        }
+        for (text, bearer) in [
+            ("sop_bt_", true),
+            ("sop_bt_AAAA", true),
+            (&format!("sop_bt_{}", "0".repeat(64)), true),
+            (&format!("sop_bt_{}", "a".repeat(100_000)), true),
+            ("sop_bt", false),
+            ("SOP_BT_AAAA", false),
+            (" sop_bt_AAAA", false),
+        ] {
+            let secret = Secret::of(text);
+            assert_eq!((secret.is_bearer(), secret.kind(), secret.is_foreign()), (bearer, None, false), "{text:.20}");
+            assert!(!bearer || !secret.is_malformed(), "{text:.20}: who reads it says what is wrong with it");
         }
         let long = |bytes: usize| format!("eyJhbGciOiJFUzI1NiJ9.e30.{}", "a".repeat(bytes));
         for (text, foreign) in [

@@ -15,7 +15,7 @@ use kernel::{Asked, Decision, Denial, Layer, Position, Principal, Timestamp, Tok
 use tokens::{State, Token, Tokens};
 
 use crate::judge::{Approved, EXPIRED, alive, gone, under};
-use crate::{Ask, Denied, Door, Pass, Secret, Verdict};
+use crate::{Ask, Denied, Door, Pass, Verdict};
 
 /// A permission, checked before each use.
 pub struct Warrant {
@@ -57,12 +57,14 @@ struct Places {
     governance: Position,
     identity: Position,
     tokens: Position,
+    /// See [`Carriers::generation`](crate::Carriers::generation).
+    carriers: u64,
 }
 
 impl Places {
     fn of(door: &Door) -> Self {
         let (governance, identity) = (door.governance().durable(), door.identity().durable());
-        Self { governance, identity, tokens: door.tokens().durable() }
+        Self { governance, identity, tokens: door.tokens().durable(), carriers: door.carriers().generation() }
     }
 }
 
@@ -72,9 +74,7 @@ impl Door {
     /// # Errors
     /// [`Denied`], also where the token has no second use.
     pub async fn open(self: &Arc<Self>, ask: &Ask) -> Result<Warrant, Denied> {
-        let shown = |secret: &Secret| self.tokens_view().read(|tokens| tokens.by_secret(secret.digest(), self.now()));
-        let token = ask.credential.as_ref().and_then(shown);
-        if let Some(token) = token.filter(|token| token.state == State::Active && token.left < 2)
+        if let Some(token) = self.token_shown(ask).filter(|token| token.state == State::Active && token.left < 2)
             && let Verdict::Allow { bearer, standing, decision } = self.judge(ask)
         {
             return Err(self.deny(ask, Some(bearer), &standing, used_up(token.id), decision).await);
@@ -158,7 +158,7 @@ impl Warrant {
         if let Some(spent) = self.token {
             seen.token = self.door.tokens_view().read(|tokens| stands(tokens, spent.token, self.door.now()));
         }
-        let as_before = |before: Places| (before.governance, before.identity) == (at.governance, at.identity);
+        let as_before = |before: Places| Places { tokens: at.tokens, ..before } == at;
         if !(seen.at.is_some_and(as_before) && self.is_timely(seen)) {
             // Before the judge looks: an end that falls between is looked at again.
             seen.until = self.door.changes_at(&self.ask, &self.principal);

@@ -30,8 +30,8 @@ const TURNED_AWAY_MAX: usize = 32;
 /// only heat the machine.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
-/// Room for the request line and headers of one request.
-const HEAD_MAX: usize = 16 << 10;
+/// Room for the request line and headers of one request: the longest credential, a token's bearer form, is half of it.
+const HEAD_MAX: usize = 32 << 10;
 
 /// Bounds of everything that a client can make the server hold or wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::approving::No;
 use super::{Ask, Denied, Door, asked, consumption};
-use crate::{Bearer, Secret, Verdict, decisions};
+use crate::{Bearer, Verdict, decisions};
 
 /// How the question is called on record.
 pub const TRY: &str = "request.try";
@@ -118,9 +118,8 @@ impl Door {
 
     /// Whether the token has a use left for it.
     fn payable(&self, ask: &Ask, bearer: &Bearer, content: Digest) -> Result<(), Denial> {
-        let Bearer::Token { token, operation, todo, .. } = bearer else { return Ok(()) };
-        let secret = ask.credential.as_ref().map(Secret::digest).unwrap_or_default();
-        let command = tokens::Command::Consume(consumption(ask, content, (*token, secret, operation, *todo)));
+        let Bearer::Token { token, secret, operation, todo, .. } = bearer else { return Ok(()) };
+        let command = tokens::Command::Consume(consumption(ask, content, (*token, *secret, operation, *todo)));
         let cx = Context {
             now: self.now(),
             command_id: ask.command_id,

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod callers;
+mod carried;
 mod denials;
 mod effects;
 mod failures;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use approvals::Approvals;
 use door::{
-    Ask, Checking, Credential, Decisions, Denied, Done, Door, Follower, Foreign, Gate, Issuers, Known, Limits as Rate,
-    Outcomes, Promise, Seal, Secret, Sight, Things, Trace, Unread, Verdict, judge,
+    Ask, Carriers, Carries, Checking, Credential, Decisions, Denied, Done, Door, Follower, Foreign, Gate, Hand,
+    Issuers, Known, Limits as Rate, Outcomes, Promise, Seal, Secret, Sight, Sought, Things, Trace, Unread, Verdict,
+    judge,
 };
 use governance::Governance;
 use host::{Answer, Clock, Error, Handle, Limits, Order, View};
@@ -191,6 +192,80 @@ impl Issuers for Elsewhere {
     }
 }
 
+/// Reads the forms of [`form`]. So many keys were revoked.
+struct Forms(Arc<AtomicU64>);
+
+/// The bearer form of a token, with words of what was taken off, `;` between them, or with the code of what is wrong with it.
+pub fn form(token: u8, words: &str) -> String {
+    format!("sop_bt_{token}:{words}")
+}
+
+struct Form {
+    token: TokenId,
+    words: Vec<String>,
+}
+
+impl Form {
+    fn words(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.words.iter().filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+impl Carries for Form {
+    fn token(&self) -> TokenId {
+        self.token
+    }
+
+    fn signed_by(&self) -> String {
+        "token-root.1".to_owned()
+    }
+
+    fn hands(&self) -> Vec<Hand> {
+        let hand = |to: &str| Hand {
+            from: "agent/alpha".parse().unwrap(),
+            to: to.parse().unwrap(),
+            key: Some(format!("ed25519/{}", "0".repeat(64))),
+        };
+        self.words("to").map(hand).collect()
+    }
+
+    fn is_narrowed(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    fn permits(&self, sought: &Sought<'_>) -> Result<(), Denial> {
+        let is_met = self.words("at").all(|at| sought.audience == Some(at))
+            && self.words("does").all(|does| does == sought.operation || sought.work == Some(does))
+            && self.words("on").all(|on| on == sought.target)
+            && self.words("until").all(|until| sought.now.0 < until.parse().unwrap());
+        if is_met {
+            return Ok(());
+        }
+        Err(Denial::new(Layer::Token, "bearer.not_for", "it is not good for that", "use it for what it says"))
+    }
+}
+
+impl Carriers for Forms {
+    fn read(&self, text: &str, _: Timestamp) -> Result<Arc<dyn Carries>, Denial> {
+        let no = |code: &str, layer| Err(Denial::new(layer, code, "it does not count", "show another"));
+        let (token, words) = text.strip_prefix("sop_bt_").and_then(|text| text.split_once(':')).unwrap_or_default();
+        let Ok(token) = token.parse::<u8>() else { return no("bearer.malformed", Layer::Token) };
+        match words {
+            "busy" => no("bearer.busy", Layer::Availability),
+            fault if fault.starts_with("bearer.") => no(fault, Layer::Token),
+            _ if self.0.load(Ordering::SeqCst) != 0 => no("bearer.key_revoked", Layer::Token),
+            words => {
+                let words = words.split(';').filter(|word| !word.is_empty()).map(ToOwned::to_owned).collect();
+                Ok(Arc::new(Form { token: TokenId(token.into()), words }))
+            }
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// How long a receipt is good.
 pub const RECEIPT_LIFE: Millis = Millis::minutes(5);
 
@@ -218,6 +293,8 @@ pub struct Setup {
     pub thing: Arc<Mutex<Option<u8>>>,
     /// How evidence is taken.
     pub gate: Arc<Mutex<Attitude>>,
+    /// So many of the keys that sign bearer forms were revoked.
+    pub keys_revoked: Arc<AtomicU64>,
     /// What who listens was told.
     pub traces: Arc<Mutex<Vec<Trace>>>,
 }
@@ -237,6 +314,7 @@ impl Default for Setup {
             rate: Rate::default(),
             thing: Arc::new(Mutex::new(Some(0))),
             gate: Arc::new(Mutex::new(Attitude::Believes)),
+            keys_revoked: Arc::default(),
             traces: Arc::default(),
         }
     }
@@ -316,6 +394,7 @@ impl Setup {
             seal,
         );
         let door = door.with_issuers(Arc::new(Elsewhere));
+        let door = door.with_carriers(Arc::new(Forms(self.keys_revoked.clone())));
         let traces = self.traces.clone();
         let door = door.with_tell(Box::new(move |trace| traces.lock().unwrap().push(trace)));
         let door = door.with_past(&journal);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{DECISION, Fake, SECRET, command_id, raw, request, serve, serve_fake};
-use http::{Limits, Source};
+use http::{Client, Limits, Source};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -260,6 +260,22 @@ async fn who_is_slow_is_cut_off() {
         // Ends only because the server closes.
         let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
         closed.await.expect("the server closes").unwrap();
+    }
+}
+
+/// The longest credential, a token's bearer form, comes to the door whole, among headers of the usual kind.
+#[tokio::test]
+async fn there_is_room_for_the_longest_credential() {
+    let served = serve(Limits::default()).await;
+    let form = format!("sop_bt_{}", "A".repeat((16 << 10) - "sop_bt_".len()));
+    let (bearer, more) = (format!("Authorization: Bearer {form}"), format!("X-More: {}", "x".repeat(8 << 10)));
+    let answer = raw(&served.socket, &request("POST /v1/echo.write", &[JSON, &bearer, &more], b"{}")).await;
+    assert_eq!((answer.status, answer.json()["bearer"].as_str()), (200, Some(form.as_str())));
+    let client = Client::new(&served.socket);
+    let told = client.call("echo.write", &json!({}), Some(&form), None).await.unwrap();
+    assert_eq!(told["bearer"], form);
+    for shown in served.api.shown.lock().await.iter() {
+        assert!(!shown.contains("AAAAAAAA"), "no text shows");
     }
 }
 
