@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bearer::Narrower;
 use door::{Secret, SecretKind};
 use kernel::{CommandId, Digest, Kin, Principal, Timestamp};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ struct Backups {
     next: u64,
 }
 
-/// A token, with the secret.
+/// A token, with the secret, or with its bearer form instead.
 #[derive(Clone, Debug)]
 struct Held {
     id: String,
@@ -128,10 +129,23 @@ impl Worker {
         let (id, secret) = (self.token_id(), Secret::generate(SecretKind::Token));
         let arguments = json!({
             "id": id, "secret_digest": secret.digest(), "kind": "operation", "subject": self.agent,
-            "audience": audience, "operation": operation, "uses": uses,
+            "audience": audience, "operation": operation, "uses": uses, "bearer": self.dice.one_in(2),
         });
-        self.as_operator("token.issue", arguments).await.yes();
+        let told = self.as_operator("token.issue", arguments).await.yes();
+        // Nothing, if somebody has taken back all of its subject's before the answer.
+        let secret = told["bearer"].as_str().map_or(secret, |form| self.narrowed(form, operation));
         Held { id, secret, left: uses }
+    }
+
+    /// The same, or one that was handed on with less.
+    fn narrowed(&mut self, form: &str, operation: &str) -> Secret {
+        if self.dice.one_in(2) {
+            return Secret::of(form);
+        }
+        let hop = Some((self.agent.clone(), root()));
+        let narrower = Narrower { operation: Some(operation.to_owned()), hop, ..Narrower::default() };
+        let form = bearer::attenuate(form, &narrower, None).expect("it is a form");
+        Secret::of(&form)
     }
 
     async fn issue(&mut self) {
