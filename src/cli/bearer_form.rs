@@ -70,6 +70,10 @@ pub struct Verify {
     /// Whose public key is whose, such as agent/alpha=ed25519/…; may be given again
     #[arg(long, value_name = "WHO=KEY", value_parser = known)]
     actor: Vec<(Principal, PublicKey)>,
+    /// Demand that it is in the hands of that one: of its subject, or of whom each handed it on to who had it, signed with the key
+    /// that --actor names as his
+    #[arg(long, value_name = "WHO")]
+    presenter: Option<Principal>,
     #[command(flatten)]
     bearer: Given,
 }
@@ -107,7 +111,7 @@ pub fn inspect(format: Format, bearer: &Given) -> Run {
 }
 
 pub fn verify(format: Format, asked: &Verify) -> Run {
-    let Verify { key, audience, operation, target, request, at, actor, bearer } = asked;
+    let Verify { key, audience, operation, target, request, at, actor, presenter, bearer } = asked;
     let wanted = Use {
         audience,
         operation,
@@ -118,7 +122,7 @@ pub fn verify(format: Format, asked: &Verify) -> Run {
     };
     let secret = bearer.read()?;
     let verified = by_any(key, secret.expose()).and_then(|carried| {
-        let good = carried.permits(&wanted);
+        let good = carried.permits(&wanted).and_then(|()| presented_by(carried.says(), actor, presenter.as_ref()));
         good.map(|()| shown(carried.says(), actor))
     });
     let (told, exit) = match verified {
@@ -140,6 +144,13 @@ pub fn verify(format: Format, asked: &Verify) -> Run {
         format!("Not good: {} ({}).\n  remedy: {}", of("reason"), of("code"), of("remedy"))
     })?;
     Ok(exit)
+}
+
+/// Whether it is in the hands of who presents it, if somebody is named.
+fn presented_by(says: &Says, actors: &[(Principal, PublicKey)], presenter: Option<&Principal>) -> Result<(), Refusal> {
+    let Some(presenter) = presenter else { return Ok(()) };
+    let holder = says.holder(|who, key| actors.iter().any(|(known, of)| known == who && of == key))?;
+    if holder == presenter { Ok(()) } else { Err(Refusal::OtherHolder { holder: holder.clone() }) }
 }
 
 /// Verified with the one of these keys that signed it.

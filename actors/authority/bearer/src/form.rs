@@ -67,6 +67,24 @@ pub struct Says {
     pub hops: Vec<Hop>,
 }
 
+impl Says {
+    /// In whose hands it is: its subject's, or of whom each one who had it handed it on to, by a key that is `known` to be his. One that
+    /// anybody can have said counts as a break: whoever holds a form can add to it.
+    ///
+    /// # Errors
+    /// [`Refusal::BrokenChain`].
+    pub fn holder(&self, known: impl Fn(&Principal, &PublicKey) -> bool) -> Result<&Principal, Refusal> {
+        let mut holder = &self.claims.subject;
+        for (at, Hop { from, to, key }) in self.hops.iter().enumerate() {
+            if from != holder || !key.is_some_and(|key| known(from, &key)) {
+                return Err(Refusal::BrokenChain { number: at + 1 });
+            }
+            holder = to;
+        }
+        Ok(holder)
+    }
+}
+
 pub fn authority(claims: &Claims) -> Result<BlockBuilder, error::Token> {
     let Claims { id, kind, subject, issuer, audience, operation, target, request, todo, starts_at, expires_at } =
         claims;

@@ -112,6 +112,12 @@ pub enum Refusal {
     TooLong,
     #[error("the engine had no time for it")]
     Busy,
+    #[error("it was handed on to {holder}")]
+    OtherHolder { holder: Principal },
+    #[error(
+        "the hand {number} that it went through is not of who had it then, or not signed with a key known to be his"
+    )]
+    BrokenChain { number: usize },
 }
 
 impl Refuse for Refusal {
@@ -125,6 +131,8 @@ impl Refuse for Refusal {
             Self::BadNarrowing => "bearer.bad_narrowing",
             Self::TooLong => "bearer.too_long",
             Self::Busy => "bearer.busy",
+            Self::OtherHolder { .. } => "bearer.other_holder",
+            Self::BrokenChain { .. } => "bearer.broken_chain",
         }
     }
 
@@ -138,6 +146,10 @@ impl Refuse for Refusal {
             Self::BadNarrowing => "Give names of one line, and an instant after 1970.",
             Self::TooLong => "Ask for a token of its own.",
             Self::Busy => "Try again.",
+            Self::OtherHolder { .. } => {
+                "Have it handed on: `sop token attenuate --from WHO --to WHO --sign-with FILE`."
+            }
+            Self::BrokenChain { .. } => "Have each who hands it on sign that, and name whose key is whose.",
         }
         .to_string()
     }

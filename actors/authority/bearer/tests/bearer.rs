@@ -156,6 +156,36 @@ fn the_hands_that_it_went_through_are_seen() {
 }
 
 /// With a block of somebody else's words behind it.
+/// In whose hands it is stands in what each of them signed, one after the other.
+#[test]
+fn it_is_in_the_hands_of_the_last_of_an_unbroken_chain() {
+    let (alpha, beta) = (Key::of(&[1; 32]), Key::of(&[2; 32]));
+    let (alphas, betas) = (alpha.public(), beta.public());
+    let known = |who: &Principal, key: &bearer::PublicKey| match who.to_string().as_str() {
+        "agent/alpha" => *key == alphas,
+        "agent/beta" => *key == betas,
+        _ => false,
+    };
+    let hop = |from: &str, to: &str| Narrower { hop: Some((principal(from), principal(to))), ..Narrower::default() };
+    let (to_beta, to_gamma) = (hop("agent/alpha", "agent/beta"), hop("agent/beta", "agent/gamma"));
+    let broken = |number| Err(Refusal::BrokenChain { number });
+    for (row, hands, holder) in [
+        ("nobody's", vec![], Ok("agent/alpha")),
+        ("one", vec![(&to_beta, Some(&alpha))], Ok("agent/beta")),
+        ("two", vec![(&to_beta, Some(&alpha)), (&to_gamma, Some(&beta))], Ok("agent/gamma")),
+        ("unsigned", vec![(&to_beta, None)], broken(1)),
+        ("signed by another", vec![(&to_beta, Some(&beta))], broken(1)),
+        ("not his to hand on", vec![(&to_gamma, Some(&beta))], broken(1)),
+        ("twice by the first", vec![(&to_beta, Some(&alpha)), (&to_beta, Some(&alpha))], broken(2)),
+        ("unsigned after", vec![(&to_beta, Some(&alpha)), (&to_gamma, None)], broken(2)),
+    ] {
+        let text = hands.iter().fold(mint(&key(), &claims()), |text, (hop, key)| attenuate(&text, hop, *key).unwrap());
+        let carried = verified(&text);
+        let said = carried.says().holder(known).map(ToString::to_string);
+        assert_eq!(said, holder.map(ToOwned::to_owned), "{row}");
+    }
+}
+
 fn with(code: &str) -> String {
     behind(&mint(&key(), &claims()), BlockBuilder::new().code(code).unwrap())
 }

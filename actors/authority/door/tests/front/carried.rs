@@ -146,6 +146,30 @@ async fn an_unknown_outcome_leaves_the_use_pending_and_another_form_goes_on_with
     }
 }
 
+/// At once, in every form: one use is one effect, whoever comes first.
+#[tokio::test]
+async fn forms_that_are_shown_at_once_share_the_one_use() {
+    let world = World::open().await;
+    let token = world.issue(1, "todo.release", 1).await;
+    let plain = bearing(1, ask(1, "todo.release", "todo-7"));
+    let (one, two) = (put(1, ""), put(1, "on=todo-7;to=agent/beta"));
+    let (one, two, three) = tokio::join!(world.put(&one, 7), world.put(&two, 7), world.put(&plain, 7));
+    let mut said = [told(one), told(two), told(three)];
+    said.sort_unstable();
+    assert_eq!(said, ["7", "7, again", "7, again"], "the same request");
+    assert_eq!((world.uses(token), world.on_shelf().await), (vec![(1, UseState::Succeeded)], 7));
+
+    let world = World::open().await;
+    let token = world.issue(1, "todo.release", 1).await;
+    let (one, two) = (put(1, ""), put(2, "on=todo-7"));
+    let three = bearing(1, ask(3, "todo.release", "todo-7"));
+    let (one, two, three) = tokio::join!(world.put(&one, 7), world.put(&two, 7), world.put(&three, 7));
+    let mut said = [told(one), told(two), told(three)];
+    said.sort_unstable();
+    assert_eq!(said, ["7", "tokens.double_spend", "tokens.double_spend"], "three requests");
+    assert_eq!((world.uses(token).len(), world.on_shelf().await), (1, 7));
+}
+
 /// Of work on a todo, what is done is a part: a form may be narrowed to it.
 #[tokio::test]
 async fn a_todo_token_is_narrowed_to_a_part_of_the_work_and_derived_from_as_it_was_minted() {
