@@ -94,7 +94,7 @@ pub async fn attest(parts: &Parts) -> Result<Attestation, AttestError> {
         };
         let note = log.attest(says)?;
         let file = directory.join(format!("{:013}{FILE}", time.0));
-        write(&directory, &file, &note)?;
+        write(&directory, &file, &note).map_err(at(&file))?;
         Ok((note, file))
     });
     let (note, file) = signed.await?;
@@ -153,17 +153,15 @@ fn program() -> Result<Digest, AttestError> {
     Ok(*PROGRAM.get_or_init(|| Digest(*blake3::hash(&bytes).as_bytes())))
 }
 
-fn write(directory: &Path, file: &Path, note: &str) -> Result<(), AttestError> {
-    let written = || {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let new = file.with_extension("new");
-        let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        open.write_all(note.as_bytes())?;
-        open.sync_all()?;
-        fs::rename(&new, file)?;
-        File::open(directory)?.sync_all()
-    };
-    written().map_err(at(file))
+/// Writes a file into a directory of the owner's alone: all of it, synced, or none.
+pub(crate) fn write(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let new = file.with_extension("new");
+    let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    open.write_all(text.as_bytes())?;
+    open.sync_all()?;
+    fs::rename(&new, file)?;
+    File::open(directory)?.sync_all()
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> AttestError {

@@ -190,6 +190,8 @@ pub struct Places {
     pub subject_keys: PathBuf,
     /// The private keys that the authority signs with.
     pub keystore: PathBuf,
+    /// What clients of the API are given to believe.
+    pub authority: PathBuf,
     pub backups: PathBuf,
     /// What the authority said of itself.
     pub attestations: PathBuf,
@@ -210,6 +212,7 @@ impl Places {
             token_key: data.join("keys/tokens"),
             subject_keys: data.join("keys/subjects"),
             keystore: data.join("keys/store"),
+            authority: data.join("keys/authority"),
             backups: data.join("backups"),
             attestations: data.join("attestations"),
             seal: data.join("sealed"),
@@ -309,6 +312,9 @@ pub struct Parts {
     /// The bearer form of tokens.
     #[cfg(feature = "http")]
     pub bearers: Arc<crate::bearers::Bearers>,
+    /// The certificate of the API, if the authority makes it.
+    #[cfg(feature = "http")]
+    pub showing: crate::certifier::Shown,
     /// Whose tokens are believed.
     #[cfg(feature = "http")]
     pub issuers: Arc<::issuers::Issuers>,
@@ -473,6 +479,8 @@ impl Parts {
             #[cfg(feature = "http")]
             bearers,
             #[cfg(feature = "http")]
+            showing: crate::certifier::Shown::default(),
+            #[cfg(feature = "http")]
             issuers,
             rules: keeping::Rules::of(&config.retention),
             replayed_at_change: config.door.replayed_at_change as u64,
@@ -578,6 +586,7 @@ impl Parts {
             journal: self.journal.clone(),
             clock: self.clock.clone(),
             rotate_every: self.rotate_every,
+            wanted: keys::wanted(config),
         };
         let watched = Watched {
             backups: self.backups.clone(),

@@ -4,7 +4,7 @@
 //! 1. Only the key that is in use by the durable records signs.
 //! 2. A signature is judged by the key that made it and the record that has it, whatever became of the key since.
 
-use config::{Config, RootKey};
+use config::{Certificate, Config, RootKey};
 use crypto::{Crypto, KeyId, Purpose, Verdict};
 use door::Follower;
 use kernel::{Denial, Layer, Refuse as _, Sequence};
@@ -68,6 +68,12 @@ pub fn none_in_use(purpose: Purpose) -> Denial {
     let reason = format!("no key is in use for {purpose}");
     let remedy = format!("`sop crypto keys --generate {purpose}`, or wait until the one that is ordered is made");
     Denial::new(Layer::Availability, "crypto.none_in_use", reason, remedy)
+}
+
+/// For which purposes there has to be a key, whoever asks for it or not.
+pub fn wanted(config: &Config) -> Vec<Purpose> {
+    let certificate = config.http.tls.as_ref().map(|tls| &tls.certificate);
+    if matches!(certificate, Some(Certificate::Own { .. })) { vec![Purpose::TlsAuthority] } else { Vec::new() }
 }
 
 impl Parts {

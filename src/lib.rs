@@ -9,6 +9,8 @@ pub mod attest;
 #[cfg(feature = "http")]
 mod bearers;
 pub mod boot;
+#[cfg(feature = "http")]
+pub mod certifier;
 pub mod decided;
 #[cfg(feature = "http")]
 pub mod desk;

@@ -3,7 +3,7 @@
 //! ```text
 //! sop                rest_for_one   what ends takes along what comes after it
 //! ├─ edge            one_for_one    starts first and stops last: it answers status and reasons through everything
-//! │  └─ issuer.*  http
+//! │  └─ issuer.*  certifier  http
 //! ├─ foundation      intensity 0    any end of one of them ends it, and restarts all below
 //! │  ├─ journal
 //! │  └─ evidence

@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Layers from the bottom up. A crate depends on crates of lower layers only, and never on its own layer, but for what
 /// [`WITHIN_A_LAYER`] names.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("verifier", &["verifier"]),
     ("kernel", &["kernel"]),
     ("policy", &["policy"]),
@@ -37,6 +37,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ),
     ("bearer", &["bearer"]),
     ("suites", &["suites"]),
+    ("certificates", &["certificates"]),
     ("config", &["config"]),
     ("foundation", &["journal", "keyring", "keystore", "supervisors"]),
     ("evidence", &["evidence"]),

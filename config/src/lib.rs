@@ -24,8 +24,8 @@ pub use load::{Config, Origin, Problem};
 pub use place::{Files, Sources, socket};
 pub use root_key::{NotARootKey, RootKey};
 pub use sections::{
-    Attestation, Backup, Bytes, Classes, Crypto, Door, Gaps, Host, Http, Journal, Limits, Log, Pages, Place, Retention,
-    S3, Scan, Security, Store, Supervision, Tls,
+    Attestation, Backup, Bytes, Certificate, Classes, Crypto, Door, Gaps, Host, Http, Journal, Limits, Log, Pages,
+    Place, Retention, S3, Scan, Security, Store, Supervision, Tls,
 };
 pub use template::template;
 pub use witness::{NotAWitness, Witness, address_of};

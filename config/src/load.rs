@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Address, Attestation, Backup, Bytes, Classes, Crypto, DEFAULT, Door, Files, Gaps, Host, Http, Issuer, Journal,
-    KeysAt, Log, Place, RootKey, Scan, Security, Sources, Store, Supervision, Witness, place,
+    Address, Attestation, Backup, Bytes, Certificate, Classes, Crypto, DEFAULT, Door, Files, Gaps, Host, Http, Issuer,
+    Journal, KeysAt, Log, Place, RootKey, Scan, Security, Sources, Store, Supervision, Witness, place,
 };
 
 /// Names less alike than this are no suggestion but noise.
@@ -28,6 +28,9 @@ const WITNESSES_MAX: usize = 32;
 
 /// One, and perhaps the next one.
 const ISSUERS_MAX: usize = 16;
+
+/// By more of them nobody knows it.
+const SERVERS_MAX: usize = 16;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -213,14 +216,23 @@ impl Config {
         match (self.http.listen, &self.http.tls) {
             (Some(address), None) if !address.ip().to_canonical().is_loopback() => {
                 let message = format!("{address} can be reached from other machines, who would read along without TLS");
-                let remedy = "set certificate and key in [http.tls], or listen on 127.0.0.1 or [::1]";
+                let remedy = "set certificate and key, or names, in [http.tls], or listen on 127.0.0.1 or [::1]";
                 conflict("http.listen", message, remedy);
             }
-            (None, Some(_)) => {
+            (None, Some(tls)) => {
+                let key = match tls.certificate {
+                    Certificate::Files { .. } => "http.tls.certificate",
+                    Certificate::Own { .. } => "http.tls.names",
+                };
+                conflict(key, "nothing listens on TCP".into(), "set http.listen, or leave [http.tls] out");
+            }
+            (Some(_), Some(tls))
+                if matches!(tls.certificate, Certificate::Own { .. }) && self.crypto.root_key.is_none() =>
+            {
                 conflict(
-                    "http.tls.certificate",
-                    "nothing listens on TCP".into(),
-                    "set http.listen, or leave [http.tls] out",
+                    "http.tls.names",
+                    "the key that signs such a certificate is in the keystore, which has no root key".into(),
+                    "set crypto.root_key, or certificate and key in [http.tls]",
                 );
             }
             _ => {}
@@ -565,17 +577,38 @@ impl Reader<'_> {
         self.effective(key, quoted(&text), Some(text).filter(|text| !text.is_empty()))
     }
 
+    /// A list of texts, or nothing and a note.
+    fn texts(&mut self, key: &'static str, expected: &str) -> Option<Vec<String>> {
+        match &self.setting(key).value {
+            Value::List(texts) => Some(texts.clone()),
+            other => {
+                let kind = article(other.kind());
+                self.invalid(key, expected, &kind)
+            }
+        }
+    }
+
+    /// Names of a server, each once: whether each is one, whoever makes certificates says.
+    pub(crate) fn servers(&mut self, key: &'static str) -> Vec<String> {
+        let expected = "an array of strings, each a name of the DNS or an address";
+        let Some(names) = self.texts(key, expected) else { return Vec::new() };
+        for (number, name) in names.iter().enumerate() {
+            let message = match name {
+                _ if number == SERVERS_MAX => format!("more than {SERVERS_MAX}"),
+                _ if names[..number].contains(name) => format!("{} twice", quoted(name)),
+                _ => continue,
+            };
+            return self.invalid(key, expected, &message);
+        }
+        let value = names.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+        self.effective(key, format!("[{value}]"), names)
+    }
+
     /// Witnesses, each a vkey and, after a space, the address that it is asked at.
     pub(crate) fn witnesses(&mut self, key: &'static str) -> Vec<Witness> {
         let expected =
             "an array of strings, each the vkey of a witness and, after a space, the address that it is asked at";
-        let texts = match &self.setting(key).value {
-            Value::List(texts) => texts.clone(),
-            other => {
-                let kind = article(other.kind());
-                return self.invalid(key, expected, &kind);
-            }
-        };
+        let Some(texts) = self.texts(key, expected) else { return Vec::new() };
         let mut witnesses = Vec::<Witness>::new();
         for text in &texts {
             let (message, expected) = match text.parse::<Witness>() {
@@ -601,13 +634,7 @@ impl Reader<'_> {
     /// Issuers of tokens, each a line.
     pub(crate) fn issuers(&mut self, key: &'static str) -> Vec<Issuer> {
         let expected = "an array of strings, each \"URL audience=NAME algorithms=ES256 keys=FILE or https://…\"";
-        let texts = match &self.setting(key).value {
-            Value::List(texts) => texts.clone(),
-            other => {
-                let kind = article(other.kind());
-                return self.invalid(key, expected, &kind);
-            }
-        };
+        let Some(texts) = self.texts(key, expected) else { return Vec::new() };
         let (mut issuers, mut lines) = (Vec::<Issuer>::new(), Vec::new());
         for text in &texts {
             let (message, expected) = match text.parse::<Issuer>() {
@@ -763,6 +790,13 @@ impl Reader<'_> {
         };
         let problem = Problem::new("config.conflict", format!("{missing} is missing"), "set both, or neither");
         let problem = problem.about(given).at(&self.setting(given).origin);
+        self.problems.push(problem);
+    }
+
+    /// Notes that of two options that are set only one may be.
+    pub(crate) fn either(&mut self, key: &'static str, other: &'static str) {
+        let problem = Problem::new("config.conflict", format!("{other} is set, too"), "set one of them");
+        let problem = problem.about(key).at(&self.setting(key).origin);
         self.problems.push(problem);
     }
 

@@ -123,10 +123,23 @@ pub enum Pages {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+    pub certificate: Certificate,
     /// Who may vouch for clients; `None` where no client shows a certificate.
     pub client_ca: Option<PathBuf>,
+}
+
+/// What the server shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+    /// Of the authority's own, for these names, made anew before `lifetime` is over.
+    Own {
+        names: Vec<String>,
+        lifetime: Duration,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,11 +325,21 @@ impl Tls {
     fn read(from: &mut Reader<'_>) -> Option<Self> {
         let (certificate, key) = (from.file("http.tls.certificate"), from.file("http.tls.key"));
         from.both(["http.tls.certificate", "http.tls.key"], [certificate.is_some(), key.is_some()]);
+        let (names, lifetime) = (from.servers("http.tls.names"), from.span("http.tls.lifetime", HOUR..=YEAR));
+        let certificate = match certificate.zip(key) {
+            Some(_) if !names.is_empty() => {
+                from.either("http.tls.names", "http.tls.certificate");
+                None
+            }
+            Some((certificate, key)) => Some(Certificate::Files { certificate, key }),
+            None if names.is_empty() => None,
+            None => Some(Certificate::Own { names, lifetime }),
+        };
         let client_ca = from.file("http.tls.client_ca");
         if client_ca.is_some() && certificate.is_none() {
             from.both(["http.tls.client_ca", "http.tls.certificate"], [true, false]);
         }
-        Some(Self { certificate: certificate?, key: key?, client_ca })
+        Some(Self { certificate: certificate?, client_ca })
     }
 }
 

@@ -137,6 +137,38 @@ fn what_is_wrong_is_named_with_its_place() {
             "set http.listen",
         ),
         (
+            "its own in vain",
+            "[http.tls]\nnames = [\"sop\"]",
+            "config.conflict",
+            Some("http.tls.names"),
+            Some((2, 9)),
+            "set http.listen",
+        ),
+        (
+            "its own without a root key",
+            "http.listen = \"0.0.0.0:8443\"\nhttp.tls.names = [\"sop\"]",
+            "config.conflict",
+            Some("http.tls.names"),
+            Some((2, 18)),
+            "crypto.root_key",
+        ),
+        (
+            "its own and another's",
+            "[http.tls]\nnames = [\"sop\"]\nkey = \"k\"\ncertificate = \"c\"",
+            "config.conflict",
+            Some("http.tls.names"),
+            Some((2, 9)),
+            "set one of them",
+        ),
+        (
+            "one name twice",
+            "http.tls.names = [\"sop\", \"sop\"]",
+            "config.invalid_value",
+            Some("http.tls.names"),
+            Some((1, 18)),
+            "twice",
+        ),
+        (
             "no bucket",
             "backup.target = \"s3://a b\"",
             "config.invalid_value",
@@ -339,11 +371,15 @@ fn tcp_is_for_this_machine_or_under_tls() {
     let text = b"http.listen = \"0.0.0.0:8443\"\n[http.tls]\ncertificate = \"tls/c.pem\"\nkey = \"/k.pem\"";
     let (directory, sources) = file(text);
     let config = Config::load(&sources).unwrap();
-    let expected =
-        config::Tls { certificate: directory.path().join("tls/c.pem"), key: "/k.pem".into(), client_ca: None };
+    let files = Certificate::Files { certificate: directory.path().join("tls/c.pem"), key: "/k.pem".into() };
+    let expected = config::Tls { certificate: files, client_ca: None };
     assert_eq!(config.http.tls, Some(expected), "a path counts from the file it is in");
     assert!(config.print().contains("\n[http.tls]\ncertificate = "), "{}", config.print());
     assert_eq!(load(&config.print()).unwrap().http.listen, config.http.listen);
+    let text = "http.listen = \"0.0.0.0:8443\"\ncrypto.root_key = \"env:P\"\n[http.tls]\nnames = [\"sop\", \"::1\"]";
+    let names = vec!["sop".to_owned(), "::1".to_owned()];
+    let own = Certificate::Own { names, lifetime: Duration::from_hours(30 * 24) };
+    assert_eq!(load(text).unwrap().http.tls, Some(config::Tls { certificate: own, client_ca: None }));
 }
 
 #[test]

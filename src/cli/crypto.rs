@@ -1,4 +1,4 @@
-//! `sop crypto`: status, keys.
+//! `sop crypto`: status, keys, authority.
 
 use ::crypto::{KeyId, Purpose};
 use clap::{Args, Subcommand};
@@ -17,6 +17,8 @@ const EACH: &str = "";
 pub enum Crypto {
     /// Show the keystore, which suites each domain may use, which keys are in use and which will be due
     Status,
+    /// Print the certificates that clients of the API may believe, the newest first, in PEM
+    Authority,
     /// List the keys, or have one made, rotated, tried, revoked or destroyed (exit code 2: --verify found something)
     Keys(Box<Keys>),
 }
@@ -64,6 +66,14 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
     let asked = match command {
         Crypto::Status => {
             answer(format, &remote.read("crypto.status", &json!({})).await?, status)?;
+            return Ok(Exit::Ok);
+        }
+        Crypto::Authority => {
+            let known = remote.read("crypto.authority", &json!({})).await?;
+            answer(format, &known, |known| {
+                let authorities = list(known, "authorities").iter().map(|one| cell(&one["certificate"]));
+                authorities.collect::<String>().trim_end().to_owned()
+            })?;
             return Ok(Exit::Ok);
         }
         Crypto::Keys(asked) => *asked,
@@ -178,6 +188,11 @@ fn status(status: &Value) -> String {
     known.push(("keys", cell(&status["keys"])));
     for key in list(status, "active") {
         known.push(("in use", format!("{} ({})", cell(&key["key"]), cell(&key["suite"]))));
+    }
+    let certificate = &status["certificate"];
+    if !certificate.is_null() {
+        let (key, until) = (cell(&certificate["key"]), cell(&certificate["until"]));
+        known.push(("certificate", format!("of {key}, until {until}")));
     }
     if let Some(waits) = status["waits"].as_u64().filter(|waits| *waits != 0) {
         known.push(("to be done", waits.to_string()));

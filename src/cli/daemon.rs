@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use config::{Config, Origin, Pages};
+use config::{Certificate, Config, Origin, Pages};
 use governance::Governance;
 use host::Clock;
-use http::{Api as _, Arguments, Call, HttpActor, Limits, Problem, Source, Tcp, Tls};
-use kernel::{Denial, Layer};
+use http::{Api as _, Arguments, Call, HttpActor, Limits, Problem, Shown, Source, Tcp, Tls};
+use kernel::{Denial, Layer, Millis};
 use policy::Policies;
 use serde_json::{Value, json};
 use sop::boot::{BootError, Parts, Places, Stopped};
+use sop::certifier::{self, Wanted};
 use sop::desk::{Chaos, Desk};
 use sop::service::Manager;
 use sop::{System, issuers, samples};
@@ -98,7 +99,7 @@ pub fn bootstrap(globals: &Globals) -> Run {
     Ok(Exit::Ok)
 }
 
-fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Parts>, Option<Tcp>), Failure> {
+fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Parts>, Option<Listening>), Failure> {
     let config = globals.load()?;
     // Before anything is made.
     let tcp = tcp(&config)?;
@@ -112,13 +113,30 @@ fn prepared(globals: &Globals, serious: LevelFilter) -> Result<(Config, Arc<Part
     Ok((config, parts, tcp))
 }
 
+/// Over TCP, and the certificate that is made for it, if one is.
+type Listening = (Tcp, Option<Wanted>);
+
 /// Where to listen over TCP, with the certificate that it takes.
-fn tcp(config: &Config) -> Result<Option<Tcp>, Failure> {
+fn tcp(config: &Config) -> Result<Option<Listening>, Failure> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let tls =
-        config.http.tls.as_ref().map(|tls| Tls::load(&tls.certificate, &tls.key, tls.client_ca.as_deref())).transpose();
-    let tls = tls.map_err(|error| Failure::new(error.code(), error.to_string(), error.remedy()))?;
-    Ok(Some(Tcp { address, tls }))
+    let shown = Shown::default();
+    let tls = config.http.tls.as_ref().map(|tls| match &tls.certificate {
+        Certificate::Files { certificate, key } => Tls::load(certificate, key, tls.client_ca.as_deref()),
+        Certificate::Own { .. } => Tls::showing(&shown, tls.client_ca.as_deref()),
+    });
+    let tls = tls.transpose().map_err(|error| Failure::new(error.code(), error.to_string(), error.remedy()))?;
+    let own = match config.http.tls.as_ref().map(|tls| &tls.certificate) {
+        Some(Certificate::Own { names, lifetime }) => {
+            if let Some(name) = names.iter().find(|name| !certificates::is_name(name)) {
+                let detail = format!("{name:?} in http.tls.names is no name of a server");
+                return Err(Failure::new("http.tls_name", detail, "use names of the DNS, or addresses"));
+            }
+            let lifetime = Millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX));
+            Some(Wanted { names: names.clone(), lifetime, shown })
+        }
+        _ => None,
+    };
+    Ok(Some((Tcp { address, tls }, own)))
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -155,13 +173,21 @@ fn run(globals: &Globals, manner: Manner) -> Run {
     outcome
 }
 
-async fn serve(config: &Config, parts: &Arc<Parts>, tcp: Option<Tcp>, manner: Manner, manager: &Manager) -> Run {
+async fn serve(
+    config: &Config,
+    parts: &Arc<Parts>,
+    listening: Option<Listening>,
+    manner: Manner,
+    manager: &Manager,
+) -> Run {
     let mut signals = Signals::new(manner.dev)?;
     manager.status("Starting: the journal is read");
     let desk = Arc::new(Desk { parts: parts.clone(), dev: manner.dev, chaos: Chaos::default() });
     let deadline = config.supervision.shutdown_deadline;
     // Before the first token is shown.
-    let edge = issuers::readers(parts, config).into_iter().chain([edge(config, &desk, tcp)]).collect();
+    let (tcp, own) = listening.unzip();
+    let certifier = own.flatten().map(|own| certifier::child(parts, own));
+    let edge = issuers::readers(parts, config).into_iter().chain(certifier).chain([edge(config, &desk, tcp)]).collect();
     let started = tokio::select! {
         started = parts.start(config, edge) => started,
         name = signals.next() => {

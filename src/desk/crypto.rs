@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crypto::{Command, Crypto, KeyId, Purpose, Reply, Round, State, Version};
@@ -76,6 +77,16 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let all = |crypto: &Crypto| crypto.keys().map(|(key, version)| (key, version.clone())).collect::<Vec<_>>();
             let keys = inspect(desk, all).await?;
             personal::opened(desk, json!({ "keys": shown(desk, keys).await? })).await
+        }
+        "crypto.authority" => {
+            let Nothing {} = request.arguments()?;
+            desk.door().witness(&request.about(Purpose::TlsAuthority.name())).await?;
+            let parts = desk.parts.clone();
+            let authorities = audit::blocking(move || parts.authorities()).await??;
+            let shown = authorities.into_iter().map(|(version, certificate)| {
+                json!({ "key": Purpose::TlsAuthority.key(version), "certificate": certificate })
+            });
+            Ok(json!({ "authorities": shown.collect::<Vec<_>>() }))
         }
         "crypto.generate" => {
             let Make { purpose, suite } = request.arguments()?;
@@ -240,6 +251,10 @@ fn allowed(desk: &Desk, purpose: Purpose, name: &str) -> Result<u16, Denial> {
     };
     let (domain, _) = used(purpose);
     desk.parts.safe.policy().allow::<Signature>(domain, suite).map_err(|refusal| refusal.denial())?;
+    if purpose == Purpose::TlsAuthority && !certificates::signs(suite) {
+        let reason = format!("certificates are not signed with {suite}, which few clients of TLS could verify");
+        return Err(Denial::new(Layer::Request, "crypto.unfit", reason, "use ecdsa-p256 or ecdsa-p384"));
+    }
     Ok(named.suite.tag())
 }
 
@@ -358,6 +373,9 @@ async fn status(desk: &Desk) -> Given {
         let sunset = suite.sunset()?;
         Some(json!({ "suite": suite.name(), "until": time(sunset.at), "instead": sunset.instead }))
     });
+    let showing = desk.parts.showing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let certificate = showing
+        .map(|showing| json!({ "key": Purpose::TlsAuthority.key(showing.version), "until": time(showing.until) }));
     let now = desk.now();
     let due: Vec<_> = desk
         .parts
@@ -383,6 +401,7 @@ async fn status(desk: &Desk) -> Given {
         "waits": waits,
         "rotate_every_ms": desk.parts.rotate_every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
         "due": due,
+        "certificate": certificate,
         "domains": domains,
         "sunsets": sunsets.collect::<Vec<_>>(),
         "updated": updated.as_ref().map(|updated| round(Some(updated))),

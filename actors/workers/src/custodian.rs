@@ -13,7 +13,7 @@ mod safe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crypto::{Command, Crypto, KeyId, NAMED_MAX, State, Suspect, Task, Version, Voucher, clipped, succession};
+use crypto::{Command, Crypto, KeyId, NAMED_MAX, Purpose, State, Suspect, Task, Version, Voucher, clipped, succession};
 use host::{Clock, Error, Handle, Order};
 use journal::Journal;
 use kernel::{CommandId, Decision, Machine as _, Millis, Principal, Refuse as _, Timestamp};
@@ -49,6 +49,8 @@ pub struct Custodian {
     pub clock: Clock,
     /// How long a key is in use; none for as long as nobody rotates it.
     pub rotate_every: Option<Duration>,
+    /// For which purposes the first key is made without being asked for.
+    pub wanted: Vec<Purpose>,
 }
 
 impl Custodian {
@@ -334,6 +336,7 @@ impl Working {
             self.swept = true;
         }
         let (is_open, every, asked) = (self.root.is_some(), self.custodian.rotate_every, self.asked.clone());
+        let wanted = self.custodian.wanted.clone();
         let look = move |crypto: &Crypto| {
             // Without the root key, keys are destroyed, and no more.
             let task = crypto.tasks().find(|task| is_open || matches!(task, Task::Destroy { .. }));
@@ -342,9 +345,11 @@ impl Working {
                 let again = asked.get(&key).map_or(Timestamp(0), |at| *at + ASKED_AGAIN_AFTER);
                 Some((due_at(key, version, every?)?.max(again), key))
             });
-            (task, crypto.root().map(str::to_owned), due.min())
+            let never = wanted.into_iter().filter(|purpose| crypto.keys().all(|(key, _)| key.purpose != *purpose));
+            let never = never.map(|purpose| (purpose, suites::Suite::from(usual(purpose)).tag())).collect::<Vec<_>>();
+            (task, crypto.root().map(str::to_owned), due.min(), never)
         };
-        let (task, known, due) = self.custodian.crypto.inspect(look).await?;
+        let (task, known, due, never) = self.custodian.crypto.inspect(look).await?;
         let root = self.root.map(|root| root.to_string());
         // Whatever is recorded wakes this again, so it is recorded once.
         if let Some(root) = root.filter(|root| known.as_ref() != Some(root)) {
@@ -355,6 +360,10 @@ impl Working {
         }
         if !is_open {
             return Ok(again);
+        }
+        if !never.is_empty() {
+            self.custodian.report(Command::Generate { keys: never, missing: true }).await?;
+            return Ok(Some(Duration::ZERO));
         }
         let Some((at, key)) = due else { return Ok(None) };
         if now < at {
@@ -424,8 +433,6 @@ impl Actor for Guard {
 
 #[cfg(test)]
 mod tests {
-    use crypto::Purpose;
-
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod attestor;
 pub mod backup;
+pub mod certifier;
 pub mod custodian;
 pub mod detector;
 pub mod erasure;

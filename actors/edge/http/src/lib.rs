@@ -45,4 +45,4 @@ pub use request::{bearer, command_id};
 pub use server::{Limits, Listeners, Server};
 pub use socket::{BindError, Bound, bind};
 pub use tcp::Tcp;
-pub use tls::{Papers, Tls, TlsError, fingerprint_in};
+pub use tls::{Papers, Shown, Tls, TlsError, fingerprint_in};

@@ -7,16 +7,19 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use kernel::Digest;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WantsServerCert, WebPkiClientVerifier,
+};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, Error, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::peer::{Authority, fingerprint};
@@ -43,6 +46,11 @@ pub struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) authorities: Arc<[Authority]>,
 }
+
+/// A certificate that others make, and change while the server runs. Clones are the same one. As long as there is none, nobody is
+/// greeted.
+#[derive(Clone, Default)]
+pub struct Shown(Arc<RwLock<Option<Arc<CertifiedKey>>>>);
 
 /// The certificate by which a client is known, and its key.
 #[derive(Clone, Copy, Debug)]
@@ -116,17 +124,43 @@ impl Tls {
     /// # Errors
     /// See [`TlsError`].
     pub fn load(certificate: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Self, TlsError> {
-        let (papers, roots) = (Papers { certificate, key }, client_ca.map(client_authorities).transpose()?);
+        let papers = Papers { certificate, key };
+        let roots = client_ca.map(client_authorities).transpose()?;
         let (chain, secret) = papers.read()?;
+        let built = Self::built(client_ca, roots.as_deref())?;
+        let config = built.with_single_cert(chain, secret).map_err(|error| papers.unfit(error))?;
+        Self::of(config, client_ca, roots)
+    }
+
+    /// As [`Tls::load`], with the certificate that is shown then.
+    ///
+    /// # Errors
+    /// As [`Tls::load`], of the authorities.
+    pub fn showing(shown: &Shown, client_ca: Option<&Path>) -> Result<Self, TlsError> {
+        let roots = client_ca.map(client_authorities).transpose()?;
+        let built = Self::built(client_ca, roots.as_deref())?;
+        Self::of(built.with_cert_resolver(Arc::new(shown.clone())), client_ca, roots)
+    }
+
+    fn built(
+        client_ca: Option<&Path>,
+        roots: Option<&[CertificateDer<'static>]>,
+    ) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsError> {
         let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
-            .map_err(|error| papers.unusable(error))?;
-        let config = match client_ca.zip(roots.as_deref()) {
+            .expect("the provider has the suites of TLS 1.3");
+        Ok(match client_ca.zip(roots) {
             None => config.with_no_client_auth(),
             // Who shows none is known by what he says in his requests.
             Some((path, roots)) => config.with_client_cert_verifier(verifier(path, roots, true)?),
-        };
-        let mut config = config.with_single_cert(chain, secret).map_err(|error| papers.unfit(error))?;
+        })
+    }
+
+    fn of(
+        mut config: ServerConfig,
+        client_ca: Option<&Path>,
+        roots: Option<Vec<CertificateDer<'static>>>,
+    ) -> Result<Self, TlsError> {
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         let mut authorities = Vec::new();
         if let Some((path, roots)) = client_ca.zip(roots) {
@@ -139,6 +173,42 @@ impl Tls {
             }
         }
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), authorities: authorities.into() })
+    }
+}
+
+impl Shown {
+    /// From now on this is shown: PEM with the certificate and those that lead from an authority to it, and its key in PKCS#8.
+    /// Who was greeted before keeps his connection.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words; what was shown before still is.
+    pub fn put(&self, chain: &str, key: &[u8]) -> Result<(), String> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+        let (chain, key) = (chain.map_err(|error| error.to_string())?, PrivatePkcs8KeyDer::from(key.to_vec()));
+        let certified = CertifiedKey::from_der(chain, key.into(), &provider()).map_err(|error| error.to_string())?;
+        self.set(Some(Arc::new(certified)));
+        Ok(())
+    }
+
+    /// From now on nothing is shown.
+    pub fn withdraw(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, certified: Option<Arc<CertifiedKey>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown(a certificate and its key)")
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
