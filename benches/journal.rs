@@ -15,25 +15,17 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evidence::{Evidence, Places};
-use journal::codec::Body;
-use journal::envelope::Answer;
-use journal::{Append, Entry, Journal, Limits};
-use kernel::{CommandId, Decision, Digest, Kind, Position, Principal, Timestamp};
 use rusqlite::Connection;
-use supervisors::{Strategy, Supervisor, Tree};
-use tokio::sync::oneshot;
-use workers::evidence::Following;
 
 mod commits;
 mod pairs;
+#[path = "commits/raw.rs"]
+mod raw;
 
-use commits::{CALLERS, Commit, FACT_BYTES, Fjall, Side, Syncs, kept, peer, store};
-use pairs::{MEASURED, conditions, load, median, ratio};
+use commits::{CALLERS, Commit, FACT_BYTES, Fjall, Side, kept, peer};
+use pairs::{MEASURED, conditions, median, ratio};
 
 /// The daemon's own; the peers get it too.
 #[global_allocator]
@@ -46,7 +38,7 @@ fn main() {
     if let Some(callers) = std::env::args().skip_while(|argument| argument != "--ours").nth(1) {
         let callers = callers.parse().expect("--ours takes a number of callers");
         for _ in 0..5 {
-            let side = runtime.block_on(ours(callers));
+            let side = runtime.block_on(raw::ours(callers));
             println!(
                 "{:.0}/s, p50 {:?}, p99 {:?}, sync {:?}, its p99 {:?}",
                 side.run.per_second, side.run.p50, side.run.p99, side.sync, side.sync_p99
@@ -87,7 +79,7 @@ async fn measure(callers: usize, round: usize) -> [Side; SIDES.len()] {
     for turn in 0..SIDES.len() {
         let side = (round + turn) % SIDES.len();
         sides[side] = Some(match side {
-            0 => ours(callers).await,
+            0 => raw::ours(callers).await,
             1 => peer::<Fjall>(callers).await,
             2 => peer::<Sqlite>(callers).await,
             _ => peer::<Bare>(callers).await,
@@ -111,67 +103,6 @@ fn row(callers: usize, side: usize, rounds: &[[Side; SIDES.len()]]) -> String {
         if side == 0 { String::new() } else { ratio(&pairs, |side| side.run.per_second) },
         if side == 0 { String::new() } else { ratio(&pairs, |side| side.run.p99.as_secs_f64()) },
     )
-}
-
-const NOTED: Kind = Kind { id: 990, version: 1, name: "bench.noted" };
-
-async fn ours(callers: usize) -> Side {
-    let (dir, syncs) = (store(), Syncs::default());
-    let journal = Journal::with_log(dir.path(), Limits::default(), syncs.of_the_journal());
-    journal.open().expect("a journal");
-    let log = kept::store();
-    let mut root = Supervisor::new("root", Strategy::OneForOne);
-    if !std::env::args().any(|argument| argument == "--unsigned") {
-        let places = Places { log: log.join("evidence"), key: log.join("keys/log") };
-        let evidence = Evidence::new(&journal, places, evidence::Limits::default());
-        root = root.child(Following { evidence, journal: journal.clone() }.child());
-    }
-    let tree = Tree::start(root, 1).await.expect("the tree starts");
-    let (tell, told) = channel();
-    journal.queue(Entry::Open {
-        stream: "notes",
-        principal: Principal::internal("bench"),
-        time: Timestamp(1),
-        then: Box::new(move |opened| tell.send(opened).expect("it is waited for")),
-    });
-    let opened = told.recv().expect("an answer").expect("the stream opens");
-    let version = Arc::new(Mutex::new(opened.version));
-    let (asked, principal) = (journal.clone(), "agent/alpha".parse::<Principal>().expect("a principal"));
-    let ask = move || {
-        let (tell, told) = oneshot::channel();
-        let mut append = Box::new(Append {
-            stream: "notes",
-            epoch: opened.epoch,
-            expected: Position(0),
-            time: opened.time,
-            principal: principal.clone(),
-            decision: Decision::default(),
-            command_id: CommandId(1),
-            command_digest: Digest::default(),
-            cause: None,
-            asked: None,
-            answer: Answer::None,
-            bodies: vec![Body { kind: NOTED, bytes: vec![b'n'; FACT_BYTES] }],
-            then: Box::new(move |answer| {
-                // A caller may have gone home at the end of the run.
-                let _ = tell.send(answer);
-            }),
-        });
-        {
-            // Versions go into the queue in their order.
-            let mut version = version.lock().expect("nobody panics with it");
-            append.expected = *version;
-            version.0 += 1;
-            asked.queue(Entry::Append(append));
-        }
-        async move {
-            told.await.expect("an answer").expect("an acknowledgement");
-        }
-    };
-    let loaded = load(callers, ask).await;
-    tree.shutdown(Duration::from_mins(1)).await;
-    journal.close();
-    syncs.side(loaded)
 }
 
 /// A table of blobs under their numbers, a transaction a group.

@@ -4,20 +4,30 @@
 //! 1. Only the key that is in use by the durable records signs.
 //! 2. A signature is judged by the key that made it and the record that has it, whatever became of the key since.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use config::{Certificate, Config, RootKey};
-use crypto::{Crypto, KeyId, Purpose, Verdict};
+use crypto::{Crypto, KeyId, Purpose, State, Verdict, Version};
 use door::Follower;
-use kernel::{Denial, Layer, Refuse as _, Sequence};
+use gaps::Kind;
+use gaps::detect::{Live, Seen};
+use kernel::{Denial, Layer, Refuse as _, Sequence, Timestamp};
 use keystore::{Keystore, KeystoreError, Name, Source};
 use suites::signing::{PublicKey, Signed};
-use workers::custodian::{Safe, name, signature, told, used};
+use workers::custodian::{Safe, due_at, name, signature, told, used};
 
 use crate::boot::{Parts, Places};
 
 /// The keystore as it is configured, not opened yet.
 pub fn safe(config: &Config, places: &Places) -> Safe {
     let source = |root: &Option<RootKey>| root.as_ref().map(source);
-    Safe::new(&places.keystore, source(&config.crypto.root_key), source(&config.crypto.root_key_before))
+    Safe::new(
+        &places.keystore,
+        source(&config.crypto.root_key),
+        source(&config.crypto.root_key_before),
+        config.crypto.suites.clone(),
+    )
 }
 
 fn source(root: &RootKey) -> Source {
@@ -76,6 +86,39 @@ pub fn wanted(config: &Config) -> Vec<Purpose> {
     if matches!(certificate, Some(Certificate::Own { .. })) { vec![Purpose::TlsAuthority] } else { Vec::new() }
 }
 
+/// So much of its time is over when it is said that a key will be due.
+const ALERT_PERCENT: u64 = 80;
+
+/// When a key that is in use will be due, and how much of its time is over, if it is to be said.
+pub fn ageing(key: KeyId, version: &Version, every: Duration, now: Timestamp) -> Option<(Timestamp, u64)> {
+    let (due, began) = (due_at(key, version, every)?, version.activated_at?);
+    let life = due.0.saturating_sub(began.0).max(1);
+    let percent = now.0.saturating_sub(began.0).saturating_mul(100) / life;
+    (ALERT_PERCENT <= percent).then_some((due, percent))
+}
+
+/// What becomes a gap: a key that is to be rotated soon.
+pub fn source(crypto: &Arc<Follower<Crypto>>, every: Option<Duration>) -> workers::watch::Source {
+    let crypto = crypto.clone();
+    let look = move |now: Timestamp| {
+        let mut live = Live::default();
+        crypto.read(|crypto| {
+            let active = crypto.keys().filter(|(_, version)| version.state == State::Active);
+            for (key, version, every) in active.filter_map(|(key, version)| Some((key, version, every?))) {
+                if ageing(key, version, every, now).is_some() {
+                    let detail = format!("{ALERT_PERCENT} % of its time are over");
+                    live.seen.push(Seen { kind: Kind::KeyDue, subject: key.to_string(), detail });
+                } else if let (Some(due), Some(began)) = (due_at(key, version, every), version.activated_at) {
+                    let said = Timestamp(began.0 + (due - began).0.div_ceil(100) * ALERT_PERCENT);
+                    live.next = Some(live.next.map_or(said, |next| next.min(said)));
+                }
+            }
+        });
+        Box::pin(async { Ok(live) }) as workers::watch::Looking
+    };
+    workers::watch::Source { kinds: &[Kind::KeyDue], look: Arc::new(look) }
+}
+
 impl Parts {
     /// Signs with the key in use. Its first signature waits for the disk.
     ///
@@ -126,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_keystore_reads_what_the_configuration_does() {
-        for text in ["file:/etc/sop/root.key", "credential:sop-root.1", "env:SOP_PASSPHRASE"] {
+        for text in ["file:/etc/sop/root.key", "credential:sop-root.1", "env:SOP_PASSPHRASE", "shares"] {
             assert_eq!(source(&text.parse().unwrap()).to_string(), text);
         }
     }

@@ -9,6 +9,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use suites::{Domain, FLOOR_BITS, Policy, PolicyError, Suite};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -604,6 +605,50 @@ impl Reader<'_> {
         self.effective(key, format!("[{value}]"), names)
     }
 
+    /// What each domain may use, by the names of its options: suites, those that are checked besides, least strength.
+    pub(crate) fn suites(&mut self, domains: [(Domain, [&'static str; 3]); 4]) -> Policy {
+        let expected = "an array of strings, each the name of a suite (sop crypto status lists them)";
+        let usual = Policy::default();
+        let mut policy = Policy::default();
+        for (domain, [suites, checked, bits]) in domains {
+            let least = self.count(bits, usize::from(FLOOR_BITS)..=256);
+            // One that was refused is noted, and nothing of its domain looked at.
+            let Some(least) = u16::try_from(least).ok().filter(|least| FLOOR_BITS <= *least) else { continue };
+            let (Some(named), Some(also)) = (self.texts(suites, expected), self.texts(checked, expected)) else {
+                continue;
+            };
+            let known: Vec<_> =
+                named.iter().filter_map(|name| Suite::named(name).ok()).map(|named| named.suite).collect();
+            // Of a kind of which none is named the usual ones, as far as they are strong enough.
+            let others = usual.makes(domain).filter(|suite| {
+                least <= suite.bits()
+                    && !known.iter().any(|known| known.kind() == suite.kind())
+                    && !also.iter().any(|name| name == suite.name())
+            });
+            let others: Vec<_> = others.map(Suite::name).collect();
+            let allowed = named.iter().map(String::as_str).chain(others);
+            if let Err(error) = policy.set(domain, least, allowed, also.iter().map(String::as_str)) {
+                let key = match &error {
+                    PolicyError::Nothing { .. } => bits,
+                    PolicyError::Unknown(unknown) if also.contains(&unknown.name) => checked,
+                    PolicyError::Twice { suite, .. }
+                        if named.iter().filter(|name| *name == suite.name()).count() < 2 =>
+                    {
+                        checked
+                    }
+                    _ => suites,
+                };
+                let () = self.invalid(key, expected, &error.to_string());
+                continue;
+            }
+            for (key, names) in [(suites, &named), (checked, &also)] {
+                let value = names.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+                let () = self.effective(key, format!("[{value}]"), ());
+            }
+        }
+        policy
+    }
+
     /// Witnesses, each a vkey and, after a space, the address that it is asked at.
     pub(crate) fn witnesses(&mut self, key: &'static str) -> Vec<Witness> {
         let expected =
@@ -694,7 +739,7 @@ impl Reader<'_> {
 
     /// Where a root key comes from; none for an empty text.
     pub(crate) fn root_key(&mut self, key: &'static str) -> Option<RootKey> {
-        let expected = "\"file:/PATH\", \"credential:NAME\" or \"env:VARIABLE\", or \"\" for none";
+        let expected = "\"file:/PATH\", \"credential:NAME\", \"env:VARIABLE\" or \"shares\", or \"\" for none";
         let text = self.text(key, expected)?;
         if text.is_empty() {
             return self.effective(key, quoted(&text), None);

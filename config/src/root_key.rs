@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Longest name of a credential or variable.
 const NAME_MAX: usize = 255;
 
-/// `file:/etc/sop/root.key`, `credential:sop-root` or `env:SOP_PASSPHRASE`.
+/// `file:/etc/sop/root.key`, `credential:sop-root`, `env:SOP_PASSPHRASE` or `shares`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootKey {
     File(PathBuf),
@@ -15,11 +15,13 @@ pub enum RootKey {
     Credential(String),
     /// A passphrase in a variable of the environment.
     Environment(String),
+    /// People bring it, once the authority runs.
+    Shares,
 }
 
 /// A text that names no such place. It may be a secret, so it is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a root key is from file:PATH, credential:NAME or env:VARIABLE")]
+#[error("a root key is from file:PATH, credential:NAME, env:VARIABLE, or shares")]
 pub struct NotARootKey;
 
 impl FromStr for RootKey {
@@ -34,6 +36,7 @@ impl FromStr for RootKey {
             Some(("file", path)) if path.starts_with('/') => Ok(Self::File(path.into())),
             Some(("credential", name)) if is_name(name, "-.") => Ok(Self::Credential(name.to_owned())),
             Some(("env", name)) if is_name(name, "") => Ok(Self::Environment(name.to_owned())),
+            None if text == "shares" => Ok(Self::Shares),
             _ => Err(NotARootKey),
         }
     }
@@ -45,6 +48,7 @@ impl fmt::Display for RootKey {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Environment(name) => write!(f, "env:{name}"),
+            Self::Shares => f.write_str("shares"),
         }
     }
 }
@@ -55,11 +59,11 @@ mod tests {
 
     #[test]
     fn a_place_has_one_text() {
-        for text in ["file:/etc/sop/root.key", "credential:sop-root.1", "env:SOP_PASSPHRASE"] {
+        for text in ["file:/etc/sop/root.key", "credential:sop-root.1", "env:SOP_PASSPHRASE", "shares"] {
             assert_eq!(text.parse::<RootKey>().unwrap().to_string(), text);
         }
         for text in
-            ["", "file:", "file:root.key", "credential:../root", "credential:.root", "env:A B", "shares", "deadbeef"]
+            ["", "file:", "file:root.key", "credential:../root", "credential:.root", "env:A B", "shares:3", "deadbeef"]
         {
             assert_eq!(text.parse::<RootKey>(), Err(NotARootKey), "{text}");
         }

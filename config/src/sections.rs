@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use suites::{Domain, Policy};
+
 use crate::load::Reader;
 use crate::witness::Witness;
 use crate::{Address, Issuer, RootKey};
@@ -248,6 +250,8 @@ pub struct Crypto {
     pub root_key_before: Option<RootKey>,
     /// How long one is in use; none for as long as nobody rotates it.
     pub rotate_every: Option<Duration>,
+    /// Which suites each domain may use.
+    pub suites: Policy,
 }
 
 /// When denials are a burst.
@@ -428,6 +432,15 @@ impl Crypto {
             root_key: from.root_key("crypto.root_key"),
             root_key_before: from.root_key("crypto.root_key_before"),
             rotate_every: from.period("crypto.rotate_every", SECOND..=CENTURY),
+            suites: from.suites([
+                (Domain::Consensus, ["crypto.consensus.suites", "crypto.consensus.checked", "crypto.consensus.bits"]),
+                (Domain::Trust, ["crypto.trust.suites", "crypto.trust.checked", "crypto.trust.bits"]),
+                (
+                    Domain::Governance,
+                    ["crypto.governance.suites", "crypto.governance.checked", "crypto.governance.bits"],
+                ),
+                (Domain::System, ["crypto.system.suites", "crypto.system.checked", "crypto.system.bits"]),
+            ]),
         }
     }
 }

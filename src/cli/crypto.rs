@@ -1,13 +1,22 @@
-//! `sop crypto`: status, keys, authority.
+//! `sop crypto`: status, keys, authority, and the root key in shares.
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use ::crypto::{KeyId, Purpose};
 use clap::{Args, Subcommand};
-use kernel::Millis;
+use kernel::{Millis, Refuse as _};
+use keystore::{Keystore, KeystoreError, NewRoot, Share, Source, Standing};
 use serde_json::{Value, json};
+use sop::boot::Places;
+use suites::Policy;
 
-use super::call::{Globals, Mutation};
-use super::exit::{Exit, Run};
+use super::call::{Globals, Mutation, read_secret};
+use super::exit::{Exit, Failure, Run};
 use super::output::{answer, cell, count, fields, table};
+use super::restore::alone;
+use super::secret::{given, write_text};
 use super::security::{list, present};
 
 /// What an option without its value is.
@@ -19,8 +28,37 @@ pub enum Crypto {
     Status,
     /// Print the certificates that clients of the API may believe, the newest first, in PEM
     Authority,
+    /// While no daemon runs: draw a root key in shares, any --needed of which open the keystore, each in a file of --out
+    Shares(Shares),
+    /// Bring a share of the root key; with enough of them the keystore is unsealed
+    Unseal(Unseal),
     /// List the keys, or have one made, rotated, tried, revoked or destroyed (exit code 2: --verify found something)
     Keys(Box<Keys>),
+}
+
+#[derive(Args, Debug)]
+pub struct Shares {
+    /// So many of them open it
+    #[arg(long, value_name = "N")]
+    needed: u8,
+    /// So many are made
+    #[arg(long, value_name = "N")]
+    of: u8,
+    /// A directory, which is made: a file for each holder
+    #[arg(long, value_name = "DIRECTORY")]
+    out: PathBuf,
+    /// A share of the root key in use, where that is one in shares; as often as it takes
+    #[arg(long, value_name = "FILE")]
+    share_file: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Unseal {
+    /// File with the share; else it is read from standard input
+    #[arg(long, value_name = "FILE")]
+    share_file: Option<PathBuf>,
+    #[command(flatten)]
+    mutation: Mutation,
 }
 
 #[derive(Args, Debug)]
@@ -62,6 +100,9 @@ pub struct Keys {
 }
 
 pub async fn run(globals: &Globals, command: Crypto) -> Run {
+    if let Crypto::Shares(asked) = &command {
+        return shares(globals, asked);
+    }
     let (remote, format) = (globals.remote()?, globals.output);
     let asked = match command {
         Crypto::Status => {
@@ -76,6 +117,20 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
             })?;
             return Ok(Exit::Ok);
         }
+        Crypto::Unseal(Unseal { share_file, mutation }) => {
+            let share = given(share_file.as_deref(), "--share-file FILE")?;
+            let arguments = json!({ "share": share.expose() });
+            let brought = remote.change("crypto.unseal", &arguments, mutation.id()).await?;
+            answer(format, &brought, |told| {
+                if told["unsealed"] == true {
+                    return "The keystore is unsealed.".to_owned();
+                }
+                let (given, needed) = (cell(&told["given"]), cell(&told["needed"]));
+                format!("Taken: {given} of the {needed} shares that it takes are there.")
+            })?;
+            return Ok(Exit::Ok);
+        }
+        Crypto::Shares(_) => unreachable!("it was carried out above, without the daemon"),
         Crypto::Keys(asked) => *asked,
     };
     let Keys { list: _, generate, rotate, verify, revoke, destroy, update_refs, suite, since, reason, mutation } =
@@ -129,6 +184,73 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
         answer(format, &remote.read("crypto.list", &json!({})).await?, keys)?;
     }
     Ok(Exit::Ok)
+}
+
+/// Draws a root key in shares. Each is on disk, and was read back, before it comes into use.
+fn shares(globals: &Globals, asked: &Shares) -> Run {
+    let config = globals.load()?;
+    let places = Places::of(&config.store.data);
+    let _alone = alone(&places.journal)?;
+    let of = |error: &KeystoreError| Failure::new(error.code(), error.to_string(), error.remedy());
+    let store = Keystore::open(&places.keystore, Policy::default()).map_err(|error| of(&error))?;
+    if store.standing() != Standing::New {
+        let source = config.crypto.root_key.as_ref().map(ToString::to_string).unwrap_or_default();
+        let given = if asked.share_file.is_empty() {
+            let source: Source = source.parse().map_err(|_| no_root())?;
+            let fetched = source.fetch(|name| std::env::var_os(name)).map_err(|error| of(&error))?;
+            fetched.ok_or_else(no_root)?
+        } else {
+            let shares = asked.share_file.iter().map(|file| {
+                let text = read_secret(file)?;
+                Share::read(text.expose()).map_err(|error| of(&error))
+            });
+            keystore::Given::Shares(shares.collect::<Result<_, Failure>>()?)
+        };
+        store.unseal(&given).map_err(|error| of(&error))?;
+    }
+    let (new, shares) = NewRoot::shared(&Policy::default(), asked.needed, asked.of).map_err(|error| of(&error))?;
+    let unwritten = |file: &Path, why: &dyn std::fmt::Display| {
+        let detail = format!("{} cannot be written: {why}", file.display());
+        Failure::new("cli.share_file", detail, "name a directory that is not there yet, and that you may make")
+    };
+    let mut made = DirBuilder::new();
+    made.mode(0o700).create(&asked.out).map_err(|error| unwritten(&asked.out, &error))?;
+    let mut files = Vec::new();
+    for share in &shares {
+        let file = asked.out.join(format!("share-{}", share.number()));
+        let text = share.reveal();
+        let text = std::str::from_utf8(text.expose()).expect("a share is of letters and digits");
+        write_text(&file, text).map_err(|error| unwritten(&file, &error))?;
+        let back = read_secret(&file)?;
+        if !Share::read(back.expose()).is_ok_and(|back| back == *share) {
+            return Err(unwritten(&file, &"what was written is not what is read"));
+        }
+        files.push(file);
+    }
+    let synced = File::open(&asked.out).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| unwritten(&asked.out, &error))?;
+    let root = match store.standing() {
+        Standing::New => store.initialise(new),
+        _ => store.rotate_root(new),
+    };
+    let root = root.map_err(|error| of(&error))?;
+    let told = json!({ "root": root.to_string(), "needed": asked.needed, "of": asked.of, "files": files });
+    answer(globals.output, &told, |told| {
+        let files = fields(list(told, "files").iter().map(|file| ("share", cell(file))));
+        let (root, needed) = (cell(&told["root"]), cell(&told["needed"]));
+        format!(
+            "root key  {root}\n{files}\n\nAny {needed} of them open the keystore, and nothing else does. Give each to its holder, keep none here, and set\n\
+             crypto.root_key = \"shares\". After a start each holder brings his: sop crypto unseal --share-file FILE"
+        )
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn no_root() -> Failure {
+    let detail = "the keystore has keys, and the root key in use is not here to move them from";
+    let remedy =
+        "configure it as crypto.root_key, or give enough of its shares: --share-file FILE, as often as it takes";
+    Failure::new("crypto.root_missing", detail, remedy)
 }
 
 fn keys(told: &Value) -> String {

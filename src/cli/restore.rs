@@ -438,7 +438,7 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
 }
 
 /// Keeps others out of the journal that is there, if one is.
-fn alone(journal: &Path) -> Result<Option<Held>, Failure> {
+pub fn alone(journal: &Path) -> Result<Option<Held>, Failure> {
     if !journal.join("format").exists() {
         return Ok(None);
     }

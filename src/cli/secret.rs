@@ -48,22 +48,27 @@ pub struct Given {
 
 impl Given {
     pub fn read(&self) -> Result<Secret, Failure> {
-        if let Some(file) = &self.secret_file {
-            return read_secret(file);
-        }
-        let unusable = |why: String| {
-            let remedy = "give it with --secret-file FILE, or on standard input: sop token … < FILE";
-            Failure::new("cli.secret_unreadable", format!("there is no secret on standard input: {why}"), remedy)
-        };
-        let input = std::io::stdin();
-        if input.is_terminal() {
-            return Err(unusable("it is a terminal, which would show it".into()));
-        }
-        let mut text = String::new();
-        let read = input.lock().take(SECRET_MAX).read_to_string(&mut text);
-        read.map_err(|error| unusable(error.to_string()))?;
-        secret_of(&text).map_err(|why| unusable(why.into()))
+        given(self.secret_file.as_deref(), "--secret-file FILE")
     }
+}
+
+/// The secret in a file, which that option would name, or on standard input.
+pub fn given(file: Option<&Path>, option: &str) -> Result<Secret, Failure> {
+    if let Some(file) = file {
+        return read_secret(file);
+    }
+    let unusable = |why: String| {
+        let remedy = format!("give it with {option}, or on standard input: sop … < FILE");
+        Failure::new("cli.secret_unreadable", format!("there is no secret on standard input: {why}"), remedy)
+    };
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        return Err(unusable("it is a terminal, which would show it".into()));
+    }
+    let mut text = String::new();
+    let read = input.lock().take(SECRET_MAX).read_to_string(&mut text);
+    read.map_err(|error| unusable(error.to_string()))?;
+    secret_of(&text).map_err(|why| unusable(why.into()))
 }
 
 /// The secret of a token or a credential that is being asked for, under the id of the command that asks.

@@ -8,20 +8,20 @@ use std::time::Duration;
 use crypto::{Command, Crypto, KeyId, Purpose, Reply, Round, State, Version};
 use door::Denied;
 use kernel::{CommandId, Denial, Layer, Refuse as _, Timestamp};
-use keystore::{Keeping, Keystore, Standing};
+use keystore::{Keeping, Keystore, Share, Standing};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use suites::{Domain, Signature, Suite, Unknown};
-use workers::custodian::{due_at, name, told, used, usual};
+use workers::custodian::{Brought, due_at, name, told, used, usual};
+use zeroize::Zeroizing;
+
+use crate::keys::ageing;
 
 use super::{Desk, Given, Request, audit, optional_number, parsed, personal, time};
 use crate::bearers::fits;
 
 /// The keystore makes and destroys a key well within; what takes longer is told as what is still to be done.
 const DONE_WITHIN: Duration = Duration::from_secs(5);
-
-/// So much of its time is over when it is said that a key will be due.
-const ALERT_PERCENT: u64 = 80;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +60,12 @@ struct Update {
     wait: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bring {
+    share: String,
+}
+
 fn yes() -> bool {
     true
 }
@@ -88,16 +94,27 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             });
             Ok(json!({ "authorities": shown.collect::<Vec<_>>() }))
         }
+        "crypto.unseal" => {
+            let Bring { share } = request.arguments()?;
+            let share = Zeroizing::new(share);
+            let safe = desk.parts.safe.clone();
+            let bringing = async move {
+                let share = Share::read(&share).map_err(|error| told(&error))?;
+                let Brought { given, needed, unsealed } = audit::blocking(move || safe.bring(share)).await??;
+                Ok::<_, Denied>(json!({ "given": given, "needed": needed, "unsealed": unsealed }))
+            };
+            desk.door().operate(&request.about("*"), bringing).await
+        }
         "crypto.generate" => {
             let Make { purpose, suite } = request.arguments()?;
             let ask = request.about(purpose.map_or("*", Purpose::name));
             let wanted = || match purpose {
                 Some(purpose) => {
                     let suite = suite.as_deref().map(|suite| allowed(desk, purpose, suite)).transpose()?;
-                    Ok::<_, Denial>(vec![(purpose, suite.unwrap_or_else(|| tag(purpose)))])
+                    Ok::<_, Denial>(vec![(purpose, suite.unwrap_or_else(|| tag(desk, purpose)))])
                 }
                 None if suite.is_some() => Err(which("suite")),
-                None => Ok(Purpose::ALL.map(|purpose| (purpose, tag(purpose))).to_vec()),
+                None => Ok(Purpose::ALL.map(|purpose| (purpose, tag(desk, purpose))).to_vec()),
             };
             let fit = |keys: Vec<(Purpose, u16)>| {
                 keys.iter().try_for_each(|(purpose, tag)| fits(*purpose, *tag)).map(|()| keys)
@@ -238,8 +255,8 @@ fn which(argument: &str) -> Denial {
     Denial::new(Layer::Request, "request.arguments", reason, "say what the key is for")
 }
 
-fn tag(purpose: Purpose) -> u16 {
-    Suite::from(usual(purpose)).tag()
+fn tag(desk: &Desk, purpose: Purpose) -> u16 {
+    Suite::from(usual(desk.parts.safe.policy(), purpose)).tag()
 }
 
 /// The suite of that name, if a key for this may be made of it.
@@ -411,10 +428,8 @@ async fn status(desk: &Desk) -> Given {
 
 /// A key of whose time there is little left, or nothing.
 fn due((key, version): &(KeyId, Version), every: Duration, now: Timestamp) -> Option<Value> {
-    let (due, began) = (due_at(*key, version, every)?, version.activated_at?);
-    let life = due.0.saturating_sub(began.0).max(1);
-    let percent = now.0.saturating_sub(began.0).saturating_mul(100) / life;
-    (ALERT_PERCENT <= percent).then(|| json!({ "key": key, "due_at": time(due), "percent": percent }))
+    let (due, percent) = ageing(*key, version, every, now)?;
+    Some(json!({ "key": key, "due_at": time(due), "percent": percent }))
 }
 
 fn round(round: Option<&Round>) -> Value {

@@ -29,10 +29,14 @@ fn root_key(place: &Place, byte: u8) -> PathBuf {
     path
 }
 
+/// The line of the configuration that names such a file, which is made.
+pub fn root_option(place: &Place, name: &str, byte: u8) -> String {
+    format!("{name} = \"file:{}\"\n", root_key(place, byte).display())
+}
+
 pub fn configured(place: &Place, root: u8, before: Option<u8>) {
-    let option = |name: &str, byte: u8| format!("{name} = \"file:{}\"\n", root_key(place, byte).display());
-    let before = before.map(|byte| option("root_key_before", byte)).unwrap_or_default();
-    place.daemon.configure(&format!("[crypto]\n{}{before}", option("root_key", root)));
+    let before = before.map(|byte| root_option(place, "root_key_before", byte)).unwrap_or_default();
+    place.daemon.configure(&format!("[crypto]\n{}{before}", root_option(place, "root_key", root)));
 }
 
 pub async fn started(root: Option<u8>) -> Place {

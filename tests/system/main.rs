@@ -1,6 +1,7 @@
 //! The real binary, as its users meet it: started, misused, stopped, and with its disk taken away.
 
 mod approvals;
+mod authority;
 mod authzen;
 mod backups;
 mod bearers;

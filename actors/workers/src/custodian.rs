@@ -22,7 +22,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use suites::signing::{PublicKey, Signed};
 use supervisors::{Child, ChildRef};
 
-pub use safe::{Safe, name, signature, told, used, usual};
+pub use safe::{Brought, Safe, name, signature, told, used, usual};
 
 use crate::evidence::off_the_workers;
 use crate::wake::{Timer, Wake, Waker};
@@ -336,7 +336,7 @@ impl Working {
             self.swept = true;
         }
         let (is_open, every, asked) = (self.root.is_some(), self.custodian.rotate_every, self.asked.clone());
-        let wanted = self.custodian.wanted.clone();
+        let (wanted, policy) = (self.custodian.wanted.clone(), safe.policy().clone());
         let look = move |crypto: &Crypto| {
             // Without the root key, keys are destroyed, and no more.
             let task = crypto.tasks().find(|task| is_open || matches!(task, Task::Destroy { .. }));
@@ -346,7 +346,8 @@ impl Working {
                 Some((due_at(key, version, every?)?.max(again), key))
             });
             let never = wanted.into_iter().filter(|purpose| crypto.keys().all(|(key, _)| key.purpose != *purpose));
-            let never = never.map(|purpose| (purpose, suites::Suite::from(usual(purpose)).tag())).collect::<Vec<_>>();
+            let never =
+                never.map(|purpose| (purpose, suites::Suite::from(usual(&policy, purpose)).tag())).collect::<Vec<_>>();
             (task, crypto.root().map(str::to_owned), due.min(), never)
         };
         let (task, known, due, never) = self.custodian.crypto.inspect(look).await?;

@@ -148,8 +148,8 @@ impl Authority {
     /// What it is called in certificates.
     pub fn name(&self) -> String {
         let digest = digest(&SHA256, &self.public);
-        let beginning: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("SOP tls-authority.{} {beginning}", self.version)
+        let beginning = digest.as_ref().first_chunk().expect("a digest of SHA-256 has 32 bytes");
+        format!("SOP tls-authority.{} {:016x}", self.version, u64::from_be_bytes(*beginning))
     }
 
     /// What is the same in all of its certificates.

@@ -97,6 +97,7 @@ pub const ACTIONS: &[Action] = &[
     reads("crypto.status", "Key", "Show the keystore, the suites of each domain, and which keys are due"),
     reads("crypto.list", "Key", "List keys"),
     reads("crypto.authority", "Key", "Show the certificate that clients of the API may believe"),
+    changes("crypto.unseal", "Key", "Bring a share of the root key"),
     changes("crypto.generate", "Key", "Have a key made"),
     changes("crypto.rotate", "Key", "Use another key from now on"),
     changes("crypto.verify", "Key", "Have each key tried"),

@@ -32,10 +32,12 @@ pub enum Kind {
     CredentialExpiring,
     /// A witness saw another history of the tile log than the one that is here. Live.
     LogDisputed,
+    /// A key of the authority will have been in use for as long as it may be. Live.
+    KeyDue,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MissingDocument,
         Self::InvalidDocument,
         Self::BrokenLink,
@@ -46,6 +48,7 @@ impl Kind {
         Self::PolicyEmpty,
         Self::CredentialExpiring,
         Self::LogDisputed,
+        Self::KeyDue,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Kind {
             Self::PolicyEmpty => "policy_empty",
             Self::CredentialExpiring => "credential_expiring",
             Self::LogDisputed => "log_disputed",
+            Self::KeyDue => "key_due",
         }
     }
 
@@ -72,7 +76,8 @@ impl Kind {
             | Self::BackupOverdue
             | Self::PolicyEmpty
             | Self::CredentialExpiring
-            | Self::LogDisputed => true,
+            | Self::LogDisputed
+            | Self::KeyDue => true,
         }
     }
 
@@ -89,6 +94,7 @@ impl Kind {
             Self::PolicyEmpty => 8,
             Self::CredentialExpiring => 9,
             Self::LogDisputed => 10,
+            Self::KeyDue => 11,
         }
     }
 
@@ -157,6 +163,7 @@ pub fn title(kind: Kind, path: &str, detail: &str) -> String {
         Kind::PolicyEmpty => "no policy decides but the one that is built in".into(),
         Kind::CredentialExpiring => format!("a credential ends soon: {path}"),
         Kind::LogDisputed => format!("{path} saw another history of the log: {detail}"),
+        Kind::KeyDue => format!("{path} will soon have been in use for long enough: {detail}"),
     }
 }
 

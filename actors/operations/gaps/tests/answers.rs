@@ -359,6 +359,7 @@ fn titles() {
         (Kind::PolicyEmpty, "policy", "", "no policy decides but the one that is built in"),
         (Kind::CredentialExpiring, "agent/a for b at c", "id", "a credential ends soon: agent/a for b at c"),
         (Kind::LogDisputed, "w/1", "it saw more", "w/1 saw another history of the log: it saw more"),
+        (Kind::KeyDue, "receipts.1", "80 %", "receipts.1 will soon have been in use for long enough: 80 %"),
         (Kind::MissingDocument, "a\n\x1b[31m.md", "", "a\u{fffd}\u{fffd}[31m.md is missing"),
     ] {
         assert_eq!(title(kind, path, detail), expected);

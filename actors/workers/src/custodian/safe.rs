@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crypto::Purpose;
 use kernel::{CommandId, Denial, Layer, Refuse as _};
-use keystore::{Cost, Keystore, KeystoreError, Name, NewRoot, RootId, Source, Standing};
+use keystore::{Cost, Given, Keystore, KeystoreError, Name, NewRoot, RootId, Share, Source, Standing};
 use suites::{Domain, Family as _, Policy, Signature, Suite};
 use tokio::sync::watch;
 
@@ -31,20 +31,25 @@ struct Opened {
     why: Option<Denial>,
     /// What it could not do when it was asked last.
     trouble: Option<Denial>,
+    /// Of the root key, as people bring them; forgotten once they were enough.
+    shares: Vec<Share>,
+}
+
+/// How far people are who bring the root key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brought {
+    pub given: u8,
+    pub needed: u8,
+    /// These were enough.
+    pub unsealed: bool,
 }
 
 impl Safe {
-    pub fn new(place: &Path, root: Option<Source>, before: Option<Source>) -> Self {
-        let opened = Opened { store: None, why: Some(not_yet(root.is_none())), trouble: None };
+    pub fn new(place: &Path, root: Option<Source>, before: Option<Source>, policy: Policy) -> Self {
+        let why = Some(not_yet(root.is_none()));
+        let opened = Opened { store: None, why, trouble: None, shares: Vec::new() };
         let (place, opened) = (place.to_owned(), Mutex::new(opened));
-        Self(Arc::new(Inner {
-            place,
-            root,
-            before,
-            policy: Policy::default(),
-            opened,
-            tried: watch::Sender::new(false),
-        }))
+        Self(Arc::new(Inner { place, root, before, policy, opened, tried: watch::Sender::new(false) }))
     }
 
     /// What each domain may use.
@@ -98,6 +103,39 @@ impl Safe {
         unsealed.ok()
     }
 
+    /// Takes a share of the root key, and unseals the store with the last one that it takes; blocks.
+    ///
+    /// # Errors
+    /// Why that share, or all of them, are of no use; those that are right are kept.
+    pub fn bring(&self, share: Share) -> Result<Brought, Denial> {
+        if self.0.root != Some(Source::Shares) {
+            let reason = "the root key is not one that people bring in shares";
+            let remedy = "draw one while no daemon runs (sop crypto shares), and set crypto.root_key = \"shares\"";
+            return Err(Denial::new(Layer::Availability, "crypto.no_shares", reason, remedy));
+        }
+        let mut opened = self.opened();
+        let Some(store) = opened.store.clone() else { return Err(not_yet(false)) };
+        let (needed, number) = (share.needed(), share.number());
+        if let Standing::Unsealed { .. } = store.standing() {
+            return Ok(Brought { given: 0, needed, unsealed: true });
+        }
+        opened.shares.retain(|other| other.number() != number);
+        opened.shares.push(share);
+        let given = opened.shares.len();
+        match store.unseal(&Given::Shares(opened.shares.clone())) {
+            Ok(()) => {
+                (opened.shares, opened.why) = (Vec::new(), None);
+                Ok(Brought { given: needed, needed, unsealed: true })
+            }
+            Err(KeystoreError::TooFewShares { given, needed }) => Ok(Brought { given, needed, unsealed: false }),
+            Err(error) => {
+                // Right ones were found to be so when they came.
+                opened.shares.truncate(given - 1);
+                Err(told(&error))
+            }
+        }
+    }
+
     fn unsealed(&self, store: &Keystore, has_keys: bool) -> Result<RootId, Denial> {
         let variable = |name: &str| std::env::var_os(name);
         if has_keys && store.standing() == Standing::New {
@@ -115,6 +153,7 @@ impl Safe {
             let reason = format!("the root key is not there: {source}");
             let remedy = match source {
                 Source::Environment(_) => "set it, and start again",
+                Source::Shares => "have its holders bring enough of them, one after the other: sop crypto unseal",
                 _ => "put it there; the keystore is unsealed within some seconds",
             };
             Denial::new(Layer::Availability, "crypto.root_missing", reason, remedy)
@@ -171,15 +210,17 @@ pub fn used(purpose: Purpose) -> (Domain, suites::Purpose) {
     (domain, suites::Purpose::new(purpose.name()))
 }
 
-/// The suite of a key for which nobody named another.
-pub fn usual(purpose: Purpose) -> Signature {
-    match purpose {
+/// The suite of a key for which nobody named another: what is usual for it, if its domain may use that.
+pub fn usual(policy: &Policy, purpose: Purpose) -> Signature {
+    let usual = match purpose {
         // Kept for years, and to be believed then.
         Purpose::Checkpoints | Purpose::Releases => Signature::Ed25519MlDsa65,
         // What every client of TLS takes.
         Purpose::TlsAuthority => Signature::EcdsaP256,
         Purpose::Receipts | Purpose::TokenRoot | Purpose::BackupManifests => Signature::Ed25519,
-    }
+    };
+    let (domain, _) = used(purpose);
+    policy.allow(domain, usual).map_or_else(|_| policy.preferred(domain).suite(), |allowed| allowed.suite())
 }
 
 /// The suite of a key, which signs: what else there is has no use here.
