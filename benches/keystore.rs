@@ -4,6 +4,7 @@
 //! data key anew and writing it whole, with one sync for each batch. The keys are of `--objects N` (100,000), ciphers of 32 bytes, as
 //! a store of that many would hold; `--quick` takes 10,000. There is no peer: other keystores keep their keys in one database.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ fn main() {
     // On the disk that the rest is built on, not in memory.
     let home = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned())).expect("a directory");
     let home =
-        tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o700)).tempdir_in(home).expect("a directory");
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(home).expect("a directory");
     let root = |byte| Given::Key(Secret::new(vec![byte; 32]));
     let new = |byte| NewRoot::of(root(byte), Cost::RECOMMENDED).expect("a root key");
     let store = Keystore::open(home.path(), Policy::default()).expect("a keystore");

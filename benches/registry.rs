@@ -1,9 +1,9 @@
-//! What a token costs that is checked and consumed durably, against the journal by itself in the same run.
+//! What a token costs that is checked and consumed durably, against the journal by itself, and fjall, in the same run.
 //!
 //! Each caller has a token issued and consumes it: two commands, each with its own record, decided by the whole registry in a real
-//! tree, with views, the outcome index and the tile log that signs. The peer is the journal's own bench: records of 256 bytes that
-//! nobody decides about. The figure is the median over pairs of (durable commits / durable records) per second. `--quick` takes
-//! fewer pairs; `--ours 256` runs our side alone, for a profiler.
+//! tree, with views, the outcome index and the tile log that signs. The peers are those of the journal's own bench: records of 256
+//! bytes that nobody decides about, and fjall's group commit. The figures are medians over rounds, of ratios those of each round.
+//! `--quick` takes fewer rounds; `--ours 256` runs our side alone, for a profiler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ mod pairs;
 #[path = "commits/raw.rs"]
 mod raw;
 
-use commits::{CALLERS, Side, Syncs, kept, store};
+use commits::{CALLERS, Fjall, Side, Syncs, kept, peer, store};
 use pairs::{MEASURED, conditions, load, median, ratio};
 
 /// The daemon's own; the peer gets it too.
@@ -41,46 +41,69 @@ fn main() {
         kept::remove();
         return;
     }
-    let pairs = pairs::pairs();
-    println!("durable commits per second; ours: tokens issued and consumed, peer: the journal by itself");
-    println!("{pairs} interleaved pairs of {MEASURED:?}; {}", conditions());
+    let rounds = pairs::pairs();
+    println!("durable commits per second: tokens issued and consumed, the journal by itself, fjall with SyncData");
+    println!("{rounds} rounds of all three, {MEASURED:?} each, in turning order; {}", conditions());
     println!(
-        "{:>7}  {:>21}  {:>9}  {:>9}  {:>17}  {:>12}",
-        "callers", "ratio (min..max)", "commits/s", "journal/s", "token p50/p99 ms", "cpu µs o/p"
+        "{:>7}  {:>21}  {:>21}  {:>26}  {:>15}  {:>12}  {:>16}  {:>14}",
+        "callers",
+        "of the journal",
+        "of fjall",
+        "tokens'/journal's/fjall's",
+        "token p50/p99",
+        "sync p50/p99",
+        "a sync, o/j/f",
+        "cpu µs o/j/f"
     );
     for callers in CALLERS {
-        let pairs: Vec<_> = (0..pairs).map(|pair| runtime.block_on(measure(callers, pair % 2 == 0))).collect();
-        println!("{}", row(callers, &pairs));
+        let rounds: Vec<_> = (0..rounds).map(|round| runtime.block_on(measure(callers, round))).collect();
+        println!("{}", row(callers, &rounds));
     }
     println!("after: {}", conditions());
     kept::remove();
 }
 
-async fn measure(callers: usize, ours_first: bool) -> (Side, Side) {
-    let commits = |mut side: Side| {
-        side.run.per_second *= COMMITS;
-        side.run.cpu_micros /= COMMITS;
-        side
-    };
-    if ours_first {
-        let ours = commits(ours(callers).await);
-        (ours, raw::ours(callers).await)
-    } else {
-        let peer = raw::ours(callers).await;
-        (commits(ours(callers).await), peer)
+async fn measure(callers: usize, round: usize) -> [Side; 3] {
+    let mut sides = [const { None }; 3];
+    for turn in 0..sides.len() {
+        let side = (round + turn) % sides.len();
+        sides[side] = Some(match side {
+            0 => {
+                let mut side = ours(callers).await;
+                side.run.per_second *= COMMITS;
+                side.run.cpu_micros /= COMMITS;
+                side.per_sync *= COMMITS;
+                side
+            }
+            1 => raw::ours(callers).await,
+            _ => peer::<Fjall>(callers).await,
+        });
     }
+    sides.map(|side| side.expect("each has had its turn"))
 }
 
-fn row(callers: usize, pairs: &[(Side, Side)]) -> String {
-    let median = |figure: &dyn Fn(&(Side, Side)) -> f64| median(pairs, figure);
-    let ms = |of: &dyn Fn(&(Side, Side)) -> Duration| median(&|pair| of(pair).as_secs_f64() * 1e3);
+fn row(callers: usize, rounds: &[[Side; 3]]) -> String {
+    let against = |side: usize| {
+        let pairs: Vec<_> = rounds.iter().map(|round| (&round[0], &round[side])).collect();
+        ratio(&pairs, |side| side.run.per_second)
+    };
+    let of = |side: usize, figure: &dyn Fn(&Side) -> f64| {
+        let sides: Vec<_> = rounds.iter().map(|round| (&round[side], &round[side])).collect();
+        median(&sides, |(side, _)| figure(side))
+    };
+    let each = |figure: &dyn Fn(&Side) -> f64, digits: usize| {
+        (0..3).map(|side| format!("{:.digits$}", of(side, figure))).collect::<Vec<_>>().join("/")
+    };
+    let ms = |figure: &dyn Fn(&Side) -> Duration| of(0, &|side| figure(side).as_secs_f64() * 1e3);
     format!(
-        "{callers:>7}  {:>21}  {:>9.0}  {:>9.0}  {:>17}  {:>12}",
-        ratio(pairs, |side| side.run.per_second),
-        median(&|(ours, _)| ours.run.per_second),
-        median(&|(_, peer)| peer.run.per_second),
-        format!("{:.2}/{:.2}", ms(&|(ours, _)| ours.run.p50), ms(&|(ours, _)| ours.run.p99)),
-        format!("{:.1}/{:.1}", median(&|(ours, _)| ours.run.cpu_micros), median(&|(_, peer)| peer.run.cpu_micros)),
+        "{callers:>7}  {:>21}  {:>21}  {:>26}  {:>15}  {:>12}  {:>16}  {:>14}",
+        against(1),
+        against(2),
+        each(&|side| side.run.per_second, 0),
+        format!("{:.2}/{:.2} ms", ms(&|side| side.run.p50), ms(&|side| side.run.p99)),
+        format!("{:.2}/{:.2}", ms(&|side| side.sync), ms(&|side| side.sync_p99)),
+        each(&|side| side.per_sync, 0),
+        each(&|side| side.run.cpu_micros, 1),
     )
 }
 

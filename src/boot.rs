@@ -601,7 +601,7 @@ impl Parts {
             sources: {
                 let mut sources = routes::sources(&self.journal, &watched, config);
                 sources.push(witnesses::source(&self.witnessing, &self.evidence));
-                sources.push(keys::source(&self.crypto_view, self.rotate_every));
+                sources.push(keys::watched(&self.crypto_view, self.rotate_every));
                 sources
             },
         };

@@ -98,7 +98,7 @@ pub fn ageing(key: KeyId, version: &Version, every: Duration, now: Timestamp) ->
 }
 
 /// What becomes a gap: a key that is to be rotated soon.
-pub fn source(crypto: &Arc<Follower<Crypto>>, every: Option<Duration>) -> workers::watch::Source {
+pub fn watched(crypto: &Arc<Follower<Crypto>>, every: Option<Duration>) -> workers::watch::Source {
     let crypto = crypto.clone();
     let look = move |now: Timestamp| {
         let mut live = Live::default();

@@ -14,7 +14,7 @@ use suites::Policy;
 
 use super::call::{Globals, Mutation, read_secret};
 use super::exit::{Exit, Failure, Run};
-use super::output::{answer, cell, count, fields, table};
+use super::output::{answer, cell, count, fields, plain_lines, table};
 use super::restore::alone;
 use super::secret::{given, write_text};
 use super::security::{list, present};
@@ -112,8 +112,8 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
         Crypto::Authority => {
             let known = remote.read("crypto.authority", &json!({})).await?;
             answer(format, &known, |known| {
-                let authorities = list(known, "authorities").iter().map(|one| cell(&one["certificate"]));
-                authorities.collect::<String>().trim_end().to_owned()
+                let texts = list(known, "authorities").iter().filter_map(|one| one["certificate"].as_str());
+                texts.map(plain_lines).collect::<Vec<_>>().join("\n")
             })?;
             return Ok(Exit::Ok);
         }

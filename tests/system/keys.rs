@@ -290,6 +290,24 @@ async fn a_key_whose_time_is_over_is_rotated() {
     let shown = place.daemon.run(&["audit", "list", "--limit", "500"]);
     let asked = |line: &&str| line.contains("crypto.ordered") && line.contains("internal/custodian");
     assert!(2 <= shown.stdout.lines().filter(asked).count(), "it was asked for on record: {shown:?}");
+
+    // Sealed, it cannot be: that is missing, and said to be, until it can.
+    place.daemon.stop();
+    place.daemon.configure(&format!("[crypto]\nroot_key = \"file:{}\"\nrotate_every = \"1s\"\n", root.display()));
+    let away = root.with_extension("away");
+    fs::rename(&root, &away).unwrap();
+    place.daemon.start().await;
+    let secret = place.daemon.credential().expose().to_owned();
+    let missing = async |client: &http::Client, wanted: bool| {
+        let listed =
+            client.call("gap.list", &json!({ "kind": "key_due" }), Some(&secret), None).await.unwrap_or_default();
+        listed["gaps"].as_array().is_some_and(|gaps| gaps.iter().any(|gap| gap["state"] == "open") == wanted)
+    };
+    place.daemon.until("says that a key is due", async |client| missing(client, true).await).await;
+    place.daemon.stop();
+    configured(&place, 1, None);
+    place.daemon.start().await;
+    place.daemon.until("says so no more", async |client| missing(client, false).await).await;
 }
 
 /// Killed while all of it goes on, again and again: the store opens, and each purpose has its one key.
