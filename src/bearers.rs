@@ -472,7 +472,7 @@ mod tests {
         fn over(file: &std::path::Path) -> Self {
             let (keys, tokens) = (Arc::<Follower<Crypto>>::default(), Arc::<Follower<Tokens>>::default());
             // It is never opened: who has the seed signs.
-            let safe = Safe::new(file, None, None);
+            let safe = Safe::new(file, None, None, suites::Policy::default());
             let bearers = Bearers::new(file.to_owned(), &keys, &tokens, &safe);
             Self { keys, tokens, now: NOON, seen: 0, bearers }
         }

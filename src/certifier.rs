@@ -22,6 +22,7 @@ use std::time::Duration;
 use certificates::Authority;
 use crypto::{Crypto, Purpose, State, Version};
 use kernel::{CommandId, Denial, Layer, Machine as _, Millis, Timestamp};
+use suites::Suite;
 use supervisors::Child;
 use workers::certifier::Certifier;
 use workers::custodian::{name, signature, told, used};
@@ -185,6 +186,19 @@ impl Parts {
         let lent = store.lend(name(Purpose::TlsAuthority, one.id, one.authority.version), purpose, to);
         lent.map_err(|error| told(&error))?.map_err(|error| unmade(&error.to_string()))
     }
+}
+
+/// That a key of this suite can sign certificates, if it is for that.
+///
+/// # Errors
+/// The denial of who asks for one.
+pub fn fits(purpose: Purpose, tag: u16) -> Result<(), Denial> {
+    if purpose != Purpose::TlsAuthority || signature(tag).is_some_and(certificates::signs) {
+        return Ok(());
+    }
+    let named = Suite::tagged(tag).map_or_else(|| format!("{tag:#06x}"), |suite| suite.to_string());
+    let reason = format!("certificates are not signed with {named}, which few clients of TLS could verify");
+    Err(Denial::new(Layer::Request, "crypto.fixed_suite", reason, "name the suite ecdsa-p256 or ecdsa-p384"))
 }
 
 fn renewed_at(shown: &Showing) -> Timestamp {

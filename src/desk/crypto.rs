@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::keys::ageing;
 
 use super::{Desk, Given, Request, audit, optional_number, parsed, personal, time};
-use crate::bearers::fits;
+use crate::{bearers, certifier};
 
 /// The keystore makes and destroys a key well within; what takes longer is told as what is still to be done.
 const DONE_WITHIN: Duration = Duration::from_secs(5);
@@ -268,11 +268,13 @@ fn allowed(desk: &Desk, purpose: Purpose, name: &str) -> Result<u16, Denial> {
     };
     let (domain, _) = used(purpose);
     desk.parts.safe.policy().allow::<Signature>(domain, suite).map_err(|refusal| refusal.denial())?;
-    if purpose == Purpose::TlsAuthority && !certificates::signs(suite) {
-        let reason = format!("certificates are not signed with {suite}, which few clients of TLS could verify");
-        return Err(Denial::new(Layer::Request, "crypto.unfit", reason, "use ecdsa-p256 or ecdsa-p384"));
-    }
     Ok(named.suite.tag())
+}
+
+/// That a key of this suite can sign what keys for that purpose sign.
+fn fits(purpose: Purpose, tag: u16) -> Result<(), Denial> {
+    bearers::fits(purpose, tag)?;
+    certifier::fits(purpose, tag)
 }
 
 /// What who used this name should know.

@@ -112,7 +112,7 @@ async fn without_its_root_key_nobody_is_greeted_and_the_socket_goes_on() {
 async fn what_signs_no_certificates_is_no_authority() {
     let (place, _) = listening("[\"localhost\"]").await;
     let refused = place.daemon.run(&["crypto", "keys", "--rotate", "tls-authority", "--suite", "ed25519"]);
-    failed(&refused, 1, &["error[crypto.unfit]", "ecdsa-p256"]);
+    failed(&refused, 1, &["error[crypto.fixed_suite]", "ecdsa-p256"]);
     // The key of the server is in no file.
     assert_eq!(kept_in(&place.daemon.data, "PRIVATE KEY"), Vec::<String>::new());
 }
