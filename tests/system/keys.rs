@@ -29,13 +29,13 @@ fn root_key(place: &Place, byte: u8) -> PathBuf {
     path
 }
 
-fn configured(place: &Place, root: u8, before: Option<u8>) {
+pub fn configured(place: &Place, root: u8, before: Option<u8>) {
     let option = |name: &str, byte: u8| format!("{name} = \"file:{}\"\n", root_key(place, byte).display());
     let before = before.map(|byte| option("root_key_before", byte)).unwrap_or_default();
     place.daemon.configure(&format!("[crypto]\n{}{before}", option("root_key", root)));
 }
 
-async fn started(root: Option<u8>) -> Place {
+pub async fn started(root: Option<u8>) -> Place {
     let mut place = Place::new();
     if let Some(root) = root {
         configured(&place, root, None);
@@ -47,7 +47,7 @@ async fn started(root: Option<u8>) -> Place {
     place
 }
 
-fn asked(place: &Place, arguments: &[&str]) -> Value {
+pub fn asked(place: &Place, arguments: &[&str]) -> Value {
     let told = place.daemon.run(&[&["-o", "json", "crypto"], arguments].concat());
     serde_json::from_str(&told.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {told:?}"))
 }
@@ -63,7 +63,7 @@ fn states(place: &Place, purpose: &str) -> Vec<String> {
     of.map(|key| key["state"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn unsealed(place: &mut Place, wanted: bool) {
+pub async fn unsealed(place: &mut Place, wanted: bool) {
     let secret = place.daemon.credential().expose().to_owned();
     let is = async |client: &http::Client| {
         let status = client.call("crypto.status", &json!({}), Some(&secret), None).await.unwrap_or_default();
