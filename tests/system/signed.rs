@@ -263,6 +263,11 @@ async fn a_line_is_judged_by_its_key_its_purpose_and_its_record() {
         ask("crypto.destroy", json!({ "key": "checkpoints.2" })).await;
     }
     let key = KeyId { purpose: Purpose::Checkpoints, version: 3 };
+    let made = |listed: &Value| {
+        let keys = listed["keys"].as_array().unwrap();
+        keys.iter().any(|key| key["key"] == "checkpoints.3" && key["state"] == "active")
+    };
+    client.until(&by, &secret, "crypto.list", json!({}), made).await;
     assert!(line(Purpose::Checkpoints, text).contains(&format!("/{key} ")), "the next one signs");
     authority.stop().await;
 }
