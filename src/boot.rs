@@ -16,7 +16,7 @@ use allocator::Allocator;
 use approvals::Approvals;
 use backup::Backups;
 use config::Config;
-use crypto::Crypto;
+use crypto::{Crypto, Purpose};
 use door::{Decisions, Door, Follower, Outcomes, Seal, Secret, SecretKind};
 use evidence::Evidence;
 use gaps::Gaps;
@@ -51,6 +51,7 @@ use workers::watch::Watch;
 use workers::witness::Witnessing;
 
 use crate::attest;
+use crate::beside::Signer;
 use crate::detections;
 use crate::gate::Gate;
 use crate::keys;
@@ -326,6 +327,8 @@ pub struct Parts {
     pub crypto_view: Arc<Follower<Crypto>>,
     /// The private keys.
     pub safe: Safe,
+    /// Signs beside the key of the tile log.
+    pub signer: Arc<Signer>,
     /// How long a key is in use.
     pub rotate_every: Option<Duration>,
     pub security: Handle<Security>,
@@ -369,7 +372,11 @@ impl Parts {
         let journal = Journal::with_log(&places.journal, limits, wrap).with_past(Arc::new(places.evidence()));
         let origin = config.log.origin.clone();
         let asked = witnesses::named(config);
-        let evidence = Evidence::witnessed(&journal, places.evidence(), origin, asked, evidence::Limits::default());
+        let (crypto_view, safe) = (Arc::new(Follower::<Crypto>::default()), keys::safe(config, &places));
+        let signer = Arc::new(Signer::new(&crypto_view, &safe, &clock));
+        let beside: Arc<dyn evidence::Beside> = signer.clone();
+        let (log, all) = (places.evidence(), evidence::Limits::default());
+        let evidence = Evidence::witnessed(&journal, log, origin, asked, Some(beside), all);
         let limits = host::Limits {
             permits: config.host.permits,
             outcomes: config.host.outcomes_max,
@@ -402,12 +409,11 @@ impl Parts {
         let security_view = Arc::new(Follower::<Security>::default());
         let found: Arc<dyn View<Security>> = security_view.clone();
         let security = Handle::new(&journal, &clock, limits, Some(found));
-        let crypto_view = Arc::new(Follower::<Crypto>::default());
         let kept: Arc<dyn View<Crypto>> = crypto_view.clone();
         let proofs_view = Arc::new(Follower::<Proofs>::default());
         let proven: Arc<dyn View<Proofs>> = proofs_view.clone();
         let proofs = Handle::new(&journal, &clock, limits, Some(proven));
-        let gate = Gate::new(&clock, &journal, &evidence, &governance_view);
+        let gate = Gate::new(&clock, &journal, &evidence, &signer, &governance_view);
         let todos = Handle::new(&journal, &clock, limits, None);
         let allocator = Handle::new(&journal, &clock, limits, None);
         let backups = Handle::new(&journal, &clock, limits, None);
@@ -427,7 +433,6 @@ impl Parts {
             crypto: crypto_view.clone(),
         };
         let (governance, identity) = ((governance, governance_view), (identity, identity_view));
-        let safe = keys::safe(config, &places);
         #[cfg(feature = "http")]
         let bearers = crate::bearers::Bearers::new(places.token_key.clone(), &crypto_view, &tokens_view, &safe);
         #[cfg(feature = "http")]
@@ -472,6 +477,7 @@ impl Parts {
             crypto: Handle::new(&journal, &clock, limits, Some(kept)),
             crypto_view,
             safe,
+            signer,
             rotate_every: config.crypto.rotate_every,
             security,
             security_view,
@@ -540,11 +546,13 @@ impl Parts {
             },
         };
         let following = Following { evidence: self.evidence.clone(), journal: self.journal.clone() };
-        let place = self.shelf.clone();
+        let (place, signs, judges) = (self.shelf.clone(), self.signer.clone(), self.signer.clone());
         let shelves = Shelves {
             log: self.places.evidence.clone(),
             target: Arc::new(move || place.open()),
             old: self.places.backups.clone(),
+            sign: Arc::new(move |log, text| signs.line_of(Purpose::BackupManifests, log, text)),
+            judge: Arc::new(move |point, name| judges.judge(point, name).map(drop)),
         };
         let retention = config.backup.retention;
         let count = |number: usize| number as u64;
@@ -580,6 +588,7 @@ impl Parts {
             journal: self.journal.clone(),
             clock: self.clock.clone(),
         };
+        let signing = self.evidence.clone();
         let custodian = Custodian {
             crypto: self.crypto.clone(),
             safe: self.safe.clone(),
@@ -587,6 +596,12 @@ impl Parts {
             clock: self.clock.clone(),
             rotate_every: self.rotate_every,
             wanted: keys::wanted(config),
+            opened: Arc::new(move || {
+                // What could not be signed before is, now.
+                if let Err(error) = signing.follow() {
+                    tracing::debug!(code = error.code(), %error, "the tile log is signed later");
+                }
+            }),
         };
         let watched = Watched {
             backups: self.backups.clone(),

@@ -3,7 +3,8 @@
 //! # Invariants
 //! 1. Nothing is remembered from one check to the next: each reads, asks and judges anew.
 //! 2. A prover is waited for as long as its declaration says, and no more of its answer is read than an answer can have.
-//! 3. A recorded decision counts by its record, and by what the policies that are active now say of it.
+//! 3. A receipt that the keystore signed, too, with a key that is revoked since a record before it is none.
+//! 4. A recorded decision counts by its record, and by what the policies that are active now say of it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,15 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checks::{Failure, external, signature};
+use crypto::Purpose;
 use door::{Checking, Follower, Promise, judge_again};
 use evidence::Evidence;
 use governance::Governance;
 use host::Clock;
-use journal::Journal;
-use kernel::{CommandId, Millis, Refuse as _};
+use journal::envelope::Record;
+use journal::store::StoreError;
+use journal::{Journal, codec};
+use kernel::{CommandId, Machine as _, Millis, Position, Refuse as _, Sequence};
 use policy::Policies;
-use proofs::{Expected, Verifier};
+use proofs::{Event, Expected, Proofs, Receipt, Verifier};
 
+use crate::beside::{Judged, Said, Signer};
 use crate::decided::{self, Verdict};
 
 /// The body of an answer, or why there is none.
@@ -28,21 +33,32 @@ type Posted = Pin<Box<dyn Future<Output = Result<Vec<u8>, Failure>> + Send>>;
 /// Sends a question to an address, and reads [`external::ANSWER_MAX`] bytes at most.
 type Post = Arc<dyn Fn(String, String) -> Posted + Send + Sync>;
 
+/// Records read at once when looking for one.
+const CHUNK: u64 = 256;
+
 /// Checks evidence, and stands for what was checked.
 pub struct Gate {
     clock: Clock,
     journal: Journal,
     evidence: Evidence,
+    signer: Arc<Signer>,
     governance: Arc<Follower<Governance>>,
     post: Post,
 }
 
 impl Gate {
-    pub fn new(clock: &Clock, journal: &Journal, evidence: &Evidence, governance: &Arc<Follower<Governance>>) -> Self {
+    pub fn new(
+        clock: &Clock,
+        journal: &Journal,
+        evidence: &Evidence,
+        signer: &Arc<Signer>,
+        governance: &Arc<Follower<Governance>>,
+    ) -> Self {
         Self {
             clock: clock.clone(),
             journal: journal.clone(),
             evidence: evidence.clone(),
+            signer: signer.clone(),
             governance: governance.clone(),
             post: post(),
         }
@@ -73,6 +89,25 @@ impl Gate {
                 external::judge(key, goal, *kernel, check, &answer)
             }
         }
+    }
+
+    /// The record that has a receipt.
+    fn record_of(&self, receipt: &Receipt) -> Result<Option<Sequence>, StoreError> {
+        let mut before = self.journal.stream_heads()?.get(Proofs::NAME).map_or(0, |head| head.version.0);
+        while 0 < before {
+            let from = before.saturating_sub(CHUNK - 1).max(1);
+            let records = self.journal.read_stream(Proofs::NAME, Position(from), Position(before), usize::MAX)?;
+            let over = records.first().is_some_and(|first| first.time < receipt.at);
+            let is_it = |record: &Record| matches!(codec::fact(record), Ok(Some(Event::Received(body))) if body.check == receipt.check);
+            if let Some(record) = records.into_iter().rev().find(is_it) {
+                return Ok(Some(record.sequence));
+            }
+            if over {
+                break;
+            }
+            before = from - 1;
+        }
+        Ok(None)
     }
 
     /// Is it the id of a decision that allowed `action`, and would be made again?
@@ -133,8 +168,14 @@ impl door::Gate for Gate {
         })
     }
 
-    fn is_signed(&self, note: &str, text: &str) -> bool {
-        self.evidence.is_receipt(note, text).unwrap_or(false)
+    fn is_signed(&self, receipt: &Receipt) -> bool {
+        let note = &receipt.checked.note;
+        let Ok(key) = self.evidence.public() else { return false };
+        // Where it cannot be found out, it is of the newest.
+        let record = || self.record_of(receipt).ok().flatten().map_or(u64::MAX, |record| record.0);
+        let counts = |judged: Judged| matches!(judged.said, Said::Counts { .. } | Said::Unknown);
+        self.evidence.is_receipt(note, &receipt.text()).unwrap_or(false)
+            && self.signer.judged(Purpose::Receipts, key.name(), record, note).into_iter().all(counts)
     }
 }
 

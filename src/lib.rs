@@ -8,6 +8,7 @@
 pub mod attest;
 #[cfg(feature = "http")]
 mod bearers;
+pub mod beside;
 pub mod boot;
 #[cfg(feature = "http")]
 pub mod certifier;
@@ -19,6 +20,7 @@ mod gate;
 #[cfg(feature = "http")]
 pub mod issuers;
 pub mod keys;
+pub mod manifests;
 pub mod outcomes;
 pub mod requests;
 pub mod retention;

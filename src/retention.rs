@@ -27,6 +27,7 @@ use subjects::Subjects;
 use vault::{Target, VaultError};
 use workers::pruner::{Looked, Stop};
 
+use crate::beside::Signer;
 use crate::boot::Parts;
 
 /// Records read at once.
@@ -364,9 +365,10 @@ async fn comes_between(parts: &Parts, stop: &Stop, pruning: &Pruning) -> Result<
     let name = move |backups: &Backups| Some(backups.show(backup)?.contents.as_ref()?.directory.clone());
     let Some(name) = parts.backups.inspect(name).await? else { return Ok(Some(format!("there is no {backup}"))) };
     let (target, log, wanted, stop) = (parts.shelf().clone(), parts.evidence.clone(), pruning.clone(), stop.clone());
+    let beside = parts.signer.clone();
     let bad = blocking(move || {
         let read = target.open().map_err(Unread::from);
-        let read = read.and_then(|target| read_again(&*target, &name, &log, &wanted, &stop));
+        let read = read.and_then(|target| read_again(&*target, &name, (&log, &beside), &wanted, &stop));
         Ok(read.err())
     })
     .await?;
@@ -409,13 +411,14 @@ enum Unread {
 fn read_again(
     target: &dyn Target,
     name: &str,
-    log: &evidence::Evidence,
+    (log, beside): (&evidence::Evidence, &Signer),
     wanted: &Pruning,
     stop: &AtomicBool,
 ) -> Result<(), Unread> {
     let another = |what: &str| Err(Unread::Another(what.to_owned()));
     let mut go_on = || if stop.load(Ordering::SeqCst) { Err("its worker ended".to_owned()) } else { Ok(()) };
     let checked = vault::verify(target, name, &mut go_on, &mut |_| Ok(()))?;
+    beside.judge(&checked.point, name)?;
     if checked.manifest != wanted.archive.manifest {
         return another("its manifest is not the one it was made with");
     }

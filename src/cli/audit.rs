@@ -39,7 +39,16 @@ pub enum Audit {
         deep: bool,
     },
     /// Show the key that signs the records, as verifiers of signed notes take it
-    Key,
+    Key {
+        /// One that signs beside it, or did, such as checkpoints.1
+        key: Option<String>,
+        /// Which ones of the keystore sign beside it, or did
+        #[arg(long, conflicts_with = "key")]
+        all: bool,
+        /// Write down which key followed which, for `sop-verify --succession`, in a new file
+        #[arg(long, value_name = "FILE")]
+        succession: Option<PathBuf>,
+    },
     /// Show what was signed last, as a signed note
     Checkpoint {
         /// The one that most witnesses have cosigned, and of those the newest
@@ -172,7 +181,26 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
         Audit::Show { record } => {
             answer(format, &remote.read("audit.show", &json!({ "record": record })).await?, shown)?;
         }
-        Audit::Key => answer(format, &remote.read("audit.key", &json!({})).await?, |found| cell(&found["key"]))?,
+        Audit::Key { key, all, succession } => {
+            let more = all || key.is_some() || succession.is_some();
+            let asked = arguments([("all", if more { json!(true) } else { Value::Null })]);
+            let found = remote.read("audit.key", &asked).await?;
+            if let Some(file) = &succession {
+                written(file, &followed(&found))?;
+            }
+            match key {
+                None if all => answer(format, &found, keys)?,
+                None => answer(format, &found, |found| cell(&found["key"]))?,
+                Some(key) => {
+                    let mut beside = found["beside"].as_array().into_iter().flatten();
+                    let one = beside.find(|one| one["key"] == *key).ok_or_else(|| {
+                        let detail = format!("{} is no key that signs beside that of the log", plain_lines(&key));
+                        Failure::new("cli.key", detail, "see `sop audit key --all`")
+                    })?;
+                    answer(format, one, |one| cell(&one["vkey"]))?;
+                }
+            }
+        }
         Audit::Checkpoint { cosigned } => {
             let asked = arguments([("cosigned", if cosigned { json!(true) } else { Value::Null })]);
             let found = remote.read("audit.checkpoint", &asked).await?;
@@ -250,6 +278,40 @@ pub async fn run(globals: &Globals, command: Audit) -> Run {
     Ok(Exit::Ok)
 }
 
+/// The key of the log, and those beside it.
+fn keys(found: &Value) -> String {
+    let beside = found["beside"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |key: &Value| {
+        let state = match &key["revoked_since"] {
+            Value::Null => cell(&key["state"]),
+            since => format!("{} since {}", cell(&key["state"]), cell(since)),
+        };
+        [cell(&key["key"]), state, cell(&key["suite"]), cell(&key["active_since"]), cell(&key["vouched_by"])]
+    };
+    let mut shown = cell(&found["key"]);
+    if !beside.is_empty() {
+        let states = table(["BESIDE", "STATE", "SUITE", "IN USE SINCE", "VOUCHED BY"], beside.iter().map(row));
+        shown = format!("{shown}\n\n{states}");
+    }
+    for missed in found["missed"].as_array().into_iter().flatten() {
+        let (what, key, since) = (cell(&missed["purpose"]), cell(&missed["key"]), cell(&missed["since"]));
+        shown = format!("{shown}\n\nnot signed by {key} since {since}: {what}: {}", cell(&missed["why"]));
+    }
+    shown
+}
+
+/// Which key followed which, as the verifier takes it.
+fn followed(found: &Value) -> String {
+    let line = |key: &Value| {
+        let text = |name: &str| key[name].as_str().unwrap_or_default();
+        let revoked = key["revoked_since"].as_u64().map(|since| format!(" revoked {since}")).unwrap_or_default();
+        let by = text("vouched_by").rsplit_once('.').map(|(_, version)| format!(" by {version} {}", text("voucher")));
+        format!("key {}{revoked}{}\n", text("vkey"), by.unwrap_or_default())
+    };
+    let keys = found["beside"].as_array().into_iter().flatten();
+    std::iter::once("sop succession v1\n".to_owned()).chain(keys.map(line)).collect()
+}
+
 /// Whose cosignatures a proof carries, if that is asked for.
 fn demanded(found: &Value) -> Option<(&'static str, String)> {
     let keys = found["witnesses"]["keys"].as_array()?;
@@ -322,7 +384,7 @@ fn unwritten(error: ExportError) -> Failure {
     }
 }
 
-fn written(file: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn written(file: &Path, text: &str) -> Result<(), Failure> {
     let mut new = OpenOptions::new();
     let written = new.write(true).create_new(true).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| {

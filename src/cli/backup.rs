@@ -4,8 +4,10 @@ use std::path::Path;
 
 use backup::BackupId;
 use clap::Subcommand;
+use evidence::BesideKey;
 use journal::archive;
 use serde_json::{Value, json};
+use sop::manifests::Recorded;
 use vault::VaultError;
 
 use super::call::{Globals, Mutation};
@@ -34,6 +36,9 @@ pub enum Backup {
         /// Which one of those in the place; else the newest
         #[arg(long)]
         backup: Option<BackupId>,
+        /// Of one in a place: this key must have signed it (`sop audit key backup-manifests.1`)
+        #[arg(long, value_name = "VKEY", value_parser = BesideKey::parse)]
+        signed_by: Option<BesideKey>,
         #[command(flatten)]
         mutation: Mutation,
     },
@@ -80,12 +85,12 @@ pub async fn run(globals: &Globals, command: Backup) -> Run {
         Backup::Show { backup } => {
             answer(format, &globals.remote()?.read("backup.show", &json!({ "backup": backup })).await?, shown)?;
         }
-        Backup::Verify { what, backup, mutation } => {
+        Backup::Verify { what, backup, signed_by, mutation } => {
             let found = if let Ok(backup) = what.parse::<BackupId>() {
                 let arguments = json!({ "backup": backup });
                 globals.remote()?.change("backup.verify", &arguments, mutation.id()).await?
             } else {
-                offline(globals, Path::new(&what), backup)?
+                offline(globals, Path::new(&what), backup, signed_by.as_ref())?
             };
             answer(format, &found, shown)?;
             if found["state"] == "broken" {
@@ -114,7 +119,12 @@ pub async fn run(globals: &Globals, command: Backup) -> Run {
 }
 
 /// Reads a backup by itself.
-fn offline(globals: &Globals, place: &Path, backup: Option<BackupId>) -> Result<Value, Failure> {
+fn offline(
+    globals: &Globals,
+    place: &Path,
+    backup: Option<BackupId>,
+    by: Option<&BesideKey>,
+) -> Result<Value, Failure> {
     let broken = |code: &str, why: String| json!({ "backup": place, "state": "broken", "code": code, "why": why });
     let found = match Source::find(&Where::of(globals, place)?, backup) {
         Ok(Source::Old(directory)) => {
@@ -137,8 +147,14 @@ fn offline(globals: &Globals, place: &Path, backup: Option<BackupId>) -> Result<
         Err(error @ VaultError::Remote { .. }) => return Err(restore::failed(&error)),
         Err(error) => return Ok(broken(error.code(), error.to_string())),
     };
-    Ok(match vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |_| Ok(())) {
-        Ok(checked) => json!({
+    let mut recorded = Recorded::default();
+    let checked = vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |record| recorded.take(record));
+    let judged = checked.and_then(|checked| {
+        let manifest = recorded.judge(by, &checked.point, &found.name)?;
+        Ok((checked, manifest))
+    });
+    Ok(match judged {
+        Ok((checked, manifest)) => json!({
             "backup": place,
             "state": "verified",
             "name": format!("backup-{}", checked.point.backup),
@@ -150,6 +166,7 @@ fn offline(globals: &Globals, place: &Path, backup: Option<BackupId>) -> Result<
             "key": checked.point.key,
             "bytes": checked.point.bytes,
             "manifest": checked.manifest,
+            "signature": manifest.told(),
         }),
         Err(error @ VaultError::Remote { .. }) => return Err(restore::failed(&error)),
         Err(error) => broken(error.code(), error.to_string()),
@@ -195,6 +212,7 @@ fn shown(backup: &Value) -> String {
         ("key", "key"),
         ("head", "head"),
         ("manifest", "manifest"),
+        ("signature", "signature"),
         ("directory", "directory"),
         ("held", "held"),
         ("archive of", "archive_of"),

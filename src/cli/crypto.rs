@@ -1,6 +1,7 @@
 //! `sop crypto`: status, keys, authority, and the root key in shares.
 
 use std::fs::{DirBuilder, File};
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +11,12 @@ use kernel::{Millis, Refuse as _};
 use keystore::{Keystore, KeystoreError, NewRoot, Share, Source, Standing};
 use serde_json::{Value, json};
 use sop::boot::Places;
-use suites::Policy;
+use suites::{Domain, Hash, Policy};
 
+use super::audit::written;
 use super::call::{Globals, Mutation, read_secret};
 use super::exit::{Exit, Failure, Run};
-use super::output::{answer, cell, count, fields, plain_lines, table};
+use super::output::{answer, cell, count, fields, plain, plain_lines, table};
 use super::restore::alone;
 use super::secret::{given, write_text};
 use super::security::{list, present};
@@ -34,6 +36,17 @@ pub enum Crypto {
     Unseal(Unseal),
     /// List the keys, or have one made, rotated, tried, revoked or destroyed (exit code 2: --verify found something)
     Keys(Box<Keys>),
+    /// Sign a file with the key for releases: a note apart from it, which `sop-verify release` checks anywhere
+    Sign {
+        /// What for: releases
+        purpose: String,
+        file: PathBuf,
+        /// Where to; else FILE.sig
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        mutation: Mutation,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -131,6 +144,25 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
             return Ok(Exit::Ok);
         }
         Crypto::Shares(_) => unreachable!("it was carried out above, without the daemon"),
+        Crypto::Sign { purpose, file, out, mutation } => {
+            let arguments = digests(&purpose, &file)?;
+            let signed = remote.change("crypto.sign", &arguments, mutation.id()).await?;
+            let out = out.unwrap_or_else(|| {
+                let mut name = file.clone().into_os_string();
+                name.push(".sig");
+                name.into()
+            });
+            written(&out, signed["note"].as_str().unwrap_or_default())?;
+            answer(format, &signed, |signed| {
+                fields([
+                    ("signed", plain(&file.display().to_string())),
+                    ("sha256", cell(&arguments["sha256"])),
+                    ("by", cell(&signed["key"])),
+                    ("in", plain(&out.display().to_string())),
+                ])
+            })?;
+            return Ok(Exit::Ok);
+        }
         Crypto::Keys(asked) => *asked,
     };
     let Keys { list: _, generate, rotate, verify, revoke, destroy, update_refs, suite, since, reason, mutation } =
@@ -253,6 +285,37 @@ fn no_root() -> Failure {
     Failure::new("crypto.root_missing", detail, remedy)
 }
 
+/// What is signed of a file.
+fn digests(purpose: &str, file: &Path) -> Result<Value, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            "cli.file",
+            format!("{} cannot be read: {error}", plain(&file.display().to_string())),
+            "name a file",
+        )
+    };
+    let policy = Policy::default();
+    let hasher = |hash| policy.allow::<Hash>(Domain::Trust, hash).expect("every digest is allowed there").hasher();
+    let (mut sha256, mut blake3, mut length) = (hasher(Hash::Sha256), hasher(Hash::Blake3), 0);
+    let (mut read, mut chunk) = (File::open(file).map_err(failed)?, vec![0; 1 << 16]);
+    loop {
+        let bytes = match read.read(&mut chunk).map_err(failed)? {
+            0 => break,
+            count => &chunk[..count],
+        };
+        sha256.update(bytes);
+        blake3.update(bytes);
+        length += bytes.len() as u64;
+    }
+    let hex = |digest: suites::hashing::Digest| {
+        let bytes = digest.bytes().try_into().expect("both have 32 bytes");
+        kernel::Digest(bytes)
+    };
+    let (sha256, blake3, name) =
+        (hex(sha256.finish()), hex(blake3.finish()), file.file_name().unwrap_or_default().to_string_lossy());
+    Ok(json!({ "purpose": purpose, "name": name, "length": length, "sha256": sha256, "blake3": blake3 }))
+}
+
 fn keys(told: &Value) -> String {
     let keys = list(told, "keys");
     if keys.is_empty() {
@@ -330,6 +393,13 @@ fn status(status: &Value) -> String {
                 cell(&key["due_at"]),
                 cell(&key["percent"])
             ),
+        ));
+    }
+    for missed in list(status, "missed") {
+        let (key, since) = (cell(&missed["key"]), cell(&missed["since"]));
+        known.push((
+            "not signed",
+            format!("{} by {key}, since {since}: {}", cell(&missed["purpose"]), cell(&missed["why"])),
         ));
     }
     for (name, key) in [("verified", "verified"), ("updated", "updated")] {

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backup::BackupId;
 use clap::Args;
 use config::{Address, Named, S3};
+use evidence::BesideKey;
 use evidence::note::Key;
 use host::Clock;
 use journal::archive::{self, ArchiveError};
@@ -26,6 +27,7 @@ use journal::{Held, Journal, Limits};
 use kernel::{Digest, Position, Sequence, Timestamp};
 use serde_json::{Value, json};
 use sop::boot::Places;
+use sop::manifests::{Manifest, Recorded};
 use sop::shelf::Shelf;
 use sop::states::States;
 use vault::{Upto, VaultError};
@@ -54,6 +56,9 @@ pub struct Restore {
     /// Go on with the log of the backup, under this copy of its key; else another one begins
     #[arg(long, value_name = "FILE", conflicts_with_all = ["to_size", "to_time"])]
     key: Option<PathBuf>,
+    /// This key must have signed the backup (`sop audit key backup-manifests.1`); else its own records say which may
+    #[arg(long, value_name = "VKEY", value_parser = BesideKey::parse)]
+    signed_by: Option<BesideKey>,
     /// Put it in the place of what is there, which is put aside; else it is compared, and nothing changes
     #[arg(long)]
     swap: bool,
@@ -112,6 +117,13 @@ pub fn failed(error: &VaultError) -> Failure {
         VaultError::Several { .. } => "name the folder of one of these logs",
         VaultError::Format { .. } => "restore it with the release that made it",
         VaultError::Broken { .. } => "nothing was restored: use another backup, or another copy of this one",
+        VaultError::Signature { .. } => {
+            "nothing was restored: it was changed, or lies in the place of another one; use another copy of it"
+        }
+        VaultError::RevokedKey { .. } => {
+            "nothing was restored: use a backup from before that record, or one that another key signed"
+        }
+        VaultError::Unsigned { .. } => "name the key that signed it, or leave --signed-by out",
         VaultError::Beyond { .. } => "ask for no more than it has, or use a later backup",
         VaultError::Remote { trouble, .. } => trouble.remedy(),
         VaultError::OtherKey { .. } => "name the key of that log, or leave --key out: then another log begins",
@@ -383,12 +395,17 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
     let occupied = steps.is_occupied().map_err(unusable(data))?;
     // Whoever runs there must neither be looked at half-way nor lose its files.
     drop(alone(&steps.places.journal)?);
+    let mut manifest = None;
     // Before anything is made.
     match &source {
         Source::Old(directory) => drop(archive::verify(directory).map_err(|error| failed_archive(&error))?),
         Source::Vault(found) => {
-            let checked = vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |_| Ok(()));
-            drop(checked.map_err(|error| failed(&error))?);
+            let mut recorded = Recorded::default();
+            let checked =
+                vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |record| recorded.take(record));
+            let judged =
+                checked.and_then(|checked| recorded.judge(asked.signed_by.as_ref(), &checked.point, &found.name));
+            manifest = Some(judged.map_err(|error| failed(&error))?);
         }
     }
     let existed = data.try_exists().map_err(unusable(data))?;
@@ -405,6 +422,7 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
             "head": head.link,
             "data": data,
             "credential": steps.places.credential,
+            "signature": manifest.as_ref().map(Manifest::told),
         });
         if occupied {
             let now = Stand::of(&steps.places.journal);
@@ -484,6 +502,9 @@ fn told(found: &Value, log: bool) -> String {
     let (restored, from, data) = (count(records, "record"), cell(&found["backup"]), cell(&found["data"]));
     let head = cell(&found["head"]);
     writeln!(said, "{restored} restored from {from} into {data}.\nhead {head}").expect("text takes all");
+    if !found["signature"].is_null() {
+        writeln!(said, "signature {}", cell(&found["signature"])).expect("text takes all");
+    }
     for aside in found["aside"].as_array().into_iter().flatten() {
         writeln!(said, "put aside as {}", cell(aside)).expect("text takes all");
     }

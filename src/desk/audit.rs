@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ::crypto::{Crypto, Purpose};
 use ::proofs::Proofs;
 use ::subscriptions::Subscriptions;
 use allocator::Allocator;
@@ -9,7 +10,6 @@ use approvals::Approvals;
 use backup::Backups;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use crypto::Crypto;
 use door::{Ask, Decisions, Denied, Outcomes, Pass};
 use evidence::verify::{Checked, Depth};
 use evidence::{CosignError, Evidence, LogError, Minimum, Witnessed, Witnesses};
@@ -33,12 +33,13 @@ use tokens::Tokens;
 use workers::witness::Trouble;
 
 use crate::attest;
+use crate::beside::{self, Judged, Said};
 use crate::decided::{self, Verdict};
 use crate::outcomes::{Became, Outlook, State};
 
 use super::{
-    Desk, Given, Request, flag, malformed, number, optional_flag, optional_number, optional_time, permission, personal,
-    time, unknown,
+    Desk, Given, Request, crypto, flag, malformed, number, optional_flag, optional_number, optional_time, permission,
+    personal, time, unknown,
 };
 use crate::subscriptions::kinds;
 
@@ -97,6 +98,14 @@ struct Verify {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    /// Those that sign beside it, too.
+    #[serde(default, deserialize_with = "flag")]
+    all: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,10 +173,19 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             verified(desk, Sequence(from.unwrap_or(1).max(1)), deep).await
         }
         "audit.key" => {
-            let Nothing {} = request.arguments()?;
+            let Key { all } = request.arguments()?;
             desk.door().witness(&request.about("*")).await?;
             let key = desk.parts.evidence.public().map_err(|error| no_evidence(&error))?;
-            Ok(json!({ "key": key.to_string(), "origin": key.name(), "algorithm": "Ed25519" }))
+            let mut told = json!({
+                "key": key.to_string(),
+                "origin": key.name(),
+                "algorithm": "Ed25519",
+                "missed": crypto::missed(desk),
+            });
+            if all {
+                told["beside"] = keys_beside(desk, key.name());
+            }
+            Ok(told)
         }
         "audit.checkpoint" => {
             let Newest { cosigned } = request.arguments()?;
@@ -422,6 +440,8 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
     let log = match log {
         Ok(Checked { checkpoint, entries, files, minimum }) => {
             checked.push(format!("{} has signed the tree of the first {} records", checkpoint.origin, checkpoint.size));
+            let wrong = signed_beside(desk, &mut checked, &mut not_checked)?;
+            broken = broken.or(wrong.map(|what| (None, what)));
             let left = minimum.as_ref().filter(|minimum| from.0 <= minimum.index);
             if let Some(Minimum { index, record, place }) = left {
                 checked
@@ -504,6 +524,60 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
         "checked": checked,
         "not_checked": not_checked,
     }))
+}
+
+/// What the lines beside the log's own in the newest checkpoint come to, and which of them must not be.
+fn signed_beside(
+    desk: &Desk,
+    checked: &mut Vec<String>,
+    not_checked: &mut Vec<String>,
+) -> Result<Option<String>, Denial> {
+    let (checkpoint, note) = desk.parts.evidence.checkpoint().map_err(|error| no_evidence(&error))?;
+    let (log, size) = (&checkpoint.origin, checkpoint.size);
+    let lines = desk.parts.signer.judged(Purpose::Checkpoints, log, || size, &note);
+    let counts = lines.iter().any(|line| matches!(line.said, Said::Counts { .. }));
+    let mut wrong = None;
+    for Judged { key, said } in lines {
+        match said {
+            Said::Counts { suite } => checked.push(format!("{key} ({suite}) has signed the tree of {size} records, too")),
+            Said::RevokedSince { since, .. } => not_checked.push(format!(
+                "the signature of {key}: it is revoked since record {since}, and on a tree of {size} records it does not count"
+            )),
+            Said::Unknown => not_checked.push(format!("the signature of {key}: no such key is on record")),
+            Said::Wrong { why } => wrong = Some(format!("the signature of {key} in the checkpoint is not right: {why}")),
+        }
+    }
+    let in_use = desk.parts.crypto_view.read(|keys| keys.active(Purpose::Checkpoints).map(|(key, _)| key));
+    if let Some(key) = in_use.filter(|_| !counts) {
+        let missed = desk.parts.signer.missed().remove(&Purpose::Checkpoints);
+        let why =
+            missed.map_or_else(String::new, |missed| format!(", since {}: {}", time(missed.since), missed.why.reason));
+        not_checked.push(format!("a signature of {key}, which is in use: the newest checkpoint has none{why}"));
+    }
+    Ok(wrong)
+}
+
+/// The keys that sign beside that of the log, and did.
+fn keys_beside(desk: &Desk, log: &str) -> Value {
+    let shown = |keys: &Crypto| {
+        let beside = keys.keys().filter(|(key, _)| !matches!(key.purpose, Purpose::TokenRoot | Purpose::TlsAuthority));
+        let keys = beside.filter_map(|(key, version)| {
+            let made = version.made.as_ref()?;
+            Some(json!({
+                "key": key,
+                "vkey": beside::vkey(log, key, version)?.to_string(),
+                "state": version.state,
+                "suite": crypto::suite(version.suite),
+                "active_since": version.activated_at.map(time),
+                "ended_at": version.ended_at.map(time),
+                "revoked_since": version.revoked.as_ref().map(|revoked| revoked.since),
+                "vouched_by": made.voucher.as_ref().map(|voucher| key.purpose.key(voucher.by)),
+                "voucher": made.voucher.as_ref().map(|voucher| STANDARD.encode(&voucher.signed)),
+            }))
+        });
+        keys.collect::<Vec<_>>()
+    };
+    Value::Array(desk.parts.crypto_view.read(shown))
 }
 
 /// What the cosignatures show, and what of it must not be.

@@ -5,7 +5,7 @@ use kernel::{Denial, Layer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, Given, Request, parsed, time, unknown};
+use super::{Desk, Given, Request, audit, parsed, time, unknown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +67,12 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             let Verify { backup, wait } = request.arguments()?;
             let command = Command::Verify { backup };
             let done = desk.door().perform(&request.about(backup), &desk.parts.backups, command).await?;
-            if wait { ended(desk, backup).await } else { Ok(json!({ "backup": backup, "record": done.first })) }
+            if !wait {
+                return Ok(json!({ "backup": backup, "record": done.first }));
+            }
+            let mut found = ended(desk, backup).await?;
+            found["signature"] = json!(signature(desk, backup).await?);
+            Ok(found)
         }
         "backup.drill" => {
             let Drill { backup, wait } = request.arguments()?;
@@ -140,6 +145,19 @@ async fn ended(desk: &Desk, backup: BackupId) -> Given {
             return Ok(json!({ "backup": backup }));
         }
     }
+}
+
+/// Who signed it, in words; nothing, if it cannot be read now, or is of an earlier form.
+async fn signature(desk: &Desk, backup: BackupId) -> Result<Option<String>, Denial> {
+    let name = move |backups: &Backups| Some(backups.show(backup)?.contents.as_ref()?.directory.clone());
+    let name = desk.parts.backups.inspect(name).await.map_err(|error| error.denial())?;
+    let Some(name) = name.filter(|name| name.contains('/')) else { return Ok(None) };
+    let (shelf, signer) = (desk.parts.shelf().clone(), desk.parts.signer.clone());
+    let judged = move || {
+        let point = vault::Found { target: shelf.open().ok()?, name: name.clone() }.point().ok()?;
+        Some(signer.judge(&point, &name).map_or_else(|error| error.to_string(), |manifest| manifest.told()))
+    };
+    audit::blocking(judged).await
 }
 
 async fn look_up(desk: &Desk, backup: BackupId) -> Result<Option<Value>, Denial> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crypto::{Command, Crypto, KeyId, Purpose, Reply, Round, State, Version};
 use door::Denied;
-use kernel::{CommandId, Denial, Layer, Refuse as _, Timestamp};
+use kernel::{CommandId, Denial, Digest, Layer, Refuse as _, Timestamp};
 use keystore::{Keeping, Keystore, Share, Standing};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::keys::ageing;
 
-use super::{Desk, Given, Request, audit, optional_number, parsed, personal, time};
+use super::{Desk, Given, Request, audit, malformed, number, optional_number, parsed, personal, time};
+use crate::beside::{Missed, vkey};
 use crate::{bearers, certifier};
 
 /// The keystore makes and destroys a key well within; what takes longer is told as what is still to be done.
@@ -65,6 +66,23 @@ struct Update {
 struct Bring {
     share: String,
 }
+
+struct Sign {
+    #[serde(deserialize_with = "parsed")]
+    purpose: Purpose,
+    /// Of a file, and what is in it.
+    name: String,
+    #[serde(deserialize_with = "number")]
+    length: u64,
+    #[serde(deserialize_with = "parsed")]
+    sha256: Digest,
+    #[serde(deserialize_with = "parsed")]
+    blake3: Digest,
+}
+
+/// Longest name of a file.
+const NAME_MAX: usize = 255;
+const NAME: &str = "name is that of a file, up to 255 bytes in one line, without its directory";
 
 fn yes() -> bool {
     true
@@ -215,8 +233,45 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             }
             Ok(round(inspect(desk, |crypto: &Crypto| crypto.updated().cloned()).await?.as_ref()))
         }
+        "crypto.sign" => {
+            let Sign { purpose, name, length, sha256, blake3 } = request.arguments()?;
+            let ask = request.about(format!("{purpose} sha256:{sha256}"));
+            let fits = match (purpose, is_name(&name)) {
+                (Purpose::Releases, true) => unsealed(desk),
+                (Purpose::Releases, false) => Err(malformed(&NAME)),
+                _ => {
+                    let reason = format!("a key for {purpose} signs nothing that is brought");
+                    Err(Denial::new(Layer::Request, "crypto.not_for_that", reason, "sign releases"))
+                }
+            };
+            if let Err(denial) = fits {
+                return Err(desk.door().refuse(&ask, denial).await);
+            }
+            let text = format!("sop release v1\nname {name}\nlength {length}\nsha256 {sha256}\nblake3 {blake3}\n");
+            desk.door().operate(&ask, signed(desk, purpose, text)).await
+        }
         action => unreachable!("{action} is no action on keys"),
     }
+}
+
+/// The signed note of a text, by the key in use. Its first signature waits for the disk.
+async fn signed(desk: &Desk, purpose: Purpose, text: String) -> Given {
+    let log = desk.parts.evidence.public().map_err(|error| audit::no_evidence(&error))?;
+    let parts = desk.parts.clone();
+    let signed = audit::blocking(move || {
+        let (key, signed) = parts.sign(purpose, text.as_bytes())?;
+        let vkey = parts.crypto_view.read(|keys| vkey(log.name(), key, keys.show(key)?));
+        let vkey = vkey.expect("what signs is made, and on record");
+        let note = format!("{text}\n{}\n", vkey.line(&signed.to_bytes()));
+        Ok::<_, Denial>(json!({ "key": key, "vkey": vkey.to_string(), "note": note }))
+    });
+    Ok(signed.await??)
+}
+
+/// Whether it is that of a file, and one line of a note.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| !c.is_control() && c != '/';
+    (1..=NAME_MAX).contains(&name.len()) && name.chars().all(fits)
 }
 
 async fn inspect<R: Send + 'static>(
@@ -346,7 +401,7 @@ async fn shown(desk: &Desk, keys: Vec<(KeyId, Version)>) -> Result<Vec<Value>, D
     Ok(shown.collect())
 }
 
-fn suite(tag: u16) -> String {
+pub(super) fn suite(tag: u16) -> String {
     Suite::tagged(tag).map_or_else(|| format!("{tag:#06x}"), |suite| suite.to_string())
 }
 
@@ -421,11 +476,21 @@ async fn status(desk: &Desk) -> Given {
         "rotate_every_ms": desk.parts.rotate_every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
         "due": due,
         "certificate": certificate,
+        "missed": missed(desk),
         "domains": domains,
         "sunsets": sunsets.collect::<Vec<_>>(),
         "updated": updated.as_ref().map(|updated| round(Some(updated))),
         "verified": verified.as_ref().map(|verified| round(Some(verified))),
     }))
+}
+
+/// What is not signed although a key is in use for it, since when, and why.
+pub(super) fn missed(desk: &Desk) -> Value {
+    let shown = |(purpose, missed): (Purpose, Missed)| {
+        let Missed { key, since, why } = missed;
+        json!({ "purpose": purpose, "key": key, "since": time(since), "code": why.code, "why": why.reason })
+    };
+    desk.parts.signer.missed().into_iter().map(shown).collect()
 }
 
 /// A key of whose time there is little left, or nothing.

@@ -7,6 +7,7 @@
 //! 1. Not ready is exactly: there is an obstacle, and the first one is the denial that a probe gets.
 //! 2. Nobody is named: a child's end is shown as a word, and what it said stays in the log and the audit.
 
+use crypto::Purpose;
 use health::{Code, Health, Phase, Reason, Severity};
 use kernel::{Denial, Layer, Millis, Timestamp};
 use serde_json::{Value, json};
@@ -14,7 +15,11 @@ use supervisors::{Node, NodeState};
 use workers::monitor::{is_needed, word};
 
 use super::{Desk, time};
+use crate::beside::Missed;
 use crate::boot::NEEDED;
+
+/// A start takes less until the keystore signs.
+const MISSED_AFTER: Millis = Millis::seconds(3);
 
 /// Why commands are refused, the deepest cause first; none if they are taken.
 pub fn obstacles(desk: &Desk) -> Vec<Denial> {
@@ -79,6 +84,7 @@ pub fn look(desk: &Desk) -> Look {
     }
     reasons.extend(witnesses(desk));
     reasons.extend(keystore(desk));
+    reasons.extend(missed(desk));
     // Stable: what is the cause of what stays before it.
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     let phase = match reasons.first().map(|reason| reason.severity) {
@@ -95,6 +101,22 @@ fn keystore(desk: &Desk) -> Option<Shown> {
     let safe = &desk.parts.safe;
     let why = safe.source().and_then(|_| safe.sealed()).or_else(|| safe.trouble())?;
     Some(Shown { subject: "keystore".to_owned(), severity: Severity::Degrades, ..of_denial(why) })
+}
+
+/// What is not signed by the keystore, although a key is in use for it, for longer than a start takes.
+fn missed(desk: &Desk) -> Vec<Shown> {
+    let now = desk.now();
+    let lasting = |missed: &Missed| missed.since + MISSED_AFTER <= now;
+    let missed = desk.parts.signer.missed().into_iter().filter(|(_, missed)| lasting(missed));
+    let shown = |(purpose, missed): (Purpose, Missed)| Shown {
+        code: "crypto.missed".to_owned(),
+        subject: purpose.to_string(),
+        severity: Severity::Degrades,
+        sentence: format!("{purpose} are not signed by {}, which is in use: {}", missed.key, missed.why.reason),
+        remedy: missed.why.remedy,
+        since: Some(missed.since),
+    };
+    missed.map(shown).collect()
 }
 
 /// Who should see the log and does not, or saw another one.

@@ -34,6 +34,7 @@ mod secrets;
 mod security;
 mod seeds;
 mod service;
+mod signed;
 mod start;
 mod stops;
 mod subscriptions;

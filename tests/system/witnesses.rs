@@ -271,7 +271,7 @@ fn asked(place: &Place, arguments: &[&str]) -> Value {
 fn trust(place: &Place, witnesses: &[String], quorum: usize) -> Trust {
     let key = asked(place, &["audit", "key"])["key"].as_str().unwrap().to_owned();
     let witnesses = witnesses.iter().map(|vkey| Key::witness(vkey).unwrap()).collect();
-    Trust { log: Key::log(&key).unwrap(), witnesses, quorum }
+    Trust { witnesses, quorum, ..Trust::of(Key::log(&key).unwrap()) }
 }
 
 fn of_log(directory: &Path, trust: &Trust) -> verifier::log::Verified {

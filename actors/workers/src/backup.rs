@@ -23,7 +23,7 @@ use journal::{Journal, Unwritable, codec};
 use kernel::{Decision, Digest, Machine as _, Position, Principal, Refuse as _, Sequence};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisors::{Child, ChildRef};
-use vault::{Directory, Making, Older, Source, Target, Upto, VaultError};
+use vault::{Directory, Making, Older, Point, Source, Target, Upto, VaultError};
 
 use crate::wake::{Timer, Wake, Waker};
 
@@ -75,6 +75,12 @@ pub struct Rehearsal {
 /// Reaches the place where backups are kept; it may be one that cannot be reached at present.
 pub type Reach = Arc<dyn Fn() -> Result<Box<dyn Target>, VaultError> + Send + Sync>;
 
+/// Signs what a backup says of itself: the line for a text under the name of a log, if somebody signs now.
+pub type Sign = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
+
+/// Judges that signature, of the backup by that name.
+pub type Judge = Arc<dyn Fn(&Point, &str) -> Result<(), VaultError> + Send + Sync>;
+
 /// Where backups come from and go to.
 #[derive(Clone)]
 pub struct Shelves {
@@ -84,6 +90,8 @@ pub struct Shelves {
     pub target: Reach,
     /// Where they were kept before there was a choice.
     pub old: PathBuf,
+    pub sign: Sign,
+    pub judge: Judge,
 }
 
 /// What the worker works with.
@@ -158,7 +166,13 @@ impl Bad {
         matches!(
             self,
             Self::Differs { .. }
-                | Self::Vault(VaultError::Broken { .. } | VaultError::NoBackup { .. } | VaultError::Format { .. })
+                | Self::Vault(
+                    VaultError::Broken { .. }
+                        | VaultError::NoBackup { .. }
+                        | VaultError::Format { .. }
+                        | VaultError::Signature { .. }
+                        | VaultError::RevokedKey { .. }
+                )
                 | Self::Archive(
                     ArchiveError::Broken { .. } | ArchiveError::NoBackup { .. } | ArchiveError::Format { .. }
                 )
@@ -321,7 +335,8 @@ impl Archivist {
         let minimum = self.evidence.minimum()?.map(|minimum| minimum.index);
         let older = minimum.map(|minimum| Older { journal: &self.journal, minimum });
         let (source, key) = (Source { files: &files, older }, self.evidence.public()?);
-        let made = vault::make(source, &*target, (&key, &note), &asked, &mut || self.may_go_on(stop))?;
+        let sign = &*self.shelves.sign;
+        let made = vault::make(source, &*target, (&key, &note), &asked, sign, &mut || self.may_go_on(stop))?;
         let vault::Made { point, manifest, name, mended } = made;
         if mended != 0 {
             tracing::warn!(code = "backup.mended", %backup, mended, "files of earlier backups were damaged, and are written anew");
@@ -350,6 +365,7 @@ impl Archivist {
         let (manifest, head) = if name.contains('/') {
             let target = (self.shelves.target)()?;
             let restored = vault::restore(&*target, name, Upto::Backup, &place, &mut || self.may_go_on(stop))?;
+            (self.shelves.judge)(&restored.checked.point, name)?;
             (restored.checked.manifest, restored.head)
         } else {
             let archive = archive::restore(&self.shelves.old.join(name), &place)?;
@@ -397,7 +413,9 @@ impl Archivist {
     fn check(&self, name: &str, stop: &AtomicBool) -> Result<Digest, Bad> {
         if name.contains('/') {
             let target = (self.shelves.target)()?;
-            return Ok(vault::verify(&*target, name, &mut || goes_on(stop), &mut |_| Ok(()))?.manifest);
+            let checked = vault::verify(&*target, name, &mut || goes_on(stop), &mut |_| Ok(()))?;
+            (self.shelves.judge)(&checked.point, name)?;
+            return Ok(checked.manifest);
         }
         // A directory of its own, as an earlier release made it.
         Ok(archive::verify_while(&self.shelves.old.join(name), || goes_on(stop))?.manifest)

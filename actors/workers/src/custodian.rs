@@ -10,13 +10,14 @@
 
 mod safe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::{Command, Crypto, KeyId, NAMED_MAX, Purpose, State, Suspect, Task, Version, Voucher, clipped, succession};
 use host::{Clock, Error, Handle, Order};
 use journal::Journal;
-use kernel::{CommandId, Decision, Machine as _, Millis, Principal, Refuse as _, Timestamp};
+use kernel::{CommandId, Decision, Denial, Machine as _, Millis, Principal, Refuse as _, Timestamp};
 use keystore::{Keeping, Keystore, KeystoreError, Name, RootId, Source, Standing};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use suites::signing::{PublicKey, Signed};
@@ -37,6 +38,8 @@ const ASKED_AGAIN_AFTER: Millis = Millis::hours(1);
 const LATER: Duration = Duration::from_mins(1);
 /// So many keys are wrapped anew between two reports.
 const BATCH: usize = 256;
+/// Who signs with these does not wait for the disk: they are opened before.
+const AT_HAND: [Purpose; 4] = [Purpose::Checkpoints, Purpose::Receipts, Purpose::BackupManifests, Purpose::Releases];
 /// A key is due up to so much of its time earlier, so that not all are at once.
 const JITTER_PERCENT: u64 = 10;
 
@@ -51,6 +54,8 @@ pub struct Custodian {
     pub rotate_every: Option<Duration>,
     /// For which purposes the first key is made without being asked for.
     pub wanted: Vec<Purpose>,
+    /// Called when keys were opened that are not waited for; it may block.
+    pub opened: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Custodian {
@@ -112,6 +117,10 @@ impl Custodian {
                 let active = self.crypto.inspect(active).await?;
                 let make = move || {
                     let about = store.generate(name, domain, purpose, suite.into())?;
+                    // From the commit that says so it signs, and then nobody waits for it.
+                    if AT_HAND.contains(&key.purpose) {
+                        store.ready(name)?;
+                    }
                     // Who is in use says who follows it. If it cannot, as it is damaged, all the more is another one needed.
                     let voucher = active.and_then(|(by, id)| {
                         let text = succession(key, tag, &about.public);
@@ -310,6 +319,10 @@ struct Working {
     asked: BTreeMap<KeyId, Timestamp>,
     /// Once in each incarnation.
     swept: bool,
+    /// Keys that are at hand, under the root key that they were opened with.
+    at_hand: BTreeSet<Name>,
+    /// Why one of those that should be is not.
+    unopened: Option<Denial>,
     /// What failed last, so that it is said once.
     said: Option<String>,
 }
@@ -366,7 +379,10 @@ impl Working {
             self.custodian.report(Command::Generate { keys: never, missing: true }).await?;
             return Ok(Some(Duration::ZERO));
         }
-        let Some((at, key)) = due else { return Ok(None) };
+        self.have_at_hand(&store).await?;
+        // It is looked at again, whatever else is to be done.
+        let again = self.unopened.as_ref().map(|_| LATER);
+        let Some((at, key)) = due else { return Ok(again) };
         if now < at {
             return Ok(Some(Duration::from_millis((at - now).0).min(LATER)));
         }
@@ -375,6 +391,35 @@ impl Working {
         tracing::info!(code = "crypto.due", %key, "a key was in use for long enough, and is rotated");
         self.custodian.report(Command::Rotate { purpose: Some(key.purpose), suite: None }).await?;
         Ok(Some(Duration::ZERO))
+    }
+
+    /// Opens the keys that sign what nobody waits with, and the next ones.
+    async fn have_at_hand(&mut self, store: &Keystore) -> Result<(), Ended> {
+        let wanted = |crypto: &Crypto| {
+            let signs = |version: &Version| matches!(version.state, State::Active | State::PreActive);
+            let keys = crypto.keys().filter(|(key, version)| AT_HAND.contains(&key.purpose) && signs(version));
+            let made = keys.filter(|(_, version)| version.made.is_some());
+            made.map(|(key, version)| name(key.purpose, version.id, key.version)).collect::<BTreeSet<_>>()
+        };
+        let wanted = self.custodian.crypto.inspect(wanted).await?;
+        let new: Vec<_> = wanted.difference(&self.at_hand).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (opening, opened) = (store.clone(), self.custodian.opened.clone());
+        let open = move || {
+            // One that cannot be opened keeps none of the others.
+            let (ready, unopened): (Vec<_>, Vec<_>) =
+                new.into_iter().map(|name| opening.ready(name).map(|()| name)).partition(Result::is_ok);
+            opened();
+            (ready, unopened.into_iter().find_map(Result::err))
+        };
+        let (ready, unopened) = off_the_workers(open).await?;
+        self.at_hand.retain(|name| wanted.contains(name));
+        self.at_hand.extend(ready.into_iter().flatten());
+        self.say(unopened.as_ref().map(ToString::to_string).as_ref());
+        self.unopened = unopened.as_ref().map(told);
+        Ok(())
     }
 
     fn say(&mut self, why: Option<&String>) {
@@ -402,6 +447,8 @@ impl Actor for Guard {
             look_at: Timestamp(0),
             asked: BTreeMap::new(),
             swept: false,
+            at_hand: BTreeSet::new(),
+            unopened: None,
             said: None,
         })
     }
@@ -410,7 +457,7 @@ impl Actor for Guard {
         working.waker.heard();
         let wait = match working.work().await {
             Ok(wait) => {
-                working.custodian.safe.troubled(None);
+                working.custodian.safe.troubled(working.unopened.clone());
                 wait
             }
             Err(fault @ Ended::Work(_)) => return Err(fault.into()),
@@ -422,6 +469,7 @@ impl Actor for Guard {
                     let store = working.custodian.safe.store();
                     if !store.is_some_and(|store| matches!(store.standing(), Standing::Unsealed { .. })) {
                         (working.root, working.look_at) = (None, Timestamp(0));
+                        working.at_hand.clear();
                     }
                 }
                 Some(AGAIN_AFTER)

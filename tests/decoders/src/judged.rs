@@ -22,7 +22,7 @@ use crate::signed;
 /// Of the seeds: the log's key, and no witness.
 static TRUST: LazyLock<Trust> = LazyLock::new(|| {
     let log = Key::log(&signed::public()).expect("the key of the seeds");
-    Trust { log, witnesses: Vec::new(), quorum: 0 }
+    Trust::of(log)
 });
 
 /// The log of all records, with the files that it has.

@@ -51,6 +51,7 @@ pub const OPERATIONS: &[Operation] = &[
     machine("backup.create", Millis::hours(12)),
     machine("backup.drill", Millis::hours(24)),
     machine("backup.verify", Millis::hours(12)),
+    asker("crypto.sign", Millis::minutes(5)),
     machine("gap.scan", Millis::hours(6)),
     machine("retention.prune", Millis::hours(12)),
     machine("subject.erase", Millis::hours(24)),

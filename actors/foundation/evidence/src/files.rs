@@ -22,6 +22,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use journal::bundle::{self, Entry, blob_name};
@@ -30,6 +31,7 @@ use journal::store::StoreError;
 use kernel::{Digest, Sequence};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::beside::{Beside, What, has_line, with_line};
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::note::{Key, PublicKey};
 use crate::tile::{self, Edge, Kind, Tile, Tiled, WIDTH};
@@ -290,6 +292,8 @@ pub struct Files {
     checkpoint: Checkpoint,
     note: String,
     unsynced: Unsynced,
+    /// Who signs, too.
+    beside: Option<Arc<dyn Beside>>,
     _lock: File,
 }
 
@@ -320,7 +324,7 @@ impl Files {
         let edge = places.edge(&checkpoint)?;
         let bundle = places.last_bundle(&edge)?;
         let unsynced = Unsynced::default();
-        Ok(Self { places: places.clone(), key, edge, bundle, checkpoint, note, unsynced, _lock: lock })
+        Ok(Self { places: places.clone(), key, edge, bundle, checkpoint, note, unsynced, beside: None, _lock: lock })
     }
 
     /// Begins a log of nothing under the key that is there.
@@ -332,6 +336,11 @@ impl Files {
         DirBuilder::new().recursive(true).mode(0o700).create(&places.log).map_err(at(&places.log))?;
         places.stand_for_nothing(&key)?;
         Self::open(places, None)
+    }
+
+    /// With somebody who signs, too.
+    pub(crate) fn with_beside(self, beside: Option<Arc<dyn Beside>>) -> Self {
+        Self { beside, ..self }
     }
 
     pub(crate) fn root(&self) -> Hash {
@@ -361,12 +370,32 @@ impl Files {
 
     /// The signed note of an attestation with these lines.
     pub(crate) fn attest(&self, lines: &str) -> String {
-        self.key.sign(&format!("attestation v1 of {}\n{lines}", self.key.public().name()))
+        self.signed(What::Attestation, &format!("attestation v1 of {}\n{lines}", self.key.public().name()))
     }
 
     /// The signed note of a receipt with these lines.
     pub(crate) fn receipt(&self, lines: &str) -> String {
-        self.key.sign(&receipt(self.key.public().name(), lines))
+        self.signed(What::Receipt, &receipt(self.key.public().name(), lines))
+    }
+
+    fn signed(&self, what: What, text: &str) -> String {
+        let (note, log) = (self.key.sign(text), self.key.public().name());
+        match self.beside.as_ref().and_then(|beside| beside.line(what, log, text)) {
+            Some(line) => with_line(note, log, &line),
+            None => note,
+        }
+    }
+
+    /// Has the note of the checkpoint signed by who signs, too, if nobody did when it was made.
+    pub(crate) fn sign_beside(&mut self) -> Result<(), LogError> {
+        let (log, text) = (self.key.public().name(), self.checkpoint.to_string());
+        if self.checkpoint.size == 0 || has_line(&self.note, log) {
+            return Ok(());
+        }
+        let line = self.beside.as_ref().and_then(|beside| beside.line(What::Checkpoint, log, &text));
+        let Some(line) = line else { return Ok(()) };
+        let note = with_line(self.note.clone(), log, &line);
+        self.carry(note)
     }
 
     /// How many entries there are, signed or not.
@@ -416,7 +445,7 @@ impl Files {
         }
         self.unsynced.sync().map_err(at(&self.places.log))?;
         let checkpoint = Checkpoint { origin: self.key.public().name().to_owned(), size, root: self.edge.root() };
-        let note = self.key.sign(&checkpoint.to_string());
+        let note = self.signed(What::Checkpoint, &checkpoint.to_string());
         put(&self.places.log.join(CHECKPOINT), note.as_bytes(), 0o644)?;
         (self.checkpoint, self.note) = (checkpoint, note);
         self.forget_partial(old);

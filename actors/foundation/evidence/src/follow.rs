@@ -19,11 +19,12 @@ use journal::{Journal, Unwritable};
 use kernel::{Digest, Sequence, Timestamp};
 use tokio::sync::watch;
 
+use crate::beside::{self, Beside, What};
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::cosigned::{Bad, Kept};
 use crate::files::{Files, LogError, Places, receipt};
 use crate::minimum::{GoOn, Minimum};
-use crate::note::PublicKey;
+use crate::note::{Note, PublicKey};
 use crate::tree::{Hash, root};
 use crate::verify::{Checked, Depth, verify};
 use crate::witness::{CosignError, Cosigned, Witnesses};
@@ -63,6 +64,7 @@ struct Shared {
     places: Places,
     origin: Option<String>,
     witnesses: Witnesses,
+    beside: Option<Arc<dyn Beside>>,
     limits: Limits,
     state: Mutex<State>,
     standing: RwLock<Standing>,
@@ -110,23 +112,25 @@ struct Open {
 impl Evidence {
     /// The log in `places` of what is in `journal`, not opened yet.
     pub fn new(journal: &Journal, places: Places, limits: Limits) -> Self {
-        Self::witnessed(journal, places, None, Witnesses::default(), limits)
+        Self::witnessed(journal, places, None, Witnesses::default(), None, limits)
     }
 
     /// As [`Evidence::new`]; the log has the name `origin` ([`crate::note::is_name`]), or is not opened, and what is given
-    /// away of it has the quorum of `witnesses`.
+    /// away of it has the quorum of `witnesses`. What it signs is signed by `beside`, too, as far as that can.
     pub fn witnessed(
         journal: &Journal,
         places: Places,
         origin: Option<String>,
         witnesses: Witnesses,
+        beside: Option<Arc<dyn Beside>>,
         limits: Limits,
     ) -> Self {
         let (journal, standing) = (journal.clone(), RwLock::default());
         let state = Mutex::new(State::Closed);
         let shown = RwLock::new(Shown { seen: vec![None; witnesses.all.len()], uncosigned: None });
         let (cosigned, sizes) = (Mutex::default(), watch::Sender::default());
-        let shared = Shared { journal, places, origin, witnesses, limits, state, standing, cosigned, sizes, shown };
+        let shared =
+            Shared { journal, places, origin, witnesses, beside, limits, state, standing, cosigned, sizes, shown };
         Self { shared: Arc::new(shared) }
     }
 
@@ -286,10 +290,19 @@ impl Evidence {
         }
         let size = cosigned.checkpoint.size;
         let mut kept = self.cosigned();
-        let (newest, _) = places.checkpoint(&key)?;
+        let (newest, own) = places.checkpoint(&key)?;
         if !places.had(&cosigned.checkpoint, newest.size)? {
             return Err(CosignError::OtherHistory { size });
         }
+        // Not what was brought: nobody has checked that.
+        let lines = if newest == cosigned.checkpoint {
+            beside::lines(&Note::read(&own)?.signatures, key.name()).into_iter().map(str::to_owned).collect()
+        } else {
+            let line =
+                |beside: &Arc<dyn Beside>| beside.line(What::Checkpoint, key.name(), &cosigned.checkpoint.to_string());
+            self.shared.beside.as_ref().and_then(line).into_iter().collect()
+        };
+        let cosigned = cosigned.with_beside(lines);
         let Some(all) = kept.add(places, witnesses, cosigned.clone())? else { return Ok((cosigned, false)) };
         sizes.send_modify(|sizes| sizes.1 = kept.newest(witnesses).map_or(0, |newest| newest.checkpoint.size));
         self.show(Some(&kept));
@@ -460,8 +473,8 @@ impl Evidence {
     }
 
     fn opened(&self) -> Result<Open, LogError> {
-        let Shared { journal, places, origin, .. } = &*self.shared;
-        let files = Files::open(places, origin.as_deref())?;
+        let Shared { journal, places, origin, beside, .. } = &*self.shared;
+        let files = Files::open(places, origin.as_deref())?.with_beside(beside.clone());
         verify(journal, places, files.public(), Depth::Newest)?;
         self.stands(&files);
         let last = match files.size() {
@@ -502,6 +515,10 @@ impl Evidence {
         }
         files.publish()?;
         journal.release(Sequence(files.checkpoint().size))?;
+        // The log is signed, and goes on without.
+        if let Err(error) = files.sign_beside() {
+            tracing::warn!(code = error.code(), %error, "a second signature could not be written, which is tried again");
+        }
         Ok(files.size() < durable)
     }
 

@@ -5,7 +5,7 @@
 //! [`tree`], [`tile`], [`note`] and [`checkpoint`] are pure; [`files`] is the directory; [`Evidence`] lets it follow the
 //! journal; [`verify`] checks all of it, [`repair`] makes it whole, and [`export`] gives a part of it away. To the
 //! journal it is what its older records come from ([`journal::Past`]). [`witness`] and [`cosigned`] are about those who saw
-//! it from outside.
+//! it from outside, and [`beside`] about a second signature, of a key that has its time.
 //!
 //! # Invariants
 //! 1. Nothing is signed before it is durable, in the journal and in the files of the log.
@@ -15,6 +15,7 @@
 //! 4. What a log loses by its minimum index is what a record in it says, and no hash of it ([`minimum`]).
 //! 5. The log follows and is never waited for: whatever becomes of it, the journal goes on.
 
+pub mod beside;
 pub mod checkpoint;
 pub mod cosigned;
 pub mod export;
@@ -31,6 +32,7 @@ pub mod unsynced;
 pub mod verify;
 pub mod witness;
 
+pub use beside::{Beside, BesideKey, What};
 pub use files::{LogError, Places};
 pub use follow::{Evidence, Limits, Standing, Witnessed};
 pub use minimum::Minimum;

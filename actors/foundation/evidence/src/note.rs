@@ -201,20 +201,20 @@ impl<'a> Line<'a> {
 }
 
 /// By which a signature says whose it is, and by which algorithm.
-pub(crate) fn id(name: &str, algorithm: u8, key: &[u8; 32]) -> [u8; 4] {
+pub(crate) fn id(name: &str, algorithm: u8, key: &[u8]) -> [u8; 4] {
     let hashed = [name.as_bytes(), b"\n", &[algorithm], key].concat();
     *digest(&SHA256, &hashed).as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 
 /// The vkey of a name and a key.
-pub(crate) fn vkey(name: &str, algorithm: u8, key: &[u8; 32]) -> String {
+pub(crate) fn vkey(name: &str, algorithm: u8, key: &[u8]) -> String {
     format!("{name}+{}+{}", hex(id(name, algorithm, key)), coded(algorithm, key))
 }
 
-fn hex(hash: [u8; 4]) -> String {
+pub(crate) fn hex(hash: [u8; 4]) -> String {
     format!("{:08x}", u32::from_be_bytes(hash))
 }
 
-fn coded(algorithm: u8, key: &[u8; 32]) -> String {
-    STANDARD.encode([&[algorithm], &key[..]].concat())
+fn coded(algorithm: u8, key: &[u8]) -> String {
+    STANDARD.encode([&[algorithm], key].concat())
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 
+use crate::beside;
 use crate::checkpoint::Checkpoint;
 use crate::files::LogError;
 use crate::note::{Line, Note, NoteError, PublicKey, id, vkey};
@@ -119,7 +120,11 @@ impl Witnesses {
         }
         let own = signatures.iter().find(|line| line.name == key.name() && line.id == key.hash());
         let own = own.ok_or(NoteError::Unsigned)?.line;
-        Ok(Cosigned { checkpoint, head: format!("{text}\n{own}\n"), by })
+        let of_a_witness =
+            |line: &&str| self.all.iter().any(|witness| line.starts_with(&format!("— {} ", witness.name)));
+        let beside = beside::lines(&signatures, key.name()).into_iter().filter(|line| !of_a_witness(line));
+        let beside = beside.map(str::to_owned).collect();
+        Ok(Cosigned { checkpoint, head: format!("{text}\n{own}\n"), beside, by })
     }
 
     /// Whether so many have cosigned as must, and one at least.
@@ -134,6 +139,8 @@ pub struct Cosigned {
     pub checkpoint: Checkpoint,
     /// Its note, with the signature of the log alone.
     head: String,
+    /// The lines of who signs beside the log.
+    beside: Vec<String>,
     /// By their numbers: when, and the line that says so.
     by: BTreeMap<usize, (u64, String)>,
 }
@@ -141,8 +148,13 @@ pub struct Cosigned {
 impl Cosigned {
     /// The note, with all cosignatures.
     pub fn note(&self) -> String {
-        let lines = self.by.values().map(|(_, line)| format!("{line}\n"));
+        let lines = self.beside.iter().chain(self.by.values().map(|(_, line)| line)).map(|line| format!("{line}\n"));
         std::iter::once(self.head.clone()).chain(lines).collect()
+    }
+
+    /// With these lines of who signs beside the log, and no others.
+    pub(crate) fn with_beside(self, beside: Vec<String>) -> Self {
+        Self { beside, ..self }
     }
 
     /// The witnesses that saw it, by their numbers, and when, in seconds since 1970.

@@ -330,8 +330,30 @@ impl Keystore {
     /// [`KeystoreError`] if the key cannot be used, or not for this.
     pub fn sign(&self, name: Name, purpose: Purpose, message: &[u8]) -> Result<Signed, KeystoreError> {
         let opened = self.usable(name, purpose)?;
-        let Private::Signs(key) = &opened.private else { return opened.cannot() };
-        Ok(self.inner.policy.allow(opened.about.domain, key.suite())?.sign(key, purpose, message)?)
+        self.signed(&opened, purpose, message)
+    }
+
+    /// As [`Keystore::sign`], with a key that is at hand; `None` if it is not, and has to be made [`Keystore::ready`] first. It
+    /// waits for no disk, nor for who does.
+    ///
+    /// # Errors
+    /// As [`Keystore::sign`].
+    pub fn sign_at_hand(&self, name: Name, purpose: Purpose, message: &[u8]) -> Option<Result<Signed, KeystoreError>> {
+        let opened = self.opened(name)?;
+        Some(self.signed(&opened, purpose, message))
+    }
+
+    /// Has a key at hand, so that its next use waits for nothing.
+    ///
+    /// # Errors
+    /// As [`Keystore::sign`].
+    pub fn ready(&self, name: Name) -> Result<(), KeystoreError> {
+        if self.opened(name).is_some() { Ok(()) } else { self.load(name).map(drop) }
+    }
+
+    /// Whether a key is at hand.
+    pub fn is_at_hand(&self, name: Name) -> bool {
+        self.opened(name).is_some()
     }
 
     /// As [`Keystore::sign`], the text of a signed note. Its bytes say nothing of the purpose, which only the keystore keeps to.
@@ -412,13 +434,20 @@ impl Keystore {
         Ok(self.inner.policy.allow(opened.about.domain, key.suite())?.agree(key, other, purpose)?)
     }
 
+    fn signed(&self, opened: &Opened, purpose: Purpose, message: &[u8]) -> Result<Signed, KeystoreError> {
+        opened.is_for(purpose)?;
+        let Private::Signs(key) = &opened.private else { return opened.cannot() };
+        Ok(self.inner.policy.allow(opened.about.domain, key.suite())?.sign(key, purpose, message)?)
+    }
+
     /// The key, opened, if it is for this purpose.
     fn usable(&self, name: Name, purpose: Purpose) -> Result<Arc<Opened>, KeystoreError> {
         let opened = match self.opened(name) {
             Some(opened) => opened,
             None => self.load(name)?,
         };
-        if opened.about.purpose == purpose.name() { Ok(opened) } else { Err(KeystoreError::OtherPurpose { name }) }
+        opened.is_for(purpose)?;
+        Ok(opened)
     }
 
     fn opened(&self, name: Name) -> Option<Arc<Opened>> {
@@ -443,6 +472,14 @@ impl Keystore {
 }
 
 impl Opened {
+    fn is_for(&self, purpose: Purpose) -> Result<(), KeystoreError> {
+        if self.about.purpose == purpose.name() {
+            Ok(())
+        } else {
+            Err(KeystoreError::OtherPurpose { name: self.about.name })
+        }
+    }
+
     fn cannot<T>(&self) -> Result<T, KeystoreError> {
         Err(KeystoreError::OtherUse { name: self.about.name, suite: self.about.suite })
     }

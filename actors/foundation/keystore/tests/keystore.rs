@@ -173,6 +173,38 @@ fn only_what_signs_in_a_way_of_others_is_lent() {
     assert_eq!(code(store.lend(token, root, |_| ())), "keystore.destroyed");
 }
 
+#[test]
+fn what_is_at_hand_signs_whoever_waits_for_the_disk() {
+    let home = directory();
+    let (store, public) = begun(home.path());
+    drop(store);
+    let store = unsealed(home.path(), 1);
+    let at_hand = || store.sign_at_hand(SIGNER, MANIFEST, b"text");
+    assert!(at_hand().is_none() && !store.is_at_hand(SIGNER), "it is not opened for whoever does not wait");
+    store.ready(SIGNER).unwrap();
+    assert!(store.is_at_hand(SIGNER));
+    store.ready(SIGNER).unwrap();
+    let signed = at_hand().unwrap().unwrap();
+    let policy = Policy::default();
+    policy.accept(Domain::System, Signature::Ed25519).unwrap().verify(&public, MANIFEST, b"text", &signed).unwrap();
+    let other = store.sign_at_hand(SIGNER, OTHER, b"text").unwrap();
+    assert_eq!(code(other), "keystore.other_purpose");
+    // Its file is not asked for: what is opened is opened.
+    let file = home.path().join(format!("{SIGNER}.key"));
+    let kept = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert!(at_hand().unwrap().is_ok());
+    fs::write(&file, kept).unwrap();
+    store.seal_up();
+    assert!(at_hand().is_none());
+    assert_eq!(code(store.ready(SIGNER)), "keystore.sealed");
+    store.unseal(&root(1)).unwrap();
+    store.ready(SIGNER).unwrap();
+    store.destroy(SIGNER).unwrap();
+    assert!(at_hand().is_none());
+    assert_eq!(code(store.ready(SIGNER)), "keystore.destroyed");
+}
+
 fn x25519() -> suites::agreeing::PublicKey {
     let policy = Policy::default();
     policy.allow(Domain::System, Agreement::X25519).unwrap().generate().unwrap().public().clone()

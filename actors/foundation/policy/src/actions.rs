@@ -104,6 +104,7 @@ pub const ACTIONS: &[Action] = &[
     changes("crypto.revoke", "Key", "Let what a key signed from a record on not count"),
     changes("crypto.destroy", "Key", "End the private part of a key"),
     changes("crypto.update", "Key", "Have the keys wrapped under the root key in use"),
+    changes("crypto.sign", "Key", "Sign a release with the key in use"),
     reads("approval.list", "Approval", "List what leave was asked for"),
     reads("approval.show", "Approval", "Show what would be done, by whom, why, and who decided how"),
     changes("approval.approve", "Approval", "Approve that something is done, once"),

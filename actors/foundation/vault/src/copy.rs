@@ -11,7 +11,7 @@ use journal::store::Head;
 use journal::{Chain, Journal};
 use kernel::{Digest, Sequence};
 
-use crate::point::{CHECKPOINT, FORMAT, KEY, Point, log_name, point_name, points, read};
+use crate::point::{CHECKPOINT, FORMAT, KEY, Point, Sign, log_name, point_name, points, read};
 use crate::target::Target;
 use crate::{VaultError, broken};
 
@@ -219,7 +219,7 @@ pub struct Made {
 }
 
 /// Makes a backup of the log in `source`, up to the checkpoint in `note`: adds what is new, reads that again, and then
-/// puts the point there. What has left the log is in it, too: it is there already, or comes from the journal. A point that is there already is that backup.
+/// puts the point there, signed by whoever signs now. What has left the log is in it, too: it is there already, or comes from the journal. A point that is there already is that backup.
 ///
 /// # Errors
 /// [`VaultError`]; then there is no such backup that was not there before.
@@ -228,6 +228,7 @@ pub fn make(
     target: &dyn Target,
     (key, note): (&PublicKey, &str),
     asked: &Making,
+    sign: Sign<'_>,
     go_on: GoOn<'_>,
 ) -> Result<Made, VaultError> {
     let checkpoint = Checkpoint::open(note, key).map_err(|error| broken(CHECKPOINT, error.to_string()))?;
@@ -272,7 +273,9 @@ pub fn make(
         copied,
         key: key.to_string(),
         checkpoint: note.to_owned(),
+        signature: None,
     };
+    let point = point.sealed(&name, key.name(), sign);
     point.signed()?;
     // First what a stranger verifies, as it stands for what is there anyway; then the point.
     target.put(&format!("{folder}{CHECKPOINT}"), note.as_bytes())?;

@@ -18,7 +18,8 @@
 //!    root that was signed.
 //! 2. What no point covers counts for nothing: it is what a run left that did not come to its end, and is written again.
 //! 3. A log in a place goes on as it began: one that is of other records, or has more of them, is not touched.
-//! 4. Nothing is restored that does not belong to what was signed; a store is there whole or not at all.
+//! 4. What somebody signed of a backup is its point, under its name: another one in its place is not signed.
+//! 5. Nothing is restored that does not belong to what was signed; a store is there whole or not at all.
 
 mod copy;
 mod place;
@@ -29,7 +30,7 @@ mod target;
 
 pub use copy::{Checked, Made, Making, Older, Source, make, verify};
 pub use place::{Found, find, locate};
-pub use point::{Point, log_name, point_name, points};
+pub use point::{Point, Sign, log_name, point_name, points};
 pub use prune::prune;
 pub use restore::{Restored, Upto, log_into, restore};
 pub use target::{Directory, FILE_MAX, Target, Trouble};
@@ -65,6 +66,13 @@ pub enum VaultError {
     Beyond { asked: String, last: u64 },
     #[error("this is not the key that signed the backup: that is {signed}")]
     OtherKey { signed: String },
+    /// By whoever signs beside the log.
+    #[error("{file}: its signature is not right: {what}")]
+    Signature { file: String, what: String },
+    #[error("{file}: {key} signed it, which is revoked since record {since}, and it is of record {last}")]
+    RevokedKey { file: String, key: String, since: u64, last: u64 },
+    #[error("{file}: it is not signed by {key}")]
+    Unsigned { file: String, key: String },
     #[error("{place} cannot be used: {why}")]
     Io { place: String, why: String },
     /// Of a place that is reached over a network: it says nothing about what is there.
@@ -90,6 +98,9 @@ impl VaultError {
             Self::InUse { .. } => "archive.in_use",
             Self::Beyond { .. } => "archive.beyond",
             Self::OtherKey { .. } => "archive.other_key",
+            Self::Signature { .. } => "archive.signature",
+            Self::RevokedKey { .. } => "archive.revoked_key",
+            Self::Unsigned { .. } => "archive.unsigned",
             Self::Io { .. } => "archive.io",
             Self::Remote { trouble, .. } => trouble.code(),
             Self::Stopped { .. } => "archive.stopped",

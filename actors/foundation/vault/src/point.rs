@@ -1,5 +1,6 @@
 //! What one backup is: where it ends, and what was signed over it.
 
+use evidence::beside;
 use evidence::checkpoint::Checkpoint;
 use evidence::note::PublicKey;
 use journal::store::Head;
@@ -10,10 +11,15 @@ use crate::target::Target;
 use crate::{VaultError, broken};
 
 /// The first one was of whole copies, each a directory of its own ([`journal::archive`]).
-pub(crate) const FORMAT: u32 = 2;
+const UNSIGNED: u32 = 2;
+/// The same with a signature, which earlier releases must not read as if there were none.
+pub(crate) const FORMAT: u32 = 3;
 pub(crate) const KEY: &str = "key";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 const BACKUPS: &str = "backups";
+
+/// Gives the line of a signature for a text under the name of a log, if somebody signs now.
+pub type Sign<'a> = &'a dyn Fn(&str, &str) -> Option<String>;
 
 /// A backup. Its blake3 is that of everything in it: the checkpoint has the root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +46,9 @@ pub struct Point {
     pub key: String,
     /// The signed note.
     pub checkpoint: String,
+    /// The line of who signed all of the above, in the note of [`Point::manifest`] ([`evidence::beside`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 impl Point {
@@ -51,11 +60,36 @@ impl Point {
         let malformed = |error: serde_json::Error| broken(name, error.to_string());
         let found: serde_json::Value = serde_json::from_slice(text).map_err(malformed)?;
         match found["format"].as_u64().unwrap_or_default() {
-            format if format == u64::from(FORMAT) => {}
+            format if [UNSIGNED, FORMAT].map(u64::from).contains(&format) => {}
             found => return Err(VaultError::Format { found }),
         }
         let point: Self = serde_json::from_value(found).map_err(malformed)?;
-        if point.text() == text { Ok(point) } else { Err(broken(name, "it is not as it was written")) }
+        let as_it_is = point.format == if point.signature.is_some() { FORMAT } else { UNSIGNED };
+        if as_it_is && point.text() == text { Ok(point) } else { Err(broken(name, "it is not as it was written")) }
+    }
+
+    /// The point with a signature of what it says, under this name, if somebody signs that.
+    pub(crate) fn sealed(self, name: &str, log: &str, sign: Sign<'_>) -> Self {
+        let text = self.manifest(name, log);
+        let line = sign(log, &text).filter(|line| is_line(&text, line, log));
+        Self { format: if line.is_some() { FORMAT } else { UNSIGNED }, signature: line, ..self }
+    }
+
+    /// What is signed of a backup of this name: where it lies, and all that it says but for the signature. Its first line
+    /// cannot be the name of a log, so that nobody takes it for a checkpoint.
+    pub fn manifest(&self, name: &str, log: &str) -> String {
+        let unsigned = Self { signature: None, format: FORMAT, ..self.clone() };
+        let digest = blake3::hash(&unsigned.text()).to_hex();
+        // The folders above are where somebody put it.
+        let mut parts = name.rsplit('/');
+        let (point, folder) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+        format!("backup manifest v1 of {log}\nbackup {folder}/{BACKUPS}/{point}\nblake3 {digest}\n")
+    }
+
+    /// The signed note of that, if it is signed; nothing of it is checked.
+    pub fn note(&self, name: &str) -> Option<String> {
+        let key = PublicKey::parse(&self.key).ok()?;
+        Some(format!("{}\n{}\n", self.manifest(name, key.name()), self.signature.as_ref()?))
     }
 
     /// Where it ends.
@@ -84,6 +118,13 @@ impl Point {
         text.push(b'\n');
         text
     }
+}
+
+/// Whether it is one line of a key beside that of the log.
+fn is_line(text: &str, line: &str, log: &str) -> bool {
+    let read =
+        beside::read(&format!("{text}\n{line}\n"), log).map(|(signed, lines)| signed == text && lines.len() == 1);
+    read.unwrap_or(false) && !line.contains('\n')
 }
 
 /// The folder of the log that `key` signs.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
+use evidence::BesideKey;
 use evidence::checkpoint::Checkpoint;
 use evidence::note::{Key, PublicKey};
 use evidence::tree::empty;
@@ -81,7 +82,7 @@ fn try_to(world: &World, target: &dyn Target, asked: &Making) -> Result<Made, Va
     let minimum = world.evidence.minimum().unwrap().map(|minimum| minimum.index);
     let older = minimum.map(|minimum| Older { journal: &world.journal, minimum });
     let source = Source { files: &files, older };
-    make(source, target, (&key, &note), asked, &mut || Ok(()))
+    make(source, target, (&key, &note), asked, &|_, _| None, &mut || Ok(()))
 }
 
 fn made(world: &World, target: &dyn Target, backup: u64) -> Made {
@@ -305,6 +306,7 @@ fn what_ends_half_way_leaves_no_backup_and_the_next_run_completes_it() {
         &directory(),
         (&world.evidence.public().unwrap(), &world.evidence.checkpoint().unwrap().1),
         &asked(&world, 4),
+        &|_, _| None,
         &mut || Err("its worker ended".to_owned()),
     );
     assert!(stopped.is_err_and(|error| error.code() == "archive.stopped"));
@@ -333,7 +335,7 @@ fn a_log_goes_on_as_it_began_and_others_lie_beside_it() {
     let (source, key) = (Directory::new(early.0.path()), world.evidence.public().unwrap());
     let again = |source: &Directory, note: &str| {
         let source = Source { files: source, older: None };
-        make(source, &target, (&key, note), &asked(&world, 3), &mut || Ok(())).unwrap_err().code()
+        make(source, &target, (&key, note), &asked(&world, 3), &|_, _| None, &mut || Ok(())).unwrap_err().code()
     };
     assert_eq!(again(&source, &note), "archive.ahead");
     // And it went on from there, with other records.
@@ -533,4 +535,55 @@ fn a_log_that_lost_its_beginning_is_backed_up_whole() {
     let third = TempDir::new().unwrap();
     let refused = try_to(&world, &Directory::new(third.path()), &asked(&world, 5)).unwrap_err();
     assert!(matches!(refused, VaultError::Source { .. }), "{refused}");
+}
+
+#[test]
+fn what_somebody_signed_is_a_backup_under_its_name() {
+    let (mut world, place) = (World::new(), TempDir::new().unwrap());
+    let target = Directory::new(place.path());
+    world.write(300, 10, 1);
+    let signed_by = |gives: &dyn Fn(&str, &str) -> Option<String>, backup: u64| {
+        world.follow();
+        let (key, (_, note)) = (world.evidence.public().unwrap(), world.evidence.checkpoint().unwrap());
+        let (files, asked) = (Directory::new(&world.places().log), asked(&world, backup));
+        let source = Source { files: &files, older: None };
+        make(source, &target, (&key, &note), &asked, gives, &mut || Ok(())).unwrap()
+    };
+    let own = |log: &str| BesideKey::new(log, "backup-manifests.1", 0x0401, &[7; 44]);
+    let signs = |log: &str, text: &str| Some(own(log).line(blake3::hash(text.as_bytes()).as_bytes()));
+    let unsigned = signed_by(&|_, _| None, 1);
+    assert_eq!((unsigned.point.format, unsigned.point.note(&unsigned.name)), (2, None));
+    // What is no line of such a key is none.
+    for (number, line) in (2..).zip(["", "hello", "— sop/x AAAA", "— sop/x/y.1 AAAAAAAA\n— sop/x/y.1 AAAAAAAA"]) {
+        assert_eq!(signed_by(&|_, _| Some(line.to_owned()), number).point.format, 2, "{line:?}");
+    }
+    let (one, two) = (signed_by(&signs, 7), signed_by(&signs, 8));
+    let log = world.evidence.public().unwrap().name().to_owned();
+    for made in [&one, &two] {
+        is_whole(&target, made);
+        assert_eq!(made.point.format, 3);
+        let text = made.point.manifest(&made.name, &log);
+        let line = own(&log).line(blake3::hash(text.as_bytes()).as_bytes());
+        assert_eq!(made.point.note(&made.name).unwrap(), format!("{text}\n{line}\n"));
+        // Wherever the place for backups is; and under another name it is another text.
+        assert_eq!(made.point.manifest(&format!("a/b/{}", made.name), &log), text);
+    }
+    assert_ne!(one.point.manifest(&one.name, &log), one.point.manifest(&two.name, &log));
+    // Asked for again, it is the one that is there.
+    assert_eq!(signed_by(&signs, 7).point, one.point);
+    // A format that says one thing, and a signature that says another.
+    let text = String::from_utf8(fs::read(place.path().join(&one.name)).unwrap()).unwrap();
+    let without = text.lines().filter(|line| !line.contains("\"signature\"")).collect::<Vec<_>>().join("\n") + "\n";
+    for changed in
+        [text.replacen("\"format\": 3", "\"format\": 2", 1), without.replace("\",\n}", "\"\n}"), text.clone() + "\n"]
+    {
+        assert_ne!(changed, text);
+        fs::write(place.path().join(&one.name), changed).unwrap();
+        let error = verify(&target, &one.name, &mut || Ok(()), &mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.code(), "archive.broken", "{error}");
+    }
+    let later = text.replacen("\"format\": 3", "\"format\": 4", 1);
+    fs::write(place.path().join(&one.name), later).unwrap();
+    let error = verify(&target, &one.name, &mut || Ok(()), &mut |_| Ok(())).unwrap_err();
+    assert_eq!(error.code(), "archive.format", "{error}");
 }

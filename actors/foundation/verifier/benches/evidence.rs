@@ -39,7 +39,7 @@ fn main() {
     let evidence = Arc::new(filled(home.path(), records));
     let key = evidence.public().expect("there is a key");
     let log = home.path().join("evidence");
-    let trust = Trust { log: Key::log(&key.to_string()).expect("a key"), witnesses: Vec::new(), quorum: 0 };
+    let trust = Trust::of(Key::log(&key.to_string()).expect("a key"));
     println!("evidence over {records} records with bodies of {FACT_BYTES} bytes; {}", conditions());
 
     let verify = || drop(verifier::log::verify(&log, &trust, &Wanted::default()).expect("it is what was signed"));

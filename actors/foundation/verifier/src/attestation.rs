@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::beside::Signer;
 use crate::note::Trust;
 use crate::tree::Hash;
 use crate::{Bad, blake3, hex, number};
@@ -34,17 +35,20 @@ pub struct Attestation {
     pub states: BTreeMap<String, (u64, String)>,
     /// BLAKE3 of the whole note: its name in the records.
     pub digest: String,
+    /// Who signed it beside the key of the log, of those that were asked for.
+    pub beside: Vec<Signer>,
 }
 
-/// The attestation in a note that the log's key has signed.
+/// The attestation in a note that the keys that are asked for have signed.
 ///
 /// # Errors
 /// [`Bad`].
 pub fn verify(note: &str, trust: &Trust) -> Result<Attestation, Bad> {
-    let text = trust.text(note, "attestation")?;
-    parse(text, note)
-        .filter(|attestation| attestation.origin == trust.log.name())
-        .ok_or_else(|| Bad::new(format!("what was signed is no attestation of {}", trust.log.name())))
+    let (text, signers) = trust.text(note, "attestation")?;
+    let said = parse(text, note).filter(|attestation| attestation.origin == trust.origin());
+    let said = said.ok_or_else(|| Bad::new(format!("what was signed is no attestation of {}", trust.origin())))?;
+    let beside = trust.counting(signers, said.size, "attestation")?;
+    Ok(Attestation { beside, ..said })
 }
 
 fn parse(text: &str, note: &str) -> Option<Attestation> {
@@ -77,6 +81,7 @@ fn parse(text: &str, note: &str) -> Option<Attestation> {
         root: Hash::parse(root)?,
         states,
         digest: hex(&blake3::hash(note.as_bytes())),
+        beside: Vec::new(),
     })
 }
 

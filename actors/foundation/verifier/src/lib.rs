@@ -1,7 +1,7 @@
-//! Verifies what an authority recorded and signed: the log, proofs, exports and attestations.
+//! Verifies what an authority recorded and signed: the log, proofs, exports, attestations and releases.
 //!
 //! It is written from the published formats (RFC 6962, and of C2SP signed-note, tlog-checkpoint, tlog-tiles, tlog-proof,
-//! tlog-cosignature), and of what is ours from docs/evidence.md. It has no code and no cryptography in common with the
+//! tlog-cosignature), and of what is ours from docs/evidence.md and docs/crypto.md. It has no code and no cryptography in common with the
 //! programs that write: an error there is not repeated here. It reads files and nothing else: no network, no clock.
 //!
 //! # Invariants
@@ -11,12 +11,14 @@
 //! 3. No input makes it panic, and none makes it read more than the files it is given.
 
 pub mod attestation;
+pub mod beside;
 pub mod blake3;
 pub mod export;
 pub mod log;
 pub mod note;
 pub mod proof;
 pub mod record;
+pub mod release;
 pub mod tree;
 
 use std::fmt;

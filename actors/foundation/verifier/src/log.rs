@@ -106,7 +106,7 @@ pub fn verify(directory: &Path, trust: &Trust, wanted: &Wanted) -> Result<Verifi
         // Who witnesses a new one need not have witnessed the old one.
         Some(note) => Some(
             Trust { quorum: 0, ..trust.clone() }
-                .checkpoint(note)
+                .older_checkpoint(note)
                 .map_err(|bad| Bad { what: format!("of the checkpoint that was noted: {}", bad.what), ..bad })?,
         ),
     };
@@ -192,8 +192,9 @@ fn behind(directory: &Path, trust: &Trust, note: &str, bad: Bad) -> Result<(Chec
     };
     let Some(older) = read(&directory.join("cosigned"), NOTE_MAX as u64 + 1)? else { return Err(bad.into()) };
     let older = String::from_utf8(older).map_err(|_| Bad::new("the cosigned checkpoint is no text"))?;
-    let older =
-        trust.checkpoint(&older).map_err(|bad| Bad { what: format!("of those in cosigned: {}", bad.what), ..bad })?;
+    let older = trust
+        .older_checkpoint(&older)
+        .map_err(|bad| Bad { what: format!("of those in cosigned: {}", bad.what), ..bad })?;
     if newest.size < older.size {
         let what = format!("the log ends here, and had {} records when the witnesses saw it", older.size);
         return Err(Bad::at(newest.size + 1, what).into());

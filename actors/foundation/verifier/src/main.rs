@@ -7,9 +7,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use verifier::beside::{Chain, Signer};
 use verifier::log::{Failure, Wanted};
 use verifier::note::{Checkpoint, Key, Trust};
-use verifier::{Bad, attestation, export, hex, log, proof};
+use verifier::release::Release;
+use verifier::{Bad, attestation, beside, export, hex, log, proof, release};
 
 const USAGE: &str = "\
 Verifies what an authority recorded and signed. It shares no code with the authority, and needs nothing but files.
@@ -26,7 +28,12 @@ Verifies what an authority recorded and signed. It shares no code with the autho
       What the authority said of itself (sop audit attest).
       --log    a copy of the log: it must have the tree and the streams that the attestation names, and be what was signed
 
-  --key VKEY      the key of the log, as `sop audit key` showed it when you noted it
+  sop-verify release FILE --signature FILE --key VKEY
+      That a file is the one that an authority signed as a release (sop crypto sign releases).
+
+  --key VKEY      the key of the log, as `sop audit key` showed it when you noted it; or one beside it, as `sop audit key --all`
+                  shows them, instead of it or, repeated, besides: what is given must have signed
+  --succession FILE   which keys followed those (sop audit key --succession FILE): then one that follows is as good
   --witness VKEY  the key of a witness (cosignature/v1); may be repeated
   --quorum N      so many of the witnesses must have cosigned; without it, all of them
 
@@ -77,7 +84,9 @@ fn main() -> ExitCode {
 #[derive(Default)]
 struct Call {
     words: Vec<String>,
-    key: Option<String>,
+    keys: Vec<String>,
+    succession: Option<PathBuf>,
+    signature: Option<PathBuf>,
     witnesses: Vec<String>,
     quorum: Option<usize>,
     from: Option<u64>,
@@ -96,7 +105,9 @@ fn verdict(arguments: impl Iterator<Item = String>) -> Result<Verdict, Verdict> 
             "-V" | "--version" => {
                 return Ok(Verdict::Good(concat!("sop-verify ", env!("CARGO_PKG_VERSION"), "\n").into()));
             }
-            "--key" => call.key = Some(value("a key")?),
+            "--key" => call.keys.push(value("a key")?),
+            "--succession" => call.succession = Some(value("a file")?.into()),
+            "--signature" => call.signature = Some(value("a file")?.into()),
             "--witness" => call.witnesses.push(value("a key")?),
             "--quorum" => call.quorum = Some(value("a number")?.parse().map_err(|_| wrong("a number"))?),
             "--from" => call.from = Some(value("a sequence")?.parse().map_err(|_| wrong("a sequence"))?),
@@ -106,31 +117,58 @@ fn verdict(arguments: impl Iterator<Item = String>) -> Result<Verdict, Verdict> 
             _ => call.words.push(argument),
         }
     }
+    let words: Vec<_> = call.words.iter().map(String::as_str).collect();
+    if let ["release", file] = words[..] {
+        return a_release(Path::new(file), &call);
+    }
     let trust = call.trust()?;
-    match call.words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    match words[..] {
         ["log", directory] => a_log(Path::new(directory), &trust, &call),
         ["attestation", file] => an_attestation(Path::new(file), &trust, &call),
         ["export", directory] => an_export(Path::new(directory), &trust),
         ["proof", file] => a_proof(Path::new(file), &trust),
         _ => Err(Verdict::Usage(
-            "say what to verify: log DIRECTORY, proof FILE, export DIRECTORY or attestation FILE".into(),
+            "say what to verify: log DIRECTORY, proof FILE, export DIRECTORY, attestation FILE or release FILE".into(),
         )),
     }
 }
 
 impl Call {
     fn trust(&self) -> Result<Trust, Verdict> {
-        let key = self
-            .key
-            .as_deref()
-            .ok_or_else(|| Verdict::Usage("--key is missing: nothing is right without it".into()))?;
+        if self.keys.is_empty() {
+            return Err(Verdict::Usage("--key is missing: nothing is right without it".into()));
+        }
         let witnesses: Vec<_> =
             self.witnesses.iter().map(|vkey| Key::witness(vkey)).collect::<Result<_, _>>().map_err(Verdict::Usage)?;
         let quorum = self.quorum.unwrap_or(witnesses.len());
         if witnesses.len() < quorum {
             return Err(Verdict::Usage(format!("--quorum {quorum} needs as many witnesses, each with --witness")));
         }
-        Ok(Trust { log: Key::log(key).map_err(Verdict::Usage)?, witnesses, quorum })
+        let (mut log, mut beside) = (None, Vec::new());
+        for vkey in &self.keys {
+            match Key::log(vkey) {
+                Ok(_) if log.is_some() => return Err(Verdict::Usage("a log has one key of its own".into())),
+                Ok(key) => log = Some(key),
+                Err(_) => beside.push(self.chain(vkey, "checkpoints")?),
+            }
+        }
+        let trust = Trust { log, beside, witnesses, quorum };
+        match trust.beside.iter().find(|chain| chain.log() != trust.origin()) {
+            Some(other) => Err(Verdict::Usage(format!("{} is not of {}", other.name(), trust.origin()))),
+            None => Ok(trust),
+        }
+    }
+
+    /// A key beside that of the log, with those that follow it.
+    fn chain(&self, vkey: &str, purpose: &str) -> Result<Chain, Verdict> {
+        let chain = Chain::of(beside::Key::parse(vkey).map_err(Verdict::Usage)?);
+        if chain.purpose() != purpose {
+            return Err(Verdict::Usage(format!("{} is for {}, not for {purpose}", chain.name(), chain.purpose())));
+        }
+        match &self.succession {
+            None => Ok(chain),
+            Some(file) => Ok(chain.followed(&text(file)?).map_err(Bad::new)?),
+        }
     }
 }
 
@@ -158,13 +196,15 @@ impl Report {
         let Checkpoint { origin, size, root, .. } = checkpoint;
         let cosigned = &older.unwrap_or(checkpoint).cosigned;
         let found = vec![format!("log   {origin}"), format!("size  {size}"), format!("root  {root}")];
-        let mut checked = vec![format!("{origin} has signed the tree of {size} records")];
+        let by = if trust.log.is_some() { origin.as_str() } else { "a key beside that of the log" };
+        let mut checked = vec![format!("{by} has signed the tree of {size} records")];
         let (has, of, needed) = (cosigned.len(), trust.witnesses.len(), trust.quorum);
         if of != 0 {
             let what =
                 older.map_or("it".to_owned(), |older| format!("its beginning, the first {} records", older.size));
             checked.push(format!("{has} of {of} witnesses have cosigned {what}; {needed} must"));
         }
+        checked.extend(checkpoint.beside.iter().map(beside_it));
         checked
             .extend(cosigned.iter().map(|(name, time)| format!("cosigned by {name} at {time} (seconds since 1970)")));
         let mut not_checked = vec!["that the key is the authority's: compare it with the one you noted".to_owned()];
@@ -256,7 +296,12 @@ fn an_attestation(file: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Ve
         said.states.iter().map(|(name, (version, digest))| format!("state          {name} {version} {digest}"));
     let mut report = Report {
         found: found.into_iter().chain(states).collect(),
-        checked: vec![format!("{} has signed this", said.origin)],
+        checked: trust
+            .log
+            .iter()
+            .map(|log| format!("{} has signed this", log.name()))
+            .chain(said.beside.iter().map(beside_it))
+            .collect(),
         not_checked: vec![
             "that the key is the authority's: compare it with the one you noted".to_owned(),
             "that program, configuration and policies are those you expect: compare their digests".to_owned(),
@@ -285,6 +330,33 @@ fn an_attestation(file: &Path, trust: &Trust, call: &Call) -> Result<Verdict, Ve
         None => report.not_checked.push("its own record: the log does not have it, or not yet".to_owned()),
     }
     Ok(Verdict::Good(report.text("Signed: an attestation.")))
+}
+
+fn beside_it(signer: &Signer) -> String {
+    format!("{} has signed it ({})", signer.name, signer.suite)
+}
+
+fn a_release(file: &Path, call: &Call) -> Result<Verdict, Verdict> {
+    let ([vkey], Some(signature)) = (&call.keys[..], &call.signature) else {
+        return Err(Verdict::Usage("a release is verified with --key VKEY and --signature FILE".into()));
+    };
+    let chain = call.chain(vkey, "releases")?;
+    let content = fs::read(file).map_err(|error| Verdict::Io(file.to_owned(), error))?;
+    let Release { name, length, sha256, blake3, signer } = release::verify(&content, &text(signature)?, &chain)?;
+    let report = Report {
+        found: vec![
+            format!("name    {name}"),
+            format!("length  {length}"),
+            format!("sha256  {sha256}"),
+            format!("blake3  {blake3}"),
+        ],
+        checked: vec![beside_it(&signer), "the file is what was signed, byte for byte".to_owned()],
+        not_checked: vec![
+            "that the key is the authority's: compare it with the one you noted".to_owned(),
+            "that nothing newer was signed since".to_owned(),
+        ],
+    };
+    Ok(Verdict::Good(report.text("Signed: a release.")))
 }
 
 fn readable(directory: &Path) -> Result<(), Verdict> {

@@ -1,7 +1,8 @@
 //! Signed notes and checkpoints: whose word is taken, and what they said.
 //!
 //! A note is a text, an empty line, and lines `— name base64(key id [4], signature)`. The key of a log signs the text itself
-//! (type 1); a witness signs two lines and the text, with the time at which it saw it (type 4, cosignature/v1).
+//! (type 1); a witness signs two lines and the text, with the time at which it saw it (type 4, cosignature/v1); and keys of the
+//! authority's keystore sign beside that of the log ([`crate::beside`]).
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,7 @@ use base64ct::{Base64, Encoding as _};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
+use crate::beside::{Chain, Signer};
 use crate::tree::Hash;
 use crate::{Bad, number};
 
@@ -95,14 +97,18 @@ impl Key {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+' || c.is_control())
 }
 
-/// Whose word is taken: that of the log's key, and of so many of the witnesses.
+/// Whose word is taken: that of the log's key, of those beside it, and of so many of the witnesses. Without any key it is
+/// nobody's.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    pub log: Key,
+    /// `None` if those beside it are enough.
+    pub log: Option<Key>,
+    /// One of each chain must have signed.
+    pub beside: Vec<Chain>,
     pub witnesses: Vec<Key>,
     pub quorum: usize,
 }
@@ -113,6 +119,8 @@ pub struct Checkpoint {
     pub origin: String,
     pub size: u64,
     pub root: Hash,
+    /// Who signed it beside the key of the log, of those that were asked for.
+    pub beside: Vec<Signer>,
     /// The witnesses that saw it, and when, in seconds since 1970.
     pub cosigned: Vec<(String, u64)>,
 }
@@ -144,24 +152,76 @@ fn read(note: &str) -> Option<Note<'_>> {
 }
 
 impl Trust {
-    /// The text of a note that the log's key has signed; `what` it is called if it has not.
+    /// That of the log's key alone.
+    pub fn of(log: Key) -> Self {
+        Self { log: Some(log), beside: Vec::new(), witnesses: Vec::new(), quorum: 0 }
+    }
+
+    /// The log that it is about.
+    pub fn origin(&self) -> &str {
+        let beside = || self.beside.first().map_or("", Chain::log);
+        self.log.as_ref().map_or_else(beside, |log| &log.name)
+    }
+
+    /// The text of a note that every key that is asked for has signed, and those beside the log's that did; `what` it is called
+    /// if they have not. Whether what they sign still counts is for who knows which record it is of ([`Trust::counting`]).
     ///
     /// # Errors
-    /// [`Bad`] if it has not.
-    pub fn text<'a>(&self, note: &'a str, what: &str) -> Result<&'a str, Bad> {
+    /// [`Bad`] if one of them has not.
+    pub fn text<'a>(&self, note: &'a str, what: &str) -> Result<(&'a str, Vec<Vec<Signer>>), Bad> {
         let Note { text, signatures } = read(note).ok_or_else(|| Bad::new(format!("the {what} is no signed note")))?;
-        self.log
-            .found(text, &signatures)?
-            .map(|_| text)
-            .ok_or_else(|| Bad::new(format!("the {what} is not signed by {}", self.log.name)))
+        let unsigned = |by: &str| Bad::new(format!("the {what} is not signed by {by}"));
+        if let Some(log) = &self.log {
+            log.found(text, &signatures)?.ok_or_else(|| unsigned(&log.name))?;
+        } else if self.beside.is_empty() {
+            return Err(unsigned("anybody who is trusted"));
+        }
+        let mut signers = Vec::new();
+        for chain in &self.beside {
+            let wrong = |name: String| Bad::new(format!("the signature of {name} is not right"));
+            let found = chain.signers(text, &signatures).map_err(wrong)?;
+            if found.is_empty() {
+                let or = if chain.len() == 1 { "" } else { ", nor by one that follows it" };
+                return Err(unsigned(&format!("{}{or}", chain.name())));
+            }
+            signers.push(found);
+        }
+        Ok((text, signers))
+    }
+
+    /// Those of them whose signature counts for what is of this record.
+    ///
+    /// # Errors
+    /// [`Bad`] if of those who had to sign one is left that does not.
+    pub fn counting(&self, signers: Vec<Vec<Signer>>, record: u64, what: &str) -> Result<Vec<Signer>, Bad> {
+        let mut counting = Vec::new();
+        for found in signers {
+            let (revoked, counts): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|signer| signer.revoked.is_some_and(|since| since <= record));
+            if let (Some(Signer { name, revoked: Some(since), .. }), true) = (revoked.first(), counts.is_empty()) {
+                return Err(Bad::new(format!(
+                    "the {what} is of record {record}, and what {name} signed from record {since} on does not count"
+                )));
+            }
+            counting.extend(counts);
+        }
+        Ok(counting)
+    }
+
+    /// The same of what may be older than a key that is asked for: one of them is enough.
+    pub(crate) fn of_older(&self) -> Vec<Self> {
+        let log = self.log.as_ref().map(|log| Self { log: Some(log.clone()), beside: Vec::new(), ..self.clone() });
+        let beside = self.beside.iter().map(|chain| Self { log: None, beside: vec![chain.clone()], ..self.clone() });
+        log.into_iter().chain(beside).collect()
     }
 
     /// The checkpoint in a note.
     ///
     /// # Errors
-    /// [`Bad`] if the log's key has not signed it, if fewer witnesses than are asked for have, or if it is of another log.
+    /// [`Bad`] if a key that is asked for has not signed it, if fewer witnesses than are asked for have, or if it is of another
+    /// log.
     pub fn checkpoint(&self, note: &str) -> Result<Checkpoint, Bad> {
-        let text = self.text(note, "checkpoint")?;
+        let (text, signers) = self.text(note, "checkpoint")?;
         let Note { signatures, .. } = read(note).ok_or_else(|| Bad::new("the checkpoint is no signed note"))?;
         let mut cosigned = Vec::new();
         let mut keys = BTreeSet::new();
@@ -185,9 +245,27 @@ impl Trust {
             lines.next().is_none().then_some((origin, size, root))
         };
         let (origin, size, root) = tree().ok_or_else(|| Bad::new("what was signed is no checkpoint"))?;
-        if origin != self.log.name {
-            return Err(Bad::new(format!("the checkpoint is that of {origin:?}, not of {}", self.log.name)));
+        if origin != self.origin() {
+            return Err(Bad::new(format!("the checkpoint is that of {origin:?}, not of {}", self.origin())));
         }
-        Ok(Checkpoint { origin: origin.to_owned(), size, root, cosigned })
+        let beside = self.counting(signers, size, "checkpoint")?;
+        Ok(Checkpoint { origin: origin.to_owned(), size, root, beside, cosigned })
+    }
+
+    /// The same of what may be older than a key that is asked for.
+    ///
+    /// # Errors
+    /// As [`Trust::checkpoint`], of the first key that is asked for.
+    pub(crate) fn older_checkpoint(&self, note: &str) -> Result<Checkpoint, Bad> {
+        let mut first = None;
+        for trust in self.of_older() {
+            match trust.checkpoint(note) {
+                Ok(checkpoint) => return Ok(checkpoint),
+                Err(bad) => {
+                    first.get_or_insert(bad);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| Bad::new("no key is trusted")))
     }
 }

@@ -71,8 +71,8 @@ pub trait Gate: Send + Sync {
     /// A denial, if it cannot be signed now.
     fn sign(&self, text: String) -> Promise<'_, String>;
 
-    /// Whether the authority signed this text so.
-    fn is_signed(&self, note: &str, text: &str) -> bool;
+    /// Whether the authority signed this receipt, with what counts still.
+    fn is_signed(&self, receipt: &Receipt) -> bool;
 }
 
 /// All that the front needs for it.
@@ -315,7 +315,7 @@ impl Proving {
             return unfit(Refusal::Stale.into());
         }
         let goal = goal_of(&receipt.asker, &receipt.checked).digest();
-        if goal != receipt.checked.goal || !self.gate.is_signed(&receipt.checked.note, &receipt.text()) {
+        if goal != receipt.checked.goal || !self.gate.is_signed(&receipt) {
             return unfit(Why::Forged);
         }
         debug_assert!(held || receipt.state == State::Live, "what has no obstacle can be spent");

@@ -187,7 +187,10 @@ async fn nothing_is_done_that_cannot_be_recorded() {
 #[test]
 fn each_has_somebody_to_close_it() {
     let by = |by: By| OPERATIONS.iter().filter(move |one| one.by == by).map(|one| one.action).collect::<Vec<_>>();
-    assert_eq!(by(By::Asker), ["audit.attest", "audit.cosign", "system.chaos", "system.kill", "system.restart"]);
+    assert_eq!(
+        by(By::Asker),
+        ["audit.attest", "audit.cosign", "crypto.sign", "system.chaos", "system.kill", "system.restart"]
+    );
     assert_eq!(
         by(By::Machine),
         ["backup.create", "backup.drill", "backup.verify", "gap.scan", "retention.prune", "subject.erase"]

@@ -23,7 +23,7 @@ use kernel::{
 };
 use kernel::{Recorded, Timestamp, TokenId};
 use policy::{Policies, Value};
-use proofs::Proofs;
+use proofs::{Proofs, Receipt};
 use supervisors::{ChildRef, Exhausted, NodeState, Strategy, Supervisor, Tree};
 use tempfile::TempDir;
 use tokens::{Grant, Issue, Tokens, UseState};
@@ -143,8 +143,9 @@ impl Gate for Gatekeeper {
         Box::pin(std::future::ready(signed))
     }
 
-    fn is_signed(&self, note: &str, text: &str) -> bool {
-        *self.0.lock().unwrap() != Attitude::Disowns && note.strip_prefix("signed: ") == Some(text)
+    fn is_signed(&self, receipt: &Receipt) -> bool {
+        let (note, text) = (&receipt.checked.note, receipt.text());
+        *self.0.lock().unwrap() != Attitude::Disowns && note.strip_prefix("signed: ") == Some(text.as_str())
     }
 }
 

@@ -44,7 +44,8 @@ fn cosigned(note: &str, by: &[usize]) -> String {
 /// The log of a world, as a process opens it that asks these witnesses.
 fn asking(world: &World, quorum: usize) -> Evidence {
     world.evidence.close();
-    let evidence = Evidence::witnessed(&world.journal, world.places(), None, witnesses(quorum), Limits::default());
+    let evidence =
+        Evidence::witnessed(&world.journal, world.places(), None, witnesses(quorum), None, Limits::default());
     evidence.open().unwrap();
     evidence
 }
@@ -185,7 +186,7 @@ fn an_older_one_is_kept_until_a_newer_one_has_as_many() {
     ] {
         evidence.cosign(&cosigned(&notes[round], &by)).unwrap();
         assert_eq!(kept(&world), files, "{row}");
-        let again = Evidence::witnessed(&world.journal, world.places(), None, witnesses(2), Limits::default());
+        let again = Evidence::witnessed(&world.journal, world.places(), None, witnesses(2), None, Limits::default());
         evidence.close();
         again.open().unwrap();
         assert_eq!((again.seen(), *again.sizes().borrow()), (evidence.seen(), *evidence.sizes().borrow()), "{row}");

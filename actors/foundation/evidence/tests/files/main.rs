@@ -1,5 +1,6 @@
 //! The log in its directory: followed, damaged, killed, and verified by others.
 
+mod beside;
 mod cosigned;
 mod foreign;
 mod log;

@@ -1,5 +1,6 @@
 //! Verdicts on what the authority's own crates wrote, whole and changed in every way that we can think of.
 
+mod beside;
 mod exports;
 mod logs;
 mod notes;

@@ -49,8 +49,8 @@ fn every_proof_is_accepted_and_no_changed_one() {
     let extra = |text: &str| text.lines().nth(1).unwrap().to_owned();
     let bad = proof::verify(&text.replacen(&extra(&text), &extra(&other), 1), &trust).unwrap_err();
     assert_eq!(bad.at, Some(77));
-    let stranger = Signer::generate(|_| trust.log.name().to_owned()).unwrap();
-    let stranger = Trust { log: Key::log(&stranger.public().to_string()).unwrap(), ..trust };
+    let stranger = Signer::generate(|_| trust.origin().to_owned()).unwrap();
+    let stranger = Trust { log: Some(Key::log(&stranger.public().to_string()).unwrap()), ..trust };
     assert!(proof::verify(&text, &stranger).is_err(), "of the same name, and another key");
 }
 
@@ -77,7 +77,8 @@ fn as_many_witnesses_as_are_asked_for_must_have_cosigned() {
     let ((first, cosign_first), (second, cosign_second)) = (witness(1, "w/first"), witness(2, "w/second"));
     let (renamed, cosign_renamed) = witness(1, "w/renamed");
     let trust = |witnesses: &[&String], quorum| Trust {
-        log: Key::log(&signer.public().to_string()).unwrap(),
+        log: Some(Key::log(&signer.public().to_string()).unwrap()),
+        beside: Vec::new(),
         witnesses: witnesses.iter().map(|vkey| Key::witness(vkey).unwrap()).collect(),
         quorum,
     };
@@ -106,7 +107,7 @@ fn as_many_witnesses_as_are_asked_for_must_have_cosigned() {
 #[test]
 fn an_attestation_is_what_was_signed_and_no_checkpoint() {
     let signer = Signer::generate(|_| "sop/one".to_owned()).unwrap();
-    let trust = Trust { log: Key::log(&signer.public().to_string()).unwrap(), witnesses: Vec::new(), quorum: 0 };
+    let trust = Trust::of(Key::log(&signer.public().to_string()).unwrap());
     let digest = |byte: u8| verifier::hex(&[byte; 32]);
     let root = verifier::tree::leaf(b"any");
     let text = format!(

@@ -129,7 +129,7 @@ impl World {
     }
 
     pub fn trust(&self) -> Trust {
-        Trust { log: Key::log(&self.vkey()).unwrap(), witnesses: Vec::new(), quorum: 0 }
+        Trust::of(Key::log(&self.vkey()).unwrap())
     }
 
     /// The records, with their numbers.
