@@ -6,7 +6,7 @@ use door::{Ask, Bearer, Certificate, Denied, Limits as Rate, Secret, SecretKind,
 use identity::{Command, CredentialId, Proof};
 use kernel::{Denial, Digest, Layer, Millis, Personal};
 
-use crate::world::{ISSUER, OPEN, Setup, World, ask, bearing, by, foreign, told, word};
+use crate::world::{ISSUER, OPEN, Setup, World, ask, bearing, by, foreign, root_credential, told, word};
 
 const KEY: CredentialId = CredentialId(7);
 const ALPHA: &str = "agent/alpha";
@@ -48,6 +48,9 @@ async fn a_key_lets_in_whom_it_names_and_its_first_use_is_on_record() {
     assert_eq!(told(world.put(&by(secret.expose(), put(1)), 3).await), "3");
     assert_eq!(told(world.put(&by(secret.expose(), put(2)), 4).await), "7");
     assert_eq!(world.door.used(KEY), Some(world.now()));
+    // That of the credential which the store was made with is not: it took the place of none.
+    assert_eq!(told(world.put(&put(9), 1).await), "8");
+    assert_eq!(world.door.used(root_credential()), Some(world.now()));
     let kinds = world.kinds::<identity::Event>("identity");
     assert_eq!(kinds.iter().filter(|kind| **kind == "identity.credential_used").count(), 1, "{kinds:?}");
     suspend(&world, ALPHA).await;
