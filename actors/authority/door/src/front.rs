@@ -234,6 +234,12 @@ impl Door {
         Ok(Carried { token, secret, signed_by, hands, is_narrowed, permitted })
     }
 
+    /// Why the bearer form that is shown does not count any more.
+    fn no_longer_carried(&self, ask: &Ask) -> Option<Denial> {
+        let text = ask.credential.as_ref().filter(|text| text.is_bearer())?;
+        self.carried(ask, text, self.clock.now()).err()
+    }
+
     /// What the registry knows the secret of the token by that is shown, in whichever form; of no token, the digest of what is shown.
     pub fn held(&self, ask: &Ask) -> Option<Digest> {
         let secret = ask.credential.as_ref()?;
@@ -955,8 +961,10 @@ impl Door {
                 }
                 Ok(tokens::Reply::Consumed(consumption)) => {
                     decision.token = Some(consumption.spent);
-                    // Consuming took a sync: time enough for a stop. The use stays open, as after any unknown outcome.
-                    self.seal.get().and_then(|sealed| under(&sealed, ask.action).err())
+                    // Consuming took a sync: time enough for a stop, or for the end of a key. The use stays open, as after any
+                    // unknown outcome.
+                    let stopped = self.seal.get().and_then(|sealed| under(&sealed, ask.action).err());
+                    stopped.or_else(|| self.no_longer_carried(ask))
                 }
                 Ok(reply) => unreachable!("a consumption is answered as one, not with {reply:?}"),
                 Err(refusal) => Some(Denial { layer: Layer::Token, ..refusal.denial() }),

@@ -146,6 +146,30 @@ async fn an_unknown_outcome_leaves_the_use_pending_and_another_form_goes_on_with
     }
 }
 
+/// The key is revoked while the use is being spent: nothing is done by the form, and the use is open for who shows the secret.
+#[tokio::test]
+async fn a_key_that_is_revoked_before_the_effect_keeps_it_from_happening() {
+    let world = World::open().await;
+    let token = world.issue(1, "todo.release", 1).await;
+    let request = put(1, "");
+    world.setup.disk.set(Mode::Hold);
+    let mut asked = std::pin::pin!(world.put(&request, 7));
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            _ = &mut asked => panic!("the disk holds it up"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    world.setup.keys_revoked.store(1, Ordering::SeqCst);
+    world.setup.disk.set(Mode::Pass);
+    let denied = asked.await.unwrap_err();
+    assert_eq!((denied.denial.code.as_str(), denied.decision), ("bearer.key_revoked", Some(request.command_id)));
+    assert_eq!((world.uses(token), world.on_shelf().await), (vec![(1, UseState::Pending)], 0));
+    assert_eq!(told(world.put(&bearing(1, ask(1, "todo.release", "todo-7")), 7).await), "7");
+    assert_eq!((world.uses(token), world.on_shelf().await), (vec![(1, UseState::Succeeded)], 7));
+}
+
 /// At once, in every form: one use is one effect, whoever comes first.
 #[tokio::test]
 async fn forms_that_are_shown_at_once_share_the_one_use() {
