@@ -67,6 +67,8 @@ struct Bring {
     share: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Sign {
     #[serde(deserialize_with = "parsed")]
     purpose: Purpose,
