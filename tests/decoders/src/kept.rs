@@ -90,9 +90,12 @@ pub fn points() -> Vec<Vec<u8>> {
         copied: 345,
         key: signed::public(),
         checkpoint,
+        signature: None,
     };
     let signed = signed::note_of_the_log();
-    [point(17, signed.clone()), point(signed::SIZE + 1, signed), point(0, String::new())]
+    let line = signed::beside().line(&[7; 64]);
+    let with_a_line = Point { format: 3, signature: Some(line), ..point(17, signed.clone()) };
+    [point(17, signed.clone()), point(signed::SIZE + 1, signed), point(0, String::new()), with_a_line]
         .map(|point| point.text())
         .to_vec()
 }
@@ -101,6 +104,7 @@ pub fn points() -> Vec<Vec<u8>> {
 pub fn point(bytes: &[u8]) {
     let Ok(point) = Point::parse(NAME, bytes) else { return };
     assert_eq!(point.text(), bytes, "it has one form");
+    assert_eq!(point.format == 3, point.signature.is_some(), "an earlier release reads none that is signed");
     // Who can write to the place of a backup can write another key, too: whoever restores compares it.
     if let Ok((key, checkpoint)) = point.signed() {
         assert!(point.last <= checkpoint.size, "it ends within what was signed");
@@ -150,6 +154,6 @@ fn the_seeds_are_good() {
         assert!(opened([&snapshot[..], &sum].concat(), label().version).is_some());
     }
     let points = points().iter().map(|point| Point::parse(NAME, point).unwrap()).collect::<Vec<_>>();
-    assert_eq!(points.iter().map(|point| point.signed().is_ok()).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(points.iter().map(|point| point.signed().is_ok()).collect::<Vec<_>>(), [true, false, false, true]);
     assert!(manifests().iter().all(|manifest| Manifest::parse(manifest).is_ok()));
 }

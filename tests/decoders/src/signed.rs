@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
+use evidence::BesideKey;
 use evidence::checkpoint::{Checkpoint, Proof};
 use evidence::note::{Key, PublicKey};
 use evidence::tile::{Edge, Tile, Tiled};
 use evidence::tree::{self, Hash, inclusion as path, is_consistent, is_included, leaf};
+use verifier::beside::Chain;
 
 /// A key that signs nothing but seeds.
 const SECRET: &str = "PRIVATE+KEY+seeds+d29ef7a9+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -85,7 +87,17 @@ pub fn note(bytes: &[u8]) {
 }
 
 pub fn keys() -> Vec<Vec<u8>> {
-    vec![SECRET.into(), PUBLIC.to_string().into_bytes()]
+    let beside = beside().to_string();
+    let succession = format!("sop succession v1\nkey {beside} revoked 9\nkey {beside} by 1 AAAA\n");
+    vec![SECRET.into(), PUBLIC.to_string().into_bytes(), beside.into_bytes(), succession.into_bytes()]
+}
+
+/// A key beside that of the log, by which anybody can check.
+pub fn beside() -> BesideKey {
+    let spki = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    // The base point of the curve.
+    let key = [&spki[..], &[0x58], &[0x66; 31]].concat();
+    BesideKey::new(PUBLIC.name(), "checkpoints.1", 0x0401, &key)
 }
 
 /// A key has one text.
@@ -93,6 +105,18 @@ pub fn key(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(public) = PublicKey::parse(text) {
         assert_eq!(public.to_string(), text, "a key has one text");
+    }
+    let known = BesideKey::parse(text);
+    if let Ok(beside) = &known {
+        assert_eq!(beside.to_string(), text, "a key has one text");
+    }
+    // Who verifies takes no key that the authority would not, and follows no file to one.
+    if let Ok(judged) = verifier::beside::Key::parse(text) {
+        assert_eq!(known.map(|key| key.name().to_owned()).as_deref(), Ok(judged.name()));
+    }
+    let first = verifier::beside::Key::parse(&beside().to_string()).expect("a key");
+    if let Ok(chain) = Chain::of(first).followed(text) {
+        assert_eq!(chain.name(), beside().name());
     }
     if let Ok(secret) = Key::parse(text) {
         assert_eq!(secret.secret(), text, "a key has one text");
