@@ -965,24 +965,32 @@ fn denial(record: &Record) -> Option<Denial> {
         return decided::denied(record);
     }
     let Answer::Refusal(json) = &record.answer else { return None };
-    match record.stream.as_str() {
-        Governance::NAME => refusal::<Governance>(json),
-        Tokens::NAME => refusal::<Tokens>(json),
-        Gaps::NAME => refusal::<Gaps>(json),
-        Todos::NAME => refusal::<Todos>(json),
-        Allocator::NAME => refusal::<Allocator>(json),
-        Backups::NAME => refusal::<Backups>(json),
-        Health::NAME => refusal::<Health>(json),
-        Nexus::NAME => refusal::<Nexus>(json),
-        Subjects::NAME => refusal::<Subjects>(json),
-        Retention::NAME => refusal::<Retention>(json),
-        Security::NAME => refusal::<Security>(json),
-        Subscriptions::NAME => refusal::<Subscriptions>(json),
-        Identity::NAME => refusal::<Identity>(json),
-        Approvals::NAME => refusal::<Approvals>(json),
-        Outcomes::NAME => refusal::<Outcomes>(json),
-        _ => None,
-    }
+    refusals_of(&record.stream)?(json)
+}
+
+/// How what a machine refused is read again.
+fn refusals_of(stream: &str) -> Option<fn(&[u8]) -> Option<Denial>> {
+    let read = match stream {
+        Governance::NAME => refusal::<Governance>,
+        Tokens::NAME => refusal::<Tokens>,
+        Gaps::NAME => refusal::<Gaps>,
+        Todos::NAME => refusal::<Todos>,
+        Allocator::NAME => refusal::<Allocator>,
+        Backups::NAME => refusal::<Backups>,
+        Crypto::NAME => refusal::<Crypto>,
+        Health::NAME => refusal::<Health>,
+        Nexus::NAME => refusal::<Nexus>,
+        Subjects::NAME => refusal::<Subjects>,
+        Retention::NAME => refusal::<Retention>,
+        Security::NAME => refusal::<Security>,
+        Subscriptions::NAME => refusal::<Subscriptions>,
+        Identity::NAME => refusal::<Identity>,
+        Approvals::NAME => refusal::<Approvals>,
+        Proofs::NAME => refusal::<Proofs>,
+        Outcomes::NAME => refusal::<Outcomes>,
+        _ => return None,
+    };
+    Some(read)
 }
 
 fn refusal<M: Machine>(json: &[u8]) -> Option<Denial> {
@@ -1181,4 +1189,18 @@ fn read(desk: &Desk, from: u64) -> Result<Vec<Record>, Denied> {
 fn unreadable(error: &journal::store::StoreError) -> Denial {
     let remedy = "verify the journal with `sop audit verify`";
     Denial::new(Layer::Availability, "journal.unreadable", error.to_string(), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_any_machine_refuses_can_be_shown() {
+        let states = crate::states::States::default().digests().unwrap();
+        // What those of the door refuse is in what they record.
+        let unread = states.keys().filter(|stream| **stream != Decisions::NAME && refusals_of(stream).is_none());
+        assert_eq!(unread.collect::<Vec<_>>(), Vec::<&&str>::new());
+        assert!(refusals_of("notes").is_none());
+    }
 }
