@@ -968,9 +968,11 @@ fn denial(record: &Record) -> Option<Denial> {
     refusals_of(&record.stream)?(json)
 }
 
+type Read = fn(&[u8]) -> Option<Denial>;
+
 /// How what a machine refused is read again.
-fn refusals_of(stream: &str) -> Option<fn(&[u8]) -> Option<Denial>> {
-    let read = match stream {
+fn refusals_of(stream: &str) -> Option<Read> {
+    let read: Read = match stream {
         Governance::NAME => refusal::<Governance>,
         Tokens::NAME => refusal::<Tokens>,
         Gaps::NAME => refusal::<Gaps>,
