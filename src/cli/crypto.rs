@@ -132,7 +132,7 @@ pub async fn run(globals: &Globals, command: Crypto) -> Run {
         }
         Crypto::Unseal(Unseal { share_file, mutation }) => {
             let share = given(share_file.as_deref(), "--share-file FILE")?;
-            let arguments = json!({ "share": share.expose() });
+            let arguments = json!({ "secret": share.expose() });
             let brought = remote.change("crypto.unseal", &arguments, mutation.id()).await?;
             answer(format, &brought, |told| {
                 if told["unsealed"] == true {

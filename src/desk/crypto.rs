@@ -64,7 +64,8 @@ struct Update {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bring {
-    share: String,
+    /// The share. So named, it is shown nowhere.
+    secret: String,
 }
 
 #[derive(Deserialize)]
@@ -115,8 +116,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             Ok(json!({ "authorities": shown.collect::<Vec<_>>() }))
         }
         "crypto.unseal" => {
-            let Bring { share } = request.arguments()?;
-            let share = Zeroizing::new(share);
+            let Bring { secret } = request.arguments()?;
+            let share = Zeroizing::new(secret);
             let safe = desk.parts.safe.clone();
             let bringing = async move {
                 let share = Share::read(&share).map_err(|error| told(&error))?;
