@@ -300,8 +300,8 @@ impl Outcomes {
                 (None, _) => continue,
             };
             unknown += usize::from(*ended == Ended::Unknown);
+            // Once there is no room, each makes its own.
             let forgets = if UNKNOWN_MAX < unknown { oldest.next().copied() } else { None };
-            unknown -= usize::from(forgets.is_some());
             events.push(Event::Closed(ClosedV1::new(found, ended, corrects, forgets, now)));
         }
         let count = events.len() as u64;
