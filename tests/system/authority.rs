@@ -165,7 +165,9 @@ async fn any_so_many_holders_unseal_the_keystore_and_fewer_do_not() {
 
     let (files, told) = shared(&place, "first", &[]);
     assert_eq!((files.len(), told.code), (3, Some(0)), "{told:?}");
-    failed(&shared(&place, "first", &[]).1, 1, &["cli.share_file"]);
+    failed(&shared(&place, "again", &[]).1, 1, &["error[keystore.other_kind]"]);
+    let over = shared(&place, "first", &["--share-file", &files[0], "--share-file", &files[1]]).1;
+    failed(&over, 1, &["error[cli.share_file]"]);
     place.daemon.configure("[crypto]\nroot_key = \"shares\"\n");
     place.daemon.start().await;
     let status = asked(&place, &["status"]);
