@@ -126,7 +126,10 @@ async fn ours(callers: usize) -> Side {
         let (tokens, clock) = (tokens.clone(), clock.clone());
         async move {
             let id = clock.command_id();
-            let (secret, subject) = (Digest([7; 32]), "agent/alpha".parse().expect("a principal"));
+            // Each has one of its own; and as nobody says what came of the uses, which are held to be pending, no subject has many.
+            let (mut secret, subject) = (Digest([7; 32]), format!("agent/a{}", id.0 % 4_096));
+            secret.0[..16].copy_from_slice(&id.0.to_be_bytes());
+            let subject = subject.parse().expect("a principal");
             let issue = Issue {
                 id: TokenId(id.0),
                 secret,
@@ -134,7 +137,7 @@ async fn ours(callers: usize) -> Side {
                 subject,
                 audience: "arp".to_owned(),
                 operation: "deploy".to_owned(),
-                uses: None,
+                uses: Some(1),
                 lifetime: Some(Millis::minutes(5)),
                 bounds: Bounds::default(),
             };

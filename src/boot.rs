@@ -376,7 +376,9 @@ impl Parts {
         let signer = Arc::new(Signer::new(&crypto_view, &safe, &clock));
         let beside: Arc<dyn evidence::Beside> = signer.clone();
         let (log, all) = (places.evidence(), evidence::Limits::default());
-        let evidence = Evidence::witnessed(&journal, log, origin, asked, Some(beside), all);
+        let keeper = || -> Arc<dyn evidence::Keeper> { Arc::new(keys::LogKeeper(safe.clone())) };
+        let hands = evidence::Hands { beside: Some(beside), keeper: config.crypto.root_key.as_ref().map(|_| keeper()) };
+        let evidence = Evidence::witnessed(&journal, log, origin, asked, hands, all);
         let limits = host::Limits {
             permits: config.host.permits,
             outcomes: config.host.outcomes_max,
@@ -588,7 +590,7 @@ impl Parts {
             journal: self.journal.clone(),
             clock: self.clock.clone(),
         };
-        let signing = self.evidence.clone();
+        let (signing, log) = (self.evidence.clone(), self.evidence.clone());
         let custodian = Custodian {
             crypto: self.crypto.clone(),
             safe: self.safe.clone(),
@@ -596,6 +598,7 @@ impl Parts {
             clock: self.clock.clone(),
             rotate_every: self.rotate_every,
             wanted: keys::wanted(config),
+            unlisted: Arc::new(move || log.standing().holding == Some(evidence::Holding::Kept)),
             opened: Arc::new(move || {
                 // What could not be signed before is, now.
                 if let Err(error) = signing.follow() {

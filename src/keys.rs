@@ -10,12 +10,15 @@ use std::time::Duration;
 use config::{Certificate, Config, RootKey};
 use crypto::{Crypto, KeyId, Purpose, State, Verdict, Version};
 use door::Follower;
+use evidence::NotKept;
+use evidence::note;
 use gaps::Kind;
 use gaps::detect::{Live, Seen};
 use kernel::{Denial, Layer, Refuse as _, Sequence, Timestamp};
 use keystore::{Keystore, KeystoreError, Name, Source};
-use suites::signing::{PublicKey, Signed};
-use workers::custodian::{Safe, due_at, name, signature, told, used};
+use suites::signing::{PrivateKey, PublicKey, Signed};
+use suites::{Domain, Secret, Signature};
+use workers::custodian::{LOG, Safe, due_at, log_name, name, signature, told, used};
 
 use crate::boot::{Parts, Places};
 
@@ -32,6 +35,39 @@ pub fn safe(config: &Config, places: &Places) -> Safe {
 
 fn source(root: &RootKey) -> Source {
     root.to_string().parse().expect("the keystore reads what the configuration does, as a test says")
+}
+
+/// The keystore as what keeps the key of the tile log.
+pub struct LogKeeper(pub Safe);
+
+impl LogKeeper {
+    fn store(&self) -> Result<Keystore, NotKept> {
+        match (self.0.store(), self.0.sealed()) {
+            (Some(store), None) => Ok(store),
+            (_, why) => Err(NotKept(why.unwrap_or_else(|| told(&KeystoreError::Sealed)).reason)),
+        }
+    }
+}
+
+impl evidence::Keeper for LogKeeper {
+    fn take(&self, key: &note::Key) -> Result<(), NotKept> {
+        let store = self.store()?;
+        let private = PrivateKey::read(Signature::Ed25519, Secret::new(key.seed().to_vec())).map_err(not_kept)?;
+        let adopted = store.adopt(log_name(key.public().bare()), Domain::System, LOG, private);
+        adopted.map(drop).map_err(not_kept)
+    }
+
+    fn ready(&self, key: &note::PublicKey) -> Result<(), NotKept> {
+        self.store()?.ready(log_name(key.bare())).map_err(not_kept)
+    }
+
+    fn sign(&self, key: &note::PublicKey, text: &str) -> Result<Vec<u8>, NotKept> {
+        self.store()?.sign_note(log_name(key.bare()), LOG, text).map_err(not_kept)
+    }
+}
+
+fn not_kept(error: impl ToString) -> NotKept {
+    NotKept(error.to_string())
 }
 
 /// The key in use, as the keystore names it.
@@ -83,7 +119,10 @@ pub fn none_in_use(purpose: Purpose) -> Denial {
 /// For which purposes there has to be a key, whoever asks for it or not.
 pub fn wanted(config: &Config) -> Vec<Purpose> {
     let certificate = config.http.tls.as_ref().map(|tls| &tls.certificate);
-    if matches!(certificate, Some(Certificate::Own { .. })) { vec![Purpose::TlsAuthority] } else { Vec::new() }
+    let shows = matches!(certificate, Some(Certificate::Own { .. })).then_some(Purpose::TlsAuthority);
+    // Else bearer forms are signed by a key that lies in a file in plain.
+    let signs = config.crypto.root_key.is_some().then_some(Purpose::TokenRoot);
+    shows.into_iter().chain(signs).collect()
 }
 
 /// So much of its time is over when it is said that a key will be due.

@@ -370,6 +370,16 @@ fn status(status: &Value) -> String {
             known.push((name, count(number, "key")));
         }
     }
+    let log = &status["log"];
+    known.push((
+        "log key",
+        match (log["in"].as_str(), log["why"].as_str()) {
+            (Some("keystore"), _) => "in the keystore".to_owned(),
+            (Some(_), None) => "in a file of its own, in plain".to_owned(),
+            (Some(_), Some(why)) => format!("in a file of its own, in plain: {}", plain(why)),
+            (None, _) => "none yet: the log begins once the keystore is unsealed".to_owned(),
+        },
+    ));
     known.push(("keys", cell(&status["keys"])));
     for key in list(status, "active") {
         known.push(("in use", format!("{} ({})", cell(&key["key"]), cell(&key["suite"]))));

@@ -19,18 +19,22 @@ use backup::BackupId;
 use clap::Args;
 use config::{Address, Named, S3};
 use evidence::BesideKey;
-use evidence::note::Key;
+use evidence::note::{Key, PublicKey};
 use host::Clock;
 use journal::archive::{self, ArchiveError};
 use journal::store::{Head, StoreError};
 use journal::{Held, Journal, Limits};
 use kernel::{Digest, Position, Sequence, Timestamp};
+use keystore::{Keeping, Keystore};
 use serde_json::{Value, json};
 use sop::boot::Places;
 use sop::manifests::{Manifest, Recorded};
 use sop::shelf::Shelf;
 use sop::states::States;
+use suites::Policy;
 use vault::{Upto, VaultError};
+use workers::custodian::log_name;
+use zeroize::Zeroizing;
 
 use super::call::Globals;
 use super::exit::{Exit, Failure, Run};
@@ -53,7 +57,7 @@ pub struct Restore {
     /// What was recorded until then, such as 2026-11-20T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
     to_time: Option<SystemTime>,
-    /// Go on with the log of the backup, under this copy of its key; else another one begins
+    /// Go on with the log of the backup, under this copy of `keys/log`; else another one begins
     #[arg(long, value_name = "FILE", conflicts_with_all = ["to_size", "to_time"])]
     key: Option<PathBuf>,
     /// This key must have signed the backup (`sop audit key backup-manifests.1`); else its own records say which may
@@ -286,7 +290,7 @@ impl Steps {
     }
 
     /// Puts what was made in its place, and what was there aside.
-    fn swap(&self, aside: &str, key: Option<&Key>) -> std::io::Result<Vec<PathBuf>> {
+    fn swap(&self, aside: &str, key: Option<&str>) -> std::io::Result<Vec<PathBuf>> {
         let Places { data, journal, evidence, log_key, .. } = &self.places;
         let mut moved = Vec::new();
         remove(&self.between)?;
@@ -310,7 +314,7 @@ impl Steps {
             let keys = log_key.parent().unwrap_or(data);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(log_key)?;
-            writeln!(file, "{}", key.secret())?;
+            writeln!(file, "{key}")?;
             file.sync_all()?;
             sync(keys)?;
         }
@@ -334,19 +338,37 @@ fn sync(directory: &Path) -> std::io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// The key to go on with, if it is that of the backup and its log is not ahead of it.
-fn key_of(file: &Path, found: &vault::Found, places: &Places) -> Result<Key, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| {
-        Failure::new("evidence.key", format!("{}: {error}", file.display()), "name the copy of the key that you kept")
-    })?;
-    let key = Key::parse(text.trim_end())
-        .map_err(|error| Failure::new("evidence.key", error.to_string(), "name the copy of the key that you kept"))?;
+/// The key to go on with, as its file has it, if it is that of the backup and its log is not ahead of it. Where the file has the
+/// public half alone, the keystore of these places has the private one.
+fn key_of(file: &Path, found: &vault::Found, places: &Places) -> Result<Zeroizing<String>, Failure> {
+    let no = |detail: String| Failure::new("evidence.key", detail, "name the copy of keys/log that you kept");
+    let text =
+        fs::read_to_string(file).map(Zeroizing::new).map_err(|error| no(format!("{}: {error}", file.display())))?;
+    let text = Zeroizing::new(text.trim_end().to_owned());
+    let (public, kept) = match PublicKey::parse(&text) {
+        Ok(public) => (public, true),
+        Err(_) => (Key::parse(&text).map_err(|error| no(error.to_string()))?.public().clone(), false),
+    };
     let signed = found.point().and_then(|point| point.signed()).map_err(|error| failed(&error))?;
-    if *key.public() != signed.0 {
+    if public != signed.0 {
         return Err(failed(&VaultError::OtherKey { signed: signed.0.to_string() }));
     }
+    if kept {
+        let store = Keystore::open(&places.keystore, Policy::default()).and_then(|store| store.keys());
+        let found = store.map_err(|error| no(error.to_string()))?.remove(&log_name(public.bare()));
+        if !matches!(found, Some(Keeping::Kept { .. })) {
+            let detail = format!(
+                "{} has the public half alone, and the private one is not in {}",
+                plain(&file.display().to_string()),
+                plain(&places.keystore.display().to_string())
+            );
+            let remedy = "put the copy of keys/store that you kept there, and restore with --swap; or leave --key out, and another \
+                          log begins";
+            return Err(Failure::new("evidence.key", detail, remedy));
+        }
+    }
     // The log there may be damaged; what it says it has signed counts all the same.
-    match places.evidence().checkpoint(key.public()) {
+    match places.evidence().checkpoint(&public) {
         Ok((there, _)) if signed.1.size < there.size => {
             let detail = format!(
                 "the log there has signed {}, and the backup has {}: under one key there is one log",
@@ -359,7 +381,7 @@ fn key_of(file: &Path, found: &vault::Found, places: &Places) -> Result<Key, Fai
                 "leave --key out, and another log begins; or use a later backup",
             ))
         }
-        _ => Ok(key),
+        _ => Ok(text),
     }
 }
 
@@ -439,7 +461,7 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
         let held = alone(&steps.places.journal)?;
         let now = UNIX_EPOCH + Duration::from_millis(Clock::system().now().0);
         let aside = humantime::format_rfc3339_seconds(now).to_string().replace([':', '-'], "");
-        found["aside"] = json!(steps.swap(&aside, key.as_ref()).map_err(unusable(data))?);
+        found["aside"] = json!(steps.swap(&aside, key.as_deref().map(String::as_str)).map_err(unusable(data))?);
         drop(held);
         found["state"] = json!("restored");
         Ok(found)

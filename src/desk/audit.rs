@@ -205,7 +205,7 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
                 "root": checkpoint.root.to_string(),
                 "checkpoint": note,
                 "lag": standing.lag,
-                "failing": standing.failure,
+                "failing": standing.failure.map(|failing| failing.why),
             }))
         }
         "audit.proof" => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crypto::{Command, Crypto, KeyId, Purpose, Reply, Round, State, Version};
 use door::Denied;
+use evidence::Holding;
 use kernel::{CommandId, Denial, Digest, Layer, Refuse as _, Timestamp};
 use keystore::{Keeping, Keystore, Share, Standing};
 use serde::Deserialize;
@@ -453,6 +454,13 @@ async fn status(desk: &Desk) -> Given {
     let showing = desk.parts.showing.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let certificate = showing
         .map(|showing| json!({ "key": Purpose::TlsAuthority.key(showing.version), "until": time(showing.until) }));
+    let log = desk.parts.evidence.standing();
+    let (held, still) = match log.holding {
+        None => (None, None),
+        Some(Holding::Kept) => (Some("keystore"), None),
+        Some(Holding::File) => (Some("file"), None),
+        Some(Holding::FileStill(why)) => (Some("file"), Some(why)),
+    };
     let now = desk.now();
     let due: Vec<_> = desk
         .parts
@@ -473,6 +481,8 @@ async fn status(desk: &Desk) -> Given {
             "under_another_root": backlog,
             "damaged": damaged,
         },
+        // The key that the tile log is known by, and where its private half is.
+        "log": { "key": log.key.map(|key| key.to_string()), "in": held, "why": still },
         "keys": keys,
         "active": active.iter().map(|(key, version)| json!({ "key": key, "suite": suite(version.suite) })).collect::<Vec<_>>(),
         "waits": waits,

@@ -8,6 +8,7 @@
 //! 2. Nobody is named: a child's end is shown as a word, and what it said stays in the log and the audit.
 
 use crypto::Purpose;
+use evidence::Failing;
 use health::{Code, Health, Phase, Reason, Severity};
 use kernel::{Denial, Layer, Millis, Timestamp};
 use serde_json::{Value, json};
@@ -72,15 +73,8 @@ pub fn look(desk: &Desk) -> Look {
         reasons.extend(recorded.reasons().filter(others).map(of_record));
     });
     // A full disk keeps both from writing, and is said of the journal.
-    if desk.parts.journal.writable().is_ok() && desk.parts.evidence.standing().failure.is_some() {
-        reasons.push(Shown {
-            code: "evidence.lags".to_owned(),
-            subject: "evidence".to_owned(),
-            severity: Severity::Degrades,
-            sentence: "new records are not signed: the tile log cannot be written".to_owned(),
-            remedy: "see the log for the reason; what is recorded meanwhile is signed later".to_owned(),
-            since: None,
-        });
+    if desk.parts.journal.writable().is_ok() {
+        reasons.extend(desk.parts.evidence.standing().failure.map(lags));
     }
     reasons.extend(witnesses(desk));
     reasons.extend(keystore(desk));
@@ -94,6 +88,24 @@ pub fn look(desk: &Desk) -> Look {
         Some(Severity::Unready) => Phase::Unready,
     };
     Look { phase, reasons, quarantined }
+}
+
+/// That the tile log does not go on.
+fn lags(failing: Failing) -> Shown {
+    let sealed = failing.code == "evidence.sealed";
+    let (code, why, remedy) = if sealed {
+        (failing.code, failing.why, "see `sop crypto status`")
+    } else {
+        ("evidence.lags", "the tile log cannot be written".to_owned(), "see the log for the reason")
+    };
+    Shown {
+        code: code.to_owned(),
+        subject: "evidence".to_owned(),
+        severity: Severity::Degrades,
+        sentence: format!("new records are not signed: {why}"),
+        remedy: format!("{remedy}; what is recorded meanwhile is signed later"),
+        since: None,
+    }
 }
 
 /// Why nothing signs, where something is to: without a root key in the configuration nothing is missed.

@@ -324,7 +324,7 @@ impl Archivist {
         let (checkpoint, note) = self.evidence.checkpoint()?;
         if checkpoint.size < last.sequence.0 || !self.ends_a_command(Sequence(checkpoint.size))? {
             return match self.evidence.standing().failure {
-                Some(why) => Err(Bad::NotSigned { why }),
+                Some(failing) => Err(Bad::NotSigned { why: failing.why }),
                 None => Ok(Done::NotYet),
             };
         }

@@ -23,7 +23,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use suites::signing::{PublicKey, Signed};
 use supervisors::{Child, ChildRef};
 
-pub use safe::{Brought, Safe, name, signature, told, used, usual};
+pub use safe::{Brought, LOG, Safe, log_name, name, signature, told, used, usual};
 
 use crate::evidence::off_the_workers;
 use crate::wake::{Timer, Wake, Waker};
@@ -54,7 +54,9 @@ pub struct Custodian {
     pub rotate_every: Option<Duration>,
     /// For which purposes the first key is made without being asked for.
     pub wanted: Vec<Purpose>,
-    /// Called when keys were opened that are not waited for; it may block.
+    /// Whether the keystore has a key that is on no list: then none is begun in its place.
+    pub unlisted: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Called when it was unsealed, and when keys were opened that are not waited for; it may block.
     pub opened: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -271,7 +273,11 @@ fn tried(
             suspect("crypto.overdue", "it should have been rotated");
         }
     }
-    let nobodys = kept.into_iter().filter(|(_, keeping)| matches!(keeping, Keeping::Kept { .. } | Keeping::Damaged));
+    let nobodys = kept.into_iter().filter(|(_, keeping)| match keeping {
+        Keeping::Kept { about, .. } => about.purpose != LOG.name(),
+        Keeping::Damaged => true,
+        Keeping::Destroyed { .. } => false,
+    });
     suspects.extend(nobodys.map(|(name, _)| Suspect {
         key: name.to_string(),
         code: "crypto.unknown_key".to_owned(),
@@ -337,8 +343,14 @@ impl Working {
             let kept = |crypto: &Crypto| {
                 crypto.keys().any(|(_, version)| version.made.is_some() && version.state != State::Destroyed)
             };
-            let (unsealing, has_keys) = (safe.clone(), self.custodian.crypto.inspect(kept).await?);
-            self.root = off_the_workers(move || unsealing.unseal(has_keys)).await?;
+            let has_keys = self.custodian.crypto.inspect(kept).await? || (self.custodian.unlisted)();
+            let (unsealing, opened) = (safe.clone(), self.custodian.opened.clone());
+            let unseal = move || {
+                let root = unsealing.unseal(has_keys).inspect(|_| opened());
+                unsealing.was_tried();
+                root
+            };
+            self.root = off_the_workers(unseal).await?;
             self.look_at = if comes { now + ROOT_AFTER } else { Timestamp(u64::MAX) };
             self.say(safe.sealed().map(|why| why.reason).as_ref());
         }

@@ -41,7 +41,8 @@ impl World {
         let places = Places { log: home.path().join("evidence"), key: home.path().join("keys/log") };
         let all = vec![Witness::new(NAME, pair().public_key().as_ref().try_into().unwrap())];
         let witnesses = Witnesses { all, quorum: 1 };
-        let evidence = Evidence::witnessed(&journal, places, None, witnesses, None, Limits::default());
+        let evidence =
+            Evidence::witnessed(&journal, places, None, witnesses, evidence::Hands::default(), Limits::default());
         evidence.open().unwrap();
         let (asked, answers) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<VecDeque<_>>>::default());
         let (heard, told) = (asked.clone(), answers.clone());

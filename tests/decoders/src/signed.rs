@@ -119,7 +119,7 @@ pub fn key(bytes: &[u8]) {
         assert_eq!(chain.name(), beside().name());
     }
     if let Ok(secret) = Key::parse(text) {
-        assert_eq!(secret.secret(), text, "a key has one text");
+        assert_eq!(*secret.secret(), text, "a key has one text");
     }
 }
 

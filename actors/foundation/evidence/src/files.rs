@@ -20,9 +20,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use journal::bundle::{self, Entry, blob_name};
@@ -31,9 +30,10 @@ use journal::store::StoreError;
 use kernel::{Digest, Sequence};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::beside::{Beside, What, has_line, with_line};
+use crate::beside::{What, has_line, with_line};
 use crate::checkpoint::{Checkpoint, Proof};
-use crate::note::{Key, PublicKey};
+use crate::held::{Hands, Held, Holding};
+use crate::note::PublicKey;
 use crate::tile::{self, Edge, Kind, Tile, Tiled, WIDTH};
 use crate::tree::{self, Hash};
 use crate::unsynced::Unsynced;
@@ -68,6 +68,9 @@ pub enum LogError {
     /// It left the log, as a record in it says.
     #[error("record {at} is not in the tile log any more, which begins with record {first}: {place} has it")]
     Pruned { at: Sequence, first: Sequence, place: String },
+    /// Nothing is lost: what was signed is read, and the next records are signed once it can be.
+    #[error("the key of the tile log cannot sign now: {why}")]
+    Sealed { why: String },
     #[error("another process holds the tile log")]
     Locked,
     #[error("the tile log cannot be used: {}: {why}", path.display())]
@@ -93,6 +96,7 @@ impl LogError {
             Self::Key { .. } => "evidence.key",
             Self::Origin { .. } => "evidence.origin",
             Self::Pruned { .. } => "evidence.pruned",
+            Self::Sealed { .. } => "evidence.sealed",
             Self::Locked => "evidence.locked",
             Self::Io { .. } => "evidence.io",
             Self::NotYet { .. } => "evidence.not_yet",
@@ -101,9 +105,12 @@ impl LogError {
         }
     }
 
-    /// Whether trying again may help, as when a disk is full; anything else is for the operator to judge.
+    /// Whether trying again may help, as when a disk is full or a keystore sealed; anything else is for the operator to judge.
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Journal(StoreError::Closed | StoreError::Io { .. }))
+        matches!(
+            self,
+            Self::Io { .. } | Self::Sealed { .. } | Self::Journal(StoreError::Closed | StoreError::Io { .. })
+        )
     }
 }
 
@@ -120,9 +127,11 @@ impl Places {
     /// # Errors
     /// [`LogError`].
     pub fn public(&self) -> Result<PublicKey, LogError> {
-        let key = self.key()?;
-        let key = key.ok_or_else(|| LogError::KeyLost { path: self.key.clone() })?;
-        Ok(key.public().clone())
+        match self.held()? {
+            Some(held) => Ok(held.public().clone()),
+            None if !self.begun()? => Err(LogError::NotYet { at: Sequence(1) }),
+            None => Err(LogError::KeyLost { path: self.key.clone() }),
+        }
     }
 
     /// What the log stands for, and the note that says so.
@@ -243,57 +252,42 @@ impl Places {
         String::from_utf8(bytes).map(Some).map_err(|_| damaged(CHECKPOINT, "it is no text".into()))
     }
 
-    fn key(&self) -> Result<Option<Key>, LogError> {
-        let unusable = |why: String| LogError::Key { path: self.key.clone(), why };
-        let Some(bytes) = text(&self.key).map_err(|error| unusable(error.to_string()))? else { return Ok(None) };
-        let mode = fs::metadata(&self.key).map_err(|error| unusable(error.to_string()))?.mode();
-        if mode & 0o077 != 0 {
-            return Err(unusable(format!("others than its owner may use it (mode {:04o})", mode & 0o7777)));
-        }
-        let key = std::str::from_utf8(&bytes).ok().and_then(|text| Key::parse(text.strip_suffix('\n')?).ok());
-        key.map(Some).ok_or_else(|| unusable("it is not one".into()))
-    }
-
-    /// Whether there is a key or a log.
+    /// Whether there is a key or a log. A log without a key that stands for nothing is none yet.
     pub(crate) fn begun(&self) -> Result<bool, LogError> {
-        Ok(self.log.try_exists().map_err(at(&self.log))? || self.key.try_exists().map_err(at(&self.key))?)
+        let there = |path: PathBuf| path.try_exists().map_err(at(&path));
+        Ok(there(self.key.clone())?
+            || there(self.log.join("tile"))?
+            || self.note()?.is_some_and(|note| !of_nothing(&note)))
     }
 
-    fn stand_for_nothing(&self, key: &Key) -> Result<(), LogError> {
+    /// Makes the key, and a log of nothing. The file of the key comes last: one that is there has signed something.
+    fn begin(&self, origin: Option<&str>, hands: &Hands) -> Result<(), LogError> {
+        let key = self.new_key(origin)?;
         let nothing = Checkpoint { origin: key.public().name().to_owned(), size: 0, root: tree::empty() };
-        put(&self.log.join(CHECKPOINT), key.sign(&nothing.to_string()).as_bytes(), 0o644)
-    }
-
-    /// Makes the key, and a log of nothing. The key comes last: one that is there has signed something.
-    fn begin(&self, origin: Option<&str>) -> Result<(), LogError> {
-        let name = |key: &[u8; 32]| match origin {
-            Some(origin) => origin.to_owned(),
-            None => format!("sop/{}", &Digest(*blake3::hash(key).as_bytes()).to_string()[..8]),
-        };
-        let key =
-            Key::generate(name).map_err(|error| LogError::Key { path: self.key.clone(), why: error.to_string() })?;
-        self.stand_for_nothing(&key)?;
-        let directory = self.key.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
-        put(&self.key, format!("{}\n", key.secret()).as_bytes(), 0o600)?;
-        sync(directory.parent().unwrap_or(directory))?;
+        put(&self.log.join(CHECKPOINT), key.sign(&nothing.to_string()).as_bytes(), 0o644)?;
+        self.hand_over(&key, hands.keeper.as_ref())?;
         tracing::info!(code = "evidence.key_made", key = %key.public(), "the tile log begins, under a new key");
         Ok(())
     }
 }
 
+fn of_nothing(note: &str) -> bool {
+    note.lines().nth(1) == Some("0")
+}
+
 /// A log that can grow.
 pub struct Files {
     places: Places,
-    key: Key,
+    held: Held,
+    /// Why the keeper has not taken the key from its file.
+    not_taken: Option<String>,
     edge: Edge,
     /// The entries after the last full bundle.
     bundle: Vec<u8>,
     checkpoint: Checkpoint,
     note: String,
     unsynced: Unsynced,
-    /// Who signs, too.
-    beside: Option<Arc<dyn Beside>>,
+    hands: Hands,
     _lock: File,
 }
 
@@ -302,45 +296,82 @@ impl Files {
     /// name of `origin` or one of the key's own.
     ///
     /// # Errors
-    /// [`LogError`]; [`LogError::Origin`] if it has another name.
-    pub fn open(places: &Places, origin: Option<&str>) -> Result<Self, LogError> {
-        let log = &places.log;
-        DirBuilder::new().recursive(true).mode(0o700).create(log).map_err(at(log))?;
-        let lock = lock(log)?;
-        match (places.key()?, places.note()?) {
+    /// [`LogError`]; [`LogError::Origin`] if it has another name; [`LogError::Sealed`] if the keeper of `hands` does not take the
+    /// key that it would begin with.
+    pub fn open(places: &Places, origin: Option<&str>, hands: Hands) -> Result<Self, LogError> {
+        let lock = locked(&places.log)?;
+        match (places.held()?, places.note()?) {
             (Some(_), Some(_)) => {}
-            (None, None) if !log.join("tile").try_exists().map_err(at(log))? => places.begin(origin)?,
+            (None, None) if !places.begun()? => places.begin(origin, &hands)?,
             // It stands for nothing yet: its key was never written.
-            (None, Some(note)) if note.lines().nth(1) == Some("0") => places.begin(origin)?,
+            (None, Some(note)) if of_nothing(&note) => places.begin(origin, &hands)?,
             (None, _) => return Err(LogError::KeyLost { path: places.key.clone() }),
-            (Some(_), None) => return Err(LogError::LogLost { path: log.join(CHECKPOINT) }),
+            (Some(_), None) => return Err(LogError::LogLost { path: places.log.join(CHECKPOINT) }),
         }
-        let key = places.key()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
-        let found = key.public().name();
+        let held = places.held()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
+        let found = held.public().name();
         if let Some(asked) = origin.filter(|asked| *asked != found) {
             return Err(LogError::Origin { found: found.to_owned(), asked: asked.to_owned() });
         }
-        let (checkpoint, note) = places.checkpoint(key.public())?;
+        if let Held::Kept(_) = held {
+            places.forget_plain()?;
+        }
+        let (checkpoint, note) = places.checkpoint(held.public())?;
         let edge = places.edge(&checkpoint)?;
         let bundle = places.last_bundle(&edge)?;
+        let places = places.clone();
         let unsynced = Unsynced::default();
-        Ok(Self { places: places.clone(), key, edge, bundle, checkpoint, note, unsynced, beside: None, _lock: lock })
+        Ok(Self { places, held, not_taken: None, edge, bundle, checkpoint, note, unsynced, hands, _lock: lock })
     }
 
-    /// Begins a log of nothing under the key that is there.
+    /// Begins a log of nothing that is to become what the key has signed elsewhere; nobody signs it.
     ///
     /// # Errors
     /// [`LogError`].
-    pub(crate) fn begin(places: &Places) -> Result<Self, LogError> {
-        let key = places.key()?.ok_or_else(|| LogError::KeyLost { path: places.key.clone() })?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&places.log).map_err(at(&places.log))?;
-        places.stand_for_nothing(&key)?;
-        Self::open(places, None)
+    pub(crate) fn again(places: &Places, key: &PublicKey) -> Result<Self, LogError> {
+        let checkpoint = Checkpoint { origin: key.name().to_owned(), size: 0, root: tree::empty() };
+        Ok(Self {
+            places: places.clone(),
+            held: Held::Kept(key.clone()),
+            not_taken: None,
+            edge: places.edge(&checkpoint)?,
+            bundle: Vec::new(),
+            checkpoint,
+            note: String::new(),
+            unsynced: Unsynced::default(),
+            hands: Hands::default(),
+            _lock: locked(&places.log)?,
+        })
     }
 
-    /// With somebody who signs, too.
-    pub(crate) fn with_beside(self, beside: Option<Arc<dyn Beside>>) -> Self {
-        Self { beside, ..self }
+    /// Whether what is added can be signed now.
+    pub(crate) fn ready(&self) -> Result<(), LogError> {
+        self.held.ready(&self.hands)
+    }
+
+    /// Where the private half of the key is.
+    pub(crate) fn holding(&self) -> Holding {
+        match (&self.held, &self.not_taken) {
+            (Held::Kept(_), _) => Holding::Kept,
+            (Held::File(_), None) => Holding::File,
+            (Held::File(_), Some(why)) => Holding::FileStill(why.clone()),
+        }
+    }
+
+    /// Has the keeper take the key from its file, if there is one and it does.
+    pub(crate) fn give_away(&mut self) {
+        let (Held::File(key), Some(keeper)) = (&self.held, &self.hands.keeper) else { return };
+        let public = key.public().clone();
+        match self.places.give_away(key, keeper) {
+            Ok(()) => (self.held, self.not_taken) = (Held::Kept(public), None),
+            Err(error) => {
+                let why = Some(error.to_string());
+                if self.not_taken != why {
+                    tracing::warn!(code = "evidence.key_in_file", %error, "the key of the tile log stays in its file, which is tried again");
+                    self.not_taken = why;
+                }
+            }
+        }
     }
 
     pub(crate) fn root(&self) -> Hash {
@@ -348,7 +379,7 @@ impl Files {
     }
 
     pub fn public(&self) -> &PublicKey {
-        self.key.public()
+        self.held.public()
     }
 
     /// What was signed last.
@@ -369,30 +400,30 @@ impl Files {
     }
 
     /// The signed note of an attestation with these lines.
-    pub(crate) fn attest(&self, lines: &str) -> String {
-        self.signed(What::Attestation, &format!("attestation v1 of {}\n{lines}", self.key.public().name()))
+    pub(crate) fn attest(&self, lines: &str) -> Result<String, LogError> {
+        self.signed(What::Attestation, &format!("attestation v1 of {}\n{lines}", self.public().name()))
     }
 
     /// The signed note of a receipt with these lines.
-    pub(crate) fn receipt(&self, lines: &str) -> String {
-        self.signed(What::Receipt, &receipt(self.key.public().name(), lines))
+    pub(crate) fn receipt(&self, lines: &str) -> Result<String, LogError> {
+        self.signed(What::Receipt, &receipt(self.public().name(), lines))
     }
 
-    fn signed(&self, what: What, text: &str) -> String {
-        let (note, log) = (self.key.sign(text), self.key.public().name());
-        match self.beside.as_ref().and_then(|beside| beside.line(what, log, text)) {
+    fn signed(&self, what: What, text: &str) -> Result<String, LogError> {
+        let (note, log) = (self.held.sign(&self.hands, text)?, self.public().name());
+        Ok(match self.hands.beside.as_ref().and_then(|beside| beside.line(what, log, text)) {
             Some(line) => with_line(note, log, &line),
             None => note,
-        }
+        })
     }
 
     /// Has the note of the checkpoint signed by who signs, too, if nobody did when it was made.
     pub(crate) fn sign_beside(&mut self) -> Result<(), LogError> {
-        let (log, text) = (self.key.public().name(), self.checkpoint.to_string());
+        let (log, text) = (self.public().name(), self.checkpoint.to_string());
         if self.checkpoint.size == 0 || has_line(&self.note, log) {
             return Ok(());
         }
-        let line = self.beside.as_ref().and_then(|beside| beside.line(What::Checkpoint, log, &text));
+        let line = self.hands.beside.as_ref().and_then(|beside| beside.line(What::Checkpoint, log, &text));
         let Some(line) = line else { return Ok(()) };
         let note = with_line(self.note.clone(), log, &line);
         self.carry(note)
@@ -430,10 +461,25 @@ impl Files {
     /// # Errors
     /// [`LogError`].
     pub fn publish(&mut self) -> Result<(), LogError> {
-        let (old, size) = (self.checkpoint.size, self.edge.size());
-        if size == old {
+        if self.edge.size() == self.checkpoint.size {
             return Ok(());
         }
+        self.settle()?;
+        let origin = self.public().name().to_owned();
+        let checkpoint = Checkpoint { origin, size: self.edge.size(), root: self.edge.root() };
+        let note = self.signed(What::Checkpoint, &checkpoint.to_string())?;
+        self.stand_for(checkpoint, note)
+    }
+
+    /// As [`Files::publish`], of what was signed before, by that note.
+    pub(crate) fn publish_again(&mut self, checkpoint: Checkpoint, note: String) -> Result<(), LogError> {
+        self.settle()?;
+        self.stand_for(checkpoint, note)
+    }
+
+    /// Writes what of the last tiles is there, and has all that was written stay.
+    fn settle(&mut self) -> Result<(), LogError> {
+        let old = self.checkpoint.size;
         let mut partial: Vec<_> = self.edge.partial().map(|(tile, hashes)| (tile, tile::bytes(hashes))).collect();
         if let Some(&(Tile { kind: Kind::Hashes(0), number, width }, _)) = partial.first() {
             partial.push((Tile { kind: Kind::Entries, number, width }, self.bundle.clone()));
@@ -443,10 +489,12 @@ impl Files {
         for (tile, bytes) in partial {
             self.write(&tile.path(), &bytes)?;
         }
-        self.unsynced.sync().map_err(at(&self.places.log))?;
-        let checkpoint = Checkpoint { origin: self.key.public().name().to_owned(), size, root: self.edge.root() };
-        let note = self.signed(What::Checkpoint, &checkpoint.to_string());
+        self.unsynced.sync().map_err(at(&self.places.log))
+    }
+
+    fn stand_for(&mut self, checkpoint: Checkpoint, note: String) -> Result<(), LogError> {
         put(&self.places.log.join(CHECKPOINT), note.as_bytes(), 0o644)?;
+        let old = self.checkpoint.size;
         (self.checkpoint, self.note) = (checkpoint, note);
         self.forget_partial(old);
         Ok(())
@@ -500,7 +548,9 @@ impl Places {
     }
 }
 
-fn lock(log: &Path) -> Result<File, LogError> {
+/// The directory of the log, made if there is none, and held against others.
+fn locked(log: &Path) -> Result<File, LogError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(log).map_err(at(log))?;
     let path = log.join(LOCK);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
     for again in 1.. {

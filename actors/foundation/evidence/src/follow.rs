@@ -23,6 +23,7 @@ use crate::beside::{self, Beside, What};
 use crate::checkpoint::{Checkpoint, Proof};
 use crate::cosigned::{Bad, Kept};
 use crate::files::{Files, LogError, Places, receipt};
+use crate::held::{Hands, Holding};
 use crate::minimum::{GoOn, Minimum};
 use crate::note::{Note, PublicKey};
 use crate::tree::{Hash, root};
@@ -46,12 +47,28 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub key: Option<PublicKey>,
+    /// Where the private half of it is.
+    pub holding: Option<Holding>,
     /// What was signed last.
     pub checkpoint: Option<Checkpoint>,
     /// Durable records that no checkpoint covers yet.
     pub lag: u64,
     /// Why it does not go on at present.
-    pub failure: Option<String>,
+    pub failure: Option<Failing>,
+}
+
+/// What keeps a log from going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// As [`LogError::code`].
+    pub code: &'static str,
+    pub why: String,
+}
+
+impl From<&LogError> for Failing {
+    fn from(error: &LogError) -> Self {
+        Self { code: error.code(), why: error.to_string() }
+    }
 }
 
 #[derive(Clone)]
@@ -64,7 +81,7 @@ struct Shared {
     places: Places,
     origin: Option<String>,
     witnesses: Witnesses,
-    beside: Option<Arc<dyn Beside>>,
+    hands: Hands,
     limits: Limits,
     state: Mutex<State>,
     standing: RwLock<Standing>,
@@ -112,17 +129,17 @@ struct Open {
 impl Evidence {
     /// The log in `places` of what is in `journal`, not opened yet.
     pub fn new(journal: &Journal, places: Places, limits: Limits) -> Self {
-        Self::witnessed(journal, places, None, Witnesses::default(), None, limits)
+        Self::witnessed(journal, places, None, Witnesses::default(), Hands::default(), limits)
     }
 
     /// As [`Evidence::new`]; the log has the name `origin` ([`crate::note::is_name`]), or is not opened, and what is given
-    /// away of it has the quorum of `witnesses`. What it signs is signed by `beside`, too, as far as that can.
+    /// away of it has the quorum of `witnesses`. `hands` sign with it, and keep its key.
     pub fn witnessed(
         journal: &Journal,
         places: Places,
         origin: Option<String>,
         witnesses: Witnesses,
-        beside: Option<Arc<dyn Beside>>,
+        hands: Hands,
         limits: Limits,
     ) -> Self {
         let (journal, standing) = (journal.clone(), RwLock::default());
@@ -130,11 +147,12 @@ impl Evidence {
         let shown = RwLock::new(Shown { seen: vec![None; witnesses.all.len()], uncosigned: None });
         let (cosigned, sizes) = (Mutex::default(), watch::Sender::default());
         let shared =
-            Shared { journal, places, origin, witnesses, beside, limits, state, standing, cosigned, sizes, shown };
+            Shared { journal, places, origin, witnesses, hands, limits, state, standing, cosigned, sizes, shown };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Opens the log, and checks that the journal, which is open, extends what was signed last.
+    /// Opens the log, and checks that the journal, which is open, extends what was signed last. One whose new key nobody takes
+    /// yet is opened by [`Evidence::follow`], once somebody does.
     ///
     /// # Errors
     /// [`LogError`]; the log stays closed.
@@ -142,7 +160,17 @@ impl Evidence {
         {
             let mut state = self.state();
             *state = State::Closed;
-            *state = State::Open(Box::new(self.opened()?));
+            *state = match self.opened() {
+                Err(error @ LogError::Sealed { .. }) => {
+                    self.standing_mut().failure = Some(Failing::from(&error));
+                    State::Failed
+                }
+                opened => State::Open(Box::new(opened?)),
+            };
+            if let State::Failed = *state {
+                // There is no log yet that anybody could have cosigned.
+                return Ok(());
+            }
         }
         self.read_cosigned();
         Ok(())
@@ -180,10 +208,22 @@ impl Evidence {
                 *state = State::Closed;
                 return Ok(false);
             }
-            State::Open(open) => Ok(open),
+            State::Open(open) => {
+                if let Err(error) = open.files.ready() {
+                    // It is as it was, so it is not read anew.
+                    *state = State::Open(open);
+                    self.standing_mut().failure = Some(Failing::from(&error));
+                    return Err(error);
+                }
+                Ok(open)
+            }
             State::Failed => self.opened().map(Box::new),
         };
-        let followed = followed.and_then(|mut open| Ok((self.batch(&mut open)?, open)));
+        let followed = followed.and_then(|mut open| {
+            let more = self.batch(&mut open)?;
+            open.files.give_away();
+            Ok((more, open))
+        });
         match followed {
             Ok((more, open)) => {
                 self.stands(&open.files);
@@ -192,7 +232,7 @@ impl Evidence {
                 Ok(more)
             }
             Err(error) => {
-                self.standing_mut().failure = Some(error.to_string());
+                self.standing_mut().failure = Some(Failing::from(&error));
                 Err(error)
             }
         }
@@ -300,7 +340,7 @@ impl Evidence {
         } else {
             let line =
                 |beside: &Arc<dyn Beside>| beside.line(What::Checkpoint, key.name(), &cosigned.checkpoint.to_string());
-            self.shared.beside.as_ref().and_then(line).into_iter().collect()
+            self.shared.hands.beside.as_ref().and_then(line).into_iter().collect()
         };
         let cosigned = cosigned.with_beside(lines);
         let Some(all) = kept.add(places, witnesses, cosigned.clone())? else { return Ok((cosigned, false)) };
@@ -394,7 +434,7 @@ impl Evidence {
     pub fn attest(&self, statement: impl FnOnce(&Checkpoint) -> String) -> Result<String, LogError> {
         while self.follow()? {}
         match &*self.state() {
-            State::Open(open) => Ok(open.files.attest(&statement(open.files.checkpoint()))),
+            State::Open(open) => open.files.attest(&statement(open.files.checkpoint())),
             State::Closed | State::Failed => Err(StoreError::Closed.into()),
         }
     }
@@ -406,7 +446,7 @@ impl Evidence {
     /// [`LogError`].
     pub fn receipt(&self, lines: &str) -> Result<String, LogError> {
         match &*self.state() {
-            State::Open(open) => Ok(open.files.receipt(lines)),
+            State::Open(open) => open.files.receipt(lines),
             State::Closed | State::Failed => Err(StoreError::Closed.into()),
         }
     }
@@ -473,8 +513,8 @@ impl Evidence {
     }
 
     fn opened(&self) -> Result<Open, LogError> {
-        let Shared { journal, places, origin, beside, .. } = &*self.shared;
-        let files = Files::open(places, origin.as_deref())?.with_beside(beside.clone());
+        let Shared { journal, places, origin, hands, .. } = &*self.shared;
+        let files = Files::open(places, origin.as_deref(), hands.clone())?;
         verify(journal, places, files.public(), Depth::Newest)?;
         self.stands(&files);
         let last = match files.size() {
@@ -527,7 +567,8 @@ impl Evidence {
         self.shared.sizes.send_if_modified(|sizes| {
             std::mem::replace(&mut sizes.0, files.checkpoint().size) != files.checkpoint().size
         });
-        *self.standing_mut() = Standing { key, checkpoint, ..Standing::default() };
+        let holding = Some(files.holding());
+        *self.standing_mut() = Standing { key, holding, checkpoint, ..Standing::default() };
     }
 
     fn cosigned(&self) -> MutexGuard<'_, Kept> {

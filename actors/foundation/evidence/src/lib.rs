@@ -5,7 +5,8 @@
 //! [`tree`], [`tile`], [`note`] and [`checkpoint`] are pure; [`files`] is the directory; [`Evidence`] lets it follow the
 //! journal; [`verify`] checks all of it, [`repair`] makes it whole, and [`export`] gives a part of it away. To the
 //! journal it is what its older records come from ([`journal::Past`]). [`witness`] and [`cosigned`] are about those who saw
-//! it from outside, and [`beside`] about a second signature, of a key that has its time.
+//! it from outside, [`beside`] about a second signature, of a key that has its time,
+//! and [`Keeper`] about who holds the log's own.
 //!
 //! # Invariants
 //! 1. Nothing is signed before it is durable, in the journal and in the files of the log.
@@ -21,6 +22,7 @@ pub mod cosigned;
 pub mod export;
 pub mod files;
 mod follow;
+mod held;
 mod minimum;
 pub mod note;
 mod past;
@@ -34,6 +36,7 @@ pub mod witness;
 
 pub use beside::{Beside, BesideKey, What};
 pub use files::{LogError, Places};
-pub use follow::{Evidence, Limits, Standing, Witnessed};
+pub use follow::{Evidence, Failing, Limits, Standing, Witnessed};
+pub use held::{Hands, Holding, Keeper, NotKept};
 pub use minimum::Minimum;
 pub use witness::{CosignError, Witness, Witnesses};

@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// Of Ed25519 in signed notes.
 const ALGORITHM: u8 = 1;
@@ -40,7 +41,7 @@ pub struct PublicKey {
 /// Who can sign.
 pub struct Key {
     public: PublicKey,
-    seed: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
     pair: Ed25519KeyPair,
 }
 
@@ -75,6 +76,21 @@ impl PublicKey {
         if is_name(name) && hex(public.hash()) == hash { Ok(public) } else { Err(NoteError::Key) }
     }
 
+    /// The note of `text`, which ends with its last line, by what the private half signed.
+    ///
+    /// # Panics
+    /// If it does not, or has an empty line at its end.
+    pub fn note(&self, text: &str, signature: &[u8]) -> String {
+        assert!(text.ends_with('\n') && !text.contains("\n\n"), "a signed text is of whole lines, none of them empty");
+        let signature = STANDARD.encode([&self.hash()[..], signature].concat());
+        format!("{text}\n— {} {signature}\n", self.name)
+    }
+
+    /// The 32 bytes of Ed25519.
+    pub fn bare(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     /// The text of `note`, if this key has signed it. Signatures of others are no harm.
     ///
     /// # Errors
@@ -105,9 +121,9 @@ impl Key {
     /// # Errors
     /// If the system gives no randomness.
     pub fn generate(name: impl FnOnce(&[u8; 32]) -> String) -> Result<Self, getrandom::Error> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("every seed makes a key");
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).expect("every seed makes a key");
         let key = pair.public_key().as_ref().try_into().expect("a public key has 32 bytes");
         let name = name(&key);
         assert!(is_name(&name), "{name:?} is no name for a key");
@@ -127,19 +143,25 @@ impl Key {
         let (Some(name), Some(hash), Some(seed)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NoteError::Key);
         };
-        let seed = STANDARD.decode(seed).map_err(|_| NoteError::Key)?;
+        let seed = Zeroizing::new(STANDARD.decode(seed).map_err(|_| NoteError::Key)?);
         let Some((&ALGORITHM, seed)) = seed.split_first() else { return Err(NoteError::Key) };
-        let seed: [u8; 32] = seed.try_into().map_err(|_| NoteError::Key)?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| NoteError::Key)?;
+        let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| NoteError::Key)?);
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| NoteError::Key)?;
         let key = pair.public_key().as_ref().try_into().map_err(|_| NoteError::Key)?;
         let public = PublicKey { name: name.to_owned(), key };
         if is_name(name) && hex(public.hash()) == hash { Ok(Self { public, seed, pair }) } else { Err(NoteError::Key) }
     }
 
     /// The text form of the secret, as the tools of signed notes have it.
-    pub fn secret(&self) -> String {
+    pub fn secret(&self) -> Zeroizing<String> {
         let PublicKey { name, .. } = &self.public;
-        format!("{PRIVATE}{name}+{}+{}", hex(self.public.hash()), coded(ALGORITHM, &self.seed))
+        let seed = Zeroizing::new(coded(ALGORITHM, &*self.seed));
+        Zeroizing::new(format!("{PRIVATE}{name}+{}+{}", hex(self.public.hash()), *seed))
+    }
+
+    /// Of which the key is made. Whoever copies it overwrites the copy.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
     }
 
     /// The note of `text`, which ends with its last line.
@@ -147,10 +169,7 @@ impl Key {
     /// # Panics
     /// If it does not, or has an empty line at its end.
     pub fn sign(&self, text: &str) -> String {
-        assert!(text.ends_with('\n') && !text.contains("\n\n"), "a signed text is of whole lines, none of them empty");
-        let signature = self.pair.sign(text.as_bytes());
-        let signature = STANDARD.encode([&self.public.hash()[..], signature.as_ref()].concat());
-        format!("{text}\n— {} {signature}\n", self.public.name)
+        self.public.note(text, self.pair.sign(text.as_bytes()).as_ref())
     }
 }
 

@@ -1,8 +1,8 @@
 //! A log made whole while nobody writes it.
 //!
 //! # Invariants
-//! 1. A log is made again only as what was signed: the journal's records must give the signed root, and then the signature
-//!    over it comes out the same, byte for byte. What witnesses said of it is kept.
+//! 1. A log is made again only as what was signed: the journal's records must give the signed root, and then what was signed over
+//!    it stays, byte for byte, with what witnesses said of it. Nothing is signed, so no private key is needed.
 //! 2. Nothing is thrown away: what is replaced is put aside under a name of its own.
 
 use std::fs::{self, DirBuilder};
@@ -55,10 +55,10 @@ pub fn repair(journal: &Journal, places: &Places, aside: &str) -> Result<Mended,
         Err(error @ LogError::Damaged { .. }) => error.to_string(),
         Err(error) => return Err(error),
     };
-    let (checkpoint, _) = places.checkpoint(&key)?;
+    let (checkpoint, note) = places.checkpoint(&key)?;
     let making = Places { log: suffixed(&places.log, "making"), key: places.key.clone() };
     remove(&making.log)?;
-    let mut files = Files::begin(&making)?;
+    let mut files = Files::again(&making, &key)?;
     while files.size() < checkpoint.size {
         let next = Sequence(files.size() + 1);
         let wanted = usize::try_from(checkpoint.size - files.size()).unwrap_or(ENTRIES).min(ENTRIES);
@@ -76,7 +76,7 @@ pub fn repair(journal: &Journal, places: &Places, aside: &str) -> Result<Mended,
         // Which record it is, only the hashes that were lost could tell.
         return Err(LogError::NotExtended { first: Sequence(1), size: checkpoint.size, root: checkpoint.root });
     }
-    files.publish()?;
+    files.publish_again(checkpoint.clone(), note)?;
     drop(files);
     // What left the log does not come back with it; what nobody said left it does.
     let raised = places.minimum_by(|at| journal.raw(at, 1).ok()?.pop());

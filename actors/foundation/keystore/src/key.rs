@@ -211,6 +211,14 @@ impl Private {
         }
     }
 
+    pub fn suite(&self) -> Suite {
+        match self {
+            Self::Signs(key) => key.suite().into(),
+            Self::Agrees(key) => key.suite().into(),
+            Self::Seals(key) => key.suite().into(),
+        }
+    }
+
     pub fn public(&self) -> &[u8] {
         match self {
             Self::Signs(key) => key.public().bytes(),

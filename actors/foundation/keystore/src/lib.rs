@@ -250,23 +250,55 @@ impl Keystore {
     /// [`KeystoreError::Taken`], [`KeystoreError::Destroyed`], [`KeystoreError::Sealed`], [`KeystoreError::NoKeys`],
     /// [`KeystoreError::Suites`], [`KeystoreError::Io`]. After the last it may be there, and the same call says so.
     pub fn generate(&self, name: Name, domain: Domain, purpose: Purpose, suite: Suite) -> Result<About, KeystoreError> {
+        let policy = &self.inner.policy;
+        let is_it =
+            |about: &About| (about.domain, about.purpose.as_str(), about.suite) == (domain, purpose.name(), suite);
+        let private = || Private::generate(policy, domain, suite)?.ok_or(KeystoreError::NoKeys { suite });
+        self.keep(name, domain, purpose, is_it, private)
+    }
+
+    /// Takes a key that was made elsewhere, and signs. The same again is the same key; the secret is the caller's to overwrite
+    /// where he has it.
+    ///
+    /// # Errors
+    /// As [`Keystore::generate`]; [`KeystoreError::Taken`] also if another key has the name.
+    pub fn adopt(
+        &self,
+        name: Name,
+        domain: Domain,
+        purpose: Purpose,
+        private: suites::signing::PrivateKey,
+    ) -> Result<About, KeystoreError> {
+        let (suite, public) = (private.suite(), private.public().bytes().to_vec());
+        self.inner.policy.allow(domain, suite)?;
+        let is_it = |about: &About| about.domain == domain && about.purpose == purpose.name() && about.public == public;
+        self.keep(name, domain, purpose, is_it, || Ok(Private::Signs(private)))
+    }
+
+    /// Keeps the private part that `private` gives, unless there is a key by that name, which `is_it` then has to know.
+    fn keep(
+        &self,
+        name: Name,
+        domain: Domain,
+        purpose: Purpose,
+        is_it: impl FnOnce(&About) -> bool,
+        private: impl FnOnce() -> Result<Private, KeystoreError>,
+    ) -> Result<About, KeystoreError> {
         let state = self.state();
         match state.files.kept(name) {
-            Ok(Kept { about, .. }) => {
-                if (about.domain, about.purpose.as_str(), about.suite) != (domain, purpose.name(), suite) {
-                    return Err(KeystoreError::Taken { name });
-                }
+            Ok(Kept { about, .. }) if is_it(&about) => {
                 // The first one may have ended before this.
                 state.files.sync()?;
                 return Ok(about);
             }
+            Ok(_) => return Err(KeystoreError::Taken { name }),
             Err(KeystoreError::NoKey { .. }) => {}
             Err(error) => return Err(error),
         }
         let roots = state.roots()?;
-        let private = Private::generate(&self.inner.policy, domain, suite)?.ok_or(KeystoreError::NoKeys { suite })?;
-        let about =
-            About { name, domain, purpose: purpose.name().to_owned(), suite, public: private.public().to_vec() };
+        let private = private()?;
+        let (suite, public) = (private.suite(), private.public().to_vec());
+        let about = About { name, domain, purpose: purpose.name().to_owned(), suite, public };
         let kept = Kept::new(&self.inner.policy, &roots.current, about.clone(), &private)?;
         state.files.write(&file(name), &kept.written())?;
         Ok(about)

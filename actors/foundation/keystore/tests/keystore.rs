@@ -147,6 +147,51 @@ fn answers() {
     assert_eq!(store.unlock(cipher, MANIFEST, b"ada", &text).unwrap().expose(), b"left");
 }
 
+/// A key that was made elsewhere is one of the others from then on.
+#[test]
+fn what_was_made_elsewhere_is_taken() {
+    let home = directory();
+    let (store, _) = begun(home.path());
+    let log = Purpose::new("log");
+    let name = Name { id: 7, version: 1 };
+    let seed = |byte: u8| {
+        let secret = Secret::new(vec![byte; 32]);
+        signing::PrivateKey::read(Signature::Ed25519, secret).unwrap()
+    };
+    let hybrid = || signing::PrivateKey::read(Signature::Ed25519MlDsa65, Secret::new(vec![3; 64])).unwrap();
+    let public = seed(1).public().clone();
+    for (row, answer, refused) in [
+        ("taken", store.adopt(name, Domain::System, log, seed(1)), None),
+        ("the same again", store.adopt(name, Domain::System, log, seed(1)), None),
+        ("the same, while it is sealed", open(home.path()).adopt(name, Domain::System, log, seed(1)), None),
+        ("another by that name", store.adopt(name, Domain::System, log, seed(2)), Some("keystore.taken")),
+        ("for another purpose", store.adopt(name, Domain::System, MANIFEST, seed(1)), Some("keystore.taken")),
+        ("in another domain", store.adopt(name, Domain::Trust, log, seed(1)), Some("keystore.taken")),
+        (
+            "while it is sealed",
+            open(home.path()).adopt(Name { id: 8, version: 1 }, Domain::System, log, seed(2)),
+            Some("keystore.sealed"),
+        ),
+        ("of another suite", store.adopt(Name { id: 9, version: 1 }, Domain::System, log, hybrid()), None),
+    ] {
+        assert_eq!(answer.err().map(|error| error.code()), refused, "{row}");
+    }
+    let text = "log\n1\n";
+    let signature = || store.sign_note(name, log, text).unwrap();
+    let policy = Policy::default();
+    let checks = policy.accept(Domain::System, Signature::Ed25519).unwrap();
+    checks.verify_note(&public, text, &signature()).unwrap();
+    store.rotate_root(new_root(2)).unwrap();
+    checks.verify_note(&public, text, &signature()).unwrap();
+    assert_eq!(store.rewrap(10).unwrap().left, 0);
+    let again = open(home.path());
+    again.unseal(&root(2)).unwrap();
+    checks.verify_note(&public, text, &again.sign_note(name, log, text).unwrap()).unwrap();
+    assert_eq!(code(again.lend(name, log, |_| ())), "keystore.not_lent");
+    store.destroy(name).unwrap();
+    assert_eq!(code(store.adopt(name, Domain::System, log, seed(1))), "keystore.destroyed", "it does not come back");
+}
+
 #[test]
 fn only_what_signs_in_a_way_of_others_is_lent() {
     let home = directory();

@@ -62,7 +62,11 @@ impl Safe {
         self.0.root.as_ref()
     }
 
-    /// Waits until it was tried to open and unseal it, whatever came of that.
+    pub(super) fn was_tried(&self) {
+        self.0.tried.send_replace(true);
+    }
+
+    /// Waits until it was tried to open and unseal it, whatever came of that, and what waited for it was done.
     pub async fn tried(&self) {
         // The sender lives in us.
         let _ = self.0.tried.subscribe().wait_for(|tried| *tried).await;
@@ -98,8 +102,6 @@ impl Safe {
         let mut opened = self.opened();
         opened.store = store;
         opened.why = unsealed.as_ref().err().cloned();
-        drop(opened);
-        self.0.tried.send_replace(true);
         unsealed.ok()
     }
 
@@ -139,8 +141,7 @@ impl Safe {
     fn unsealed(&self, store: &Keystore, has_keys: bool) -> Result<RootId, Denial> {
         let variable = |name: &str| std::env::var_os(name);
         if has_keys && store.standing() == Standing::New {
-            let reason =
-                format!("the keystore is gone, and keys are on record that it had: {}", self.0.place.display());
+            let reason = format!("the keystore is gone, and keys are known that it had: {}", self.0.place.display());
             let remedy = "put it back from a copy, and start again; if there is none, revoke and destroy every key, and a new one is begun";
             return Err(Denial::new(Layer::Availability, "crypto.keystore_lost", reason, remedy));
         }
@@ -226,6 +227,15 @@ pub fn usual(policy: &Policy, purpose: Purpose) -> Signature {
 /// The suite of a key, which signs: what else there is has no use here.
 pub fn signature(tag: u16) -> Option<Signature> {
     Signature::of(Suite::tagged(tag)?)
+}
+
+/// The purpose of the key that a tile log is known by. It is on no list: it is never rotated, and its end is that of its log.
+pub const LOG: suites::Purpose = suites::Purpose::new("log");
+
+/// How the keystore names the key of a tile log, by its public half.
+pub fn log_name(public: &[u8]) -> Name {
+    let digest = blake3::derive_key("sop 2026-11 crypto: the id of a tile log's key in the keystore", public);
+    Name { id: u128::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes")), version: 1 }
 }
 
 /// How the keystore names a version. Commands are named by who gives them, so the purpose is bound in: two keys are never one.

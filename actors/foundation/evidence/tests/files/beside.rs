@@ -11,7 +11,7 @@ use evidence::beside::{self, Signature};
 use evidence::checkpoint::Checkpoint;
 use evidence::note::{Key, NoteError};
 use evidence::repair::repair;
-use evidence::{Beside, BesideKey, Evidence, Limits, What, Witness, Witnesses};
+use evidence::{Beside, BesideKey, Evidence, Hands, Limits, What, Witness, Witnesses};
 use signed_note::{Note, StandardVerifier, VerifierList};
 
 use crate::world::{World, files};
@@ -53,8 +53,14 @@ fn signing(world: &World, witnesses: Witnesses) -> (Arc<Hand>, Evidence) {
     world.evidence.close();
     let hand = Arc::<Hand>::default();
     let beside: Arc<dyn Beside> = hand.clone();
-    let evidence =
-        Evidence::witnessed(&world.journal, world.places(), None, witnesses, Some(beside), Limits::default());
+    let evidence = Evidence::witnessed(
+        &world.journal,
+        world.places(),
+        None,
+        witnesses,
+        Hands { beside: Some(beside), keeper: None },
+        Limits::default(),
+    );
     evidence.open().unwrap();
     (hand, evidence)
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use evidence::checkpoint::Checkpoint;
 use evidence::note::Key;
 use evidence::repair::{Mended, repair};
-use evidence::{CosignError, Evidence, Limits, LogError, Witness, Witnesses};
+use evidence::{CosignError, Evidence, Hands, Limits, LogError, Witness, Witnesses};
 use kernel::{Sequence, Timestamp};
 
 use crate::world::{World, files};
@@ -44,8 +44,14 @@ fn cosigned(note: &str, by: &[usize]) -> String {
 /// The log of a world, as a process opens it that asks these witnesses.
 fn asking(world: &World, quorum: usize) -> Evidence {
     world.evidence.close();
-    let evidence =
-        Evidence::witnessed(&world.journal, world.places(), None, witnesses(quorum), None, Limits::default());
+    let evidence = Evidence::witnessed(
+        &world.journal,
+        world.places(),
+        None,
+        witnesses(quorum),
+        Hands::default(),
+        Limits::default(),
+    );
     evidence.open().unwrap();
     evidence
 }
@@ -186,7 +192,14 @@ fn an_older_one_is_kept_until_a_newer_one_has_as_many() {
     ] {
         evidence.cosign(&cosigned(&notes[round], &by)).unwrap();
         assert_eq!(kept(&world), files, "{row}");
-        let again = Evidence::witnessed(&world.journal, world.places(), None, witnesses(2), None, Limits::default());
+        let again = Evidence::witnessed(
+            &world.journal,
+            world.places(),
+            None,
+            witnesses(2),
+            Hands::default(),
+            Limits::default(),
+        );
         evidence.close();
         again.open().unwrap();
         assert_eq!((again.seen(), *again.sizes().borrow()), (evidence.seen(), *evidence.sizes().borrow()), "{row}");

@@ -3,6 +3,7 @@
 mod beside;
 mod cosigned;
 mod foreign;
+mod held;
 mod log;
 mod older;
 mod pruned;
