@@ -259,7 +259,7 @@ const ACQUAINTED_WITHIN: Duration = Duration::from_secs(10);
 /// A start waits so long for what is used of the quotas; it is counted on behind it.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A start waits so long for the keystore to be opened; a passphrase takes its time.
+/// A start waits so long for the keystore to be opened, and the first keys to be made; a passphrase takes its time.
 const TRIED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Who asks what was detected waits so long for what was recorded before.

@@ -21,7 +21,6 @@ async fn ready() -> Place {
     let root = place.daemon.credential();
     let mut client = Client::new("setup", Arc::new(place.daemon.client()));
     admit(&mut client, &root, "agent/a").await;
-    asked(&place, &["keys", "--generate", "token-root"]);
     place
 }
 
@@ -173,7 +172,6 @@ async fn under_load_a_rotation_fails_no_token() {
         durable.changed().await.unwrap();
     }
     let by = kit::root();
-    client.ask(Some(&by), secret.expose(), "crypto.generate", json!({ "purpose": "token-root" })).await.yes();
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut crew = tokio::task::JoinSet::new();
     for number in 0..3 {

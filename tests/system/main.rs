@@ -21,6 +21,7 @@ mod input;
 mod keys;
 mod leases;
 mod live;
+mod log_key;
 mod messages;
 mod outcomes;
 mod personal;

@@ -273,15 +273,14 @@ fn tried(
             suspect("crypto.overdue", "it should have been rotated");
         }
     }
-    let nobodys = kept.into_iter().filter(|(_, keeping)| match keeping {
-        Keeping::Kept { about, .. } => about.purpose != LOG.name(),
-        Keeping::Damaged => true,
-        Keeping::Destroyed { .. } => false,
-    });
-    suspects.extend(nobodys.map(|(name, _)| Suspect {
-        key: name.to_string(),
-        code: "crypto.unknown_key".to_owned(),
-        why: "the keystore has it, and no record".to_owned(),
+    suspects.extend(kept.into_iter().filter_map(|(name, keeping)| {
+        let (code, why) = match keeping {
+            Keeping::Destroyed { .. } => return None,
+            Keeping::Kept { about, .. } if about.purpose == LOG.name() => return None,
+            Keeping::Kept { .. } => ("crypto.unknown_key", "the keystore has it, and no record"),
+            Keeping::Damaged => ("keystore.damaged", "its file is damaged"),
+        };
+        Some(Suspect { key: name.to_string(), code: code.to_owned(), why: why.to_owned() })
     }));
     Ok((tried, suspects))
 }
@@ -345,17 +344,16 @@ impl Working {
             };
             let has_keys = self.custodian.crypto.inspect(kept).await? || (self.custodian.unlisted)();
             let (unsealing, opened) = (safe.clone(), self.custodian.opened.clone());
-            let unseal = move || {
-                let root = unsealing.unseal(has_keys).inspect(|_| opened());
-                unsealing.was_tried();
-                root
-            };
+            let unseal = move || unsealing.unseal(has_keys).inspect(|_| opened());
             self.root = off_the_workers(unseal).await?;
             self.look_at = if comes { now + ROOT_AFTER } else { Timestamp(u64::MAX) };
             self.say(safe.sealed().map(|why| why.reason).as_ref());
         }
         let again = comes.then(|| Duration::from_millis(ROOT_AFTER.0));
-        let Some(store) = safe.store() else { return Ok(again) };
+        let Some(store) = safe.store() else {
+            safe.was_tried();
+            return Ok(again);
+        };
         if !self.swept {
             self.custodian.sweep(&store).await?;
             self.swept = true;
@@ -365,6 +363,7 @@ impl Working {
         let look = move |crypto: &Crypto| {
             // Without the root key, keys are destroyed, and no more.
             let task = crypto.tasks().find(|task| is_open || matches!(task, Task::Destroy { .. }));
+            let makes = crypto.tasks().any(|task| matches!(task, Task::Make { .. }));
             let active = crypto.keys().filter(|(_, version)| version.state == State::Active);
             let due = active.filter_map(|(key, version)| {
                 let again = asked.get(&key).map_or(Timestamp(0), |at| *at + ASKED_AGAIN_AFTER);
@@ -373,9 +372,12 @@ impl Working {
             let never = wanted.into_iter().filter(|purpose| crypto.keys().all(|(key, _)| key.purpose != *purpose));
             let never =
                 never.map(|purpose| (purpose, suites::Suite::from(usual(&policy, purpose)).tag())).collect::<Vec<_>>();
-            (task, crypto.root().map(str::to_owned), due.min(), never)
+            (task, makes, crypto.root().map(str::to_owned), due.min(), never)
         };
-        let (task, known, due, never) = self.custodian.crypto.inspect(look).await?;
+        let (task, makes, known, due, never) = self.custodian.crypto.inspect(look).await?;
+        if !is_open || (!makes && never.is_empty()) {
+            safe.was_tried();
+        }
         let root = self.root.map(|root| root.to_string());
         // Whatever is recorded wakes this again, so it is recorded once.
         if let Some(root) = root.filter(|root| known.as_ref() != Some(root)) {
@@ -476,6 +478,7 @@ impl Actor for Guard {
             Err(error) => {
                 if let Ended::Keys(error) = &error {
                     working.custodian.safe.troubled(Some(told(error)));
+                    working.custodian.safe.was_tried();
                     working.say(Some(&error.to_string()));
                     // What cannot tell which root key is in use seals itself.
                     let store = working.custodian.safe.store();

@@ -66,7 +66,7 @@ impl Safe {
         self.0.tried.send_replace(true);
     }
 
-    /// Waits until it was tried to open and unseal it, whatever came of that, and what waited for it was done.
+    /// Waits until it was tried to open and unseal it, whatever came of that, and the keys that are always wanted are made.
     pub async fn tried(&self) {
         // The sender lives in us.
         let _ = self.0.tried.subscribe().wait_for(|tried| *tried).await;
