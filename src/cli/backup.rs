@@ -7,7 +7,6 @@ use clap::Subcommand;
 use evidence::BesideKey;
 use journal::archive;
 use serde_json::{Value, json};
-use sop::manifests::Recorded;
 use vault::VaultError;
 
 use super::call::{Globals, Mutation};
@@ -147,13 +146,7 @@ fn offline(
         Err(error @ VaultError::Remote { .. }) => return Err(restore::failed(&error)),
         Err(error) => return Ok(broken(error.code(), error.to_string())),
     };
-    let mut recorded = Recorded::default();
-    let checked = vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |record| recorded.take(record));
-    let judged = checked.and_then(|checked| {
-        let manifest = recorded.judge(by, &checked.point, &found.name)?;
-        Ok((checked, manifest))
-    });
-    Ok(match judged {
+    Ok(match restore::judged(&found, by) {
         Ok((checked, manifest)) => json!({
             "backup": place,
             "state": "verified",

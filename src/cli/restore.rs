@@ -417,19 +417,14 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
     let occupied = steps.is_occupied().map_err(unusable(data))?;
     // Whoever runs there must neither be looked at half-way nor lose its files.
     drop(alone(&steps.places.journal)?);
-    let mut manifest = None;
     // Before anything is made.
-    match &source {
-        Source::Old(directory) => drop(archive::verify(directory).map_err(|error| failed_archive(&error))?),
-        Source::Vault(found) => {
-            let mut recorded = Recorded::default();
-            let checked =
-                vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |record| recorded.take(record));
-            let judged =
-                checked.and_then(|checked| recorded.judge(asked.signed_by.as_ref(), &checked.point, &found.name));
-            manifest = Some(judged.map_err(|error| failed(&error))?);
+    let manifest = match &source {
+        Source::Old(directory) => {
+            archive::verify(directory).map_err(|error| failed_archive(&error))?;
+            None
         }
-    }
+        Source::Vault(found) => Some(judged(found, asked.signed_by.as_ref()).map_err(|error| failed(&error))?.1),
+    };
     let existed = data.try_exists().map_err(unusable(data))?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(unusable(data))?;
     remove(&steps.staging).map_err(unusable(data))?;
@@ -475,6 +470,14 @@ pub fn run(globals: &Globals, asked: &Restore) -> Run {
     }
     answer(globals.output, &done?, |found| told(found, key.is_some()))?;
     Ok(Exit::Ok)
+}
+
+/// Verifies all of a backup, and who signed it: this key, or one of those in its own records.
+pub fn judged(found: &vault::Found, by: Option<&BesideKey>) -> Result<(vault::Checked, Manifest), VaultError> {
+    let mut recorded = Recorded::default();
+    let checked = vault::verify(&*found.target, &found.name, &mut || Ok(()), &mut |record| recorded.take(record))?;
+    let manifest = recorded.judge(by, &checked.point, &found.name)?;
+    Ok((checked, manifest))
 }
 
 /// Keeps others out of the journal that is there, if one is.

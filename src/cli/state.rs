@@ -269,6 +269,7 @@ fn copy_of(globals: &Globals, places: &Places, place: &Path) -> Result<Copied, F
         Source::Old(path) => return Ok(Copied { path, scratch: None }),
         Source::Vault(found) => found,
     };
+    restore::judged(&found, None).map_err(|error| restore::failed(&error))?;
     let scratch = places.data.join("restoring");
     let copied = Copied { path: scratch.join("journal"), scratch: Some(scratch.clone()) };
     let made = std::fs::remove_dir_all(&scratch).or_else(|error| match error.kind() {

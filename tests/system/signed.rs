@@ -333,10 +333,10 @@ fn signature(daemon: &Daemon, arguments: &[&str]) -> (Value, Value) {
 async fn a_backup_is_signed_and_another_one_in_its_place_is_not() {
     let mut place = started(Some(1)).await;
     unsealed(&mut place, true).await;
-    let made = || json_of(&place.daemon, &["backup", "create"]);
-    made();
+    let made = |place: &Place| json_of(&place.daemon, &["backup", "create"]);
+    made(&place);
     keys(&place, &["--generate", "backup-manifests"]);
-    let (second, third) = (made(), made());
+    let (second, third) = (made(&place), made(&place));
     let (place_of, key) = (place.daemon.data.join("backups"), vkey(&place.daemon, "backup-manifests.1"));
     let at = |backup: &Value| backup["directory"].as_str().unwrap().to_owned();
     let by = Value::from("by backup-manifests.1 (ed25519)");
@@ -385,7 +385,15 @@ async fn a_backup_is_signed_and_another_one_in_its_place_is_not() {
         assert!(told.as_str().is_some_and(|told| told.contains("could not be checked")), "{row}: {told} {code}");
         assert_eq!(signature(&place.daemon, &[&at(&second), "--signed-by", &key]).1, "archive.unsigned", "{row}");
     }
+    // Nor is a journal made whole with one.
+    place.daemon.stop();
+    let repair = |place: &Place| place.daemon.run(&["state", "repair", "--from-backup", &at(&second)]);
+    fs::write(at(&second), &swapped).unwrap();
+    failed(&repair(&place), 1, &["error[archive.signature]"]);
     fs::write(at(&second), &texts[1]).unwrap();
+    assert_eq!(repair(&place).code, Some(0));
+    place.daemon.start().await;
+    unsealed(&mut place, true).await;
     assert_eq!(signature(&place.daemon, &["backup-2"]).0, by);
 
     // Restored, and verified with what it has in it.
@@ -407,7 +415,7 @@ async fn a_backup_is_signed_and_another_one_in_its_place_is_not() {
     assert_eq!(signature(&place.daemon, &["backup-2"]).0, by);
     let told = json_of(&place.daemon, &["backup", "verify", "backup-3"]);
     assert!(told["state"] == "broken" && told["why"].as_str().unwrap().contains("revoked since record"), "{told}");
-    made();
+    made(&place);
     assert_eq!(signature(&place.daemon, &["backup-4"]).0, "by backup-manifests.2 (ed25519)");
     assert!(place_of.exists());
 }
