@@ -599,6 +599,11 @@ fn local(error: ClientError) -> Failure {
             let remedy = "start one with `sop dev` or `sop up`, or name the running one with --socket or --address";
             Failure::unreachable("cli.unreachable", detail, remedy)
         }
+        ClientError::Unbelieved { .. } => {
+            let remedy = "name the certificate of the authority that vouches for it with --ca (`sop crypto authority` shows one of \
+                          the daemon's own), and the daemon by a name that its certificate has";
+            Failure::unreachable("cli.unbelieved", detail, remedy)
+        }
         ClientError::Stranger { .. } => {
             Failure::unreachable("cli.stranger", detail, "run `sop` as the daemon's user, or name another --socket")
         }

@@ -88,7 +88,7 @@ async fn a_client_is_led_from_one_key_of_the_authority_to_the_next() {
     let fourth = believed(&place, "fourth.pem", 0);
     reached(address, "localhost", &fourth);
     for old in [&first, &second] {
-        failed(&status(address, "localhost", old), 4, &["error[cli.unreachable]"]);
+        failed(&status(address, "localhost", old), 4, &["error[cli.unbelieved]", "--ca"]);
     }
     assert_eq!(asked(&place, &["authority"])["authorities"].as_array().unwrap().len(), 1);
 }

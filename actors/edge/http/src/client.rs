@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use kernel::CommandId;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::pace::Stream;
@@ -78,6 +79,9 @@ pub enum AddressError {
 pub enum ClientError {
     #[error("no daemon answers on {daemon}: {why}")]
     Unreachable { daemon: String, why: io::Error },
+    /// Nothing was sent.
+    #[error("what answers on {daemon} is not believed: {why}")]
+    Unbelieved { daemon: String, why: String },
     /// The credential was not sent.
     #[error("the daemon on {} is run by user {uid}, neither you nor root; it might be there to steal your credential", .socket.display())]
     Stranger { socket: PathBuf, uid: u32 },
@@ -204,7 +208,10 @@ impl Client {
             Way::Tcp { authority, trust } => {
                 let place = (bare(authority.host()), authority.port_u16().unwrap_or_default());
                 let trust = trust.as_ref().map(|(trust, name)| (trust, name.clone()));
-                reached(place, trust).await.map_err(unreachable)?
+                reached(place, trust).await.map_err(|why| match unbelieved(&why) {
+                    Some(why) => ClientError::Unbelieved { daemon: self.way.to_string(), why },
+                    None => unreachable(why),
+                })?
             }
         };
         let (head, body) = asked(stream, request, ANSWER_MAX).await.map_err(ClientError::Protocol)?;
@@ -223,6 +230,14 @@ pub(crate) async fn reached(
         None => Box::new(stream),
         Some((Trust(tls), name)) => Box::new(tls.connect(name, stream).await?),
     })
+}
+
+/// Why the certificate that was shown is not believed, if that is what is wrong.
+fn unbelieved(why: &io::Error) -> Option<String> {
+    match why.get_ref()?.downcast_ref()? {
+        error @ rustls::Error::InvalidCertificate(_) => Some(error.to_string()),
+        _ => None,
+    }
 }
 
 /// One request over a connection, and an answer that is no longer than `longest`; or why there is none.
