@@ -466,9 +466,11 @@ async fn verified(desk: &Desk, from: Sequence, deep: bool) -> Given {
             }
             if checkpoint.size < verified.last.0 {
                 let (first, last) = (checkpoint.size + 1, verified.last);
-                not_checked.push(format!(
-                    "the signature over the records {first} to {last}, which are signed within a second"
-                ));
+                let signed = match desk.parts.evidence.standing().failure {
+                    None => "are signed within a second".to_owned(),
+                    Some(failing) => format!("are not signed yet: {}", failing.why),
+                };
+                not_checked.push(format!("the signature over the records {first} to {last}, which {signed}"));
             }
             let minimum = minimum
                 .map(|Minimum { index, record, place }| json!({ "index": index, "record": record, "place": place }));

@@ -134,6 +134,11 @@ async fn sealed_it_records_and_signs_later() {
     let proven = place.daemon.run(&["audit", "proof", "1"]);
     assert_eq!(proven.code, Some(0), "what was signed is proven: {proven:?}");
     assert_eq!(json_of(&place.daemon, &["audit", "verify", "--deep"])["intact"], true);
+    let verified = place.daemon.run(&["audit", "verify"]);
+    assert!(
+        verified.stdout.contains("which are not signed yet: the key of the tile log cannot sign now"),
+        "{verified:?}"
+    );
     let health = place.daemon.run(&["health"]);
     assert!(health.code == Some(2) && health.stdout.contains("evidence.sealed"), "{health:?}");
     failed(&place.daemon.run(&["audit", "attest"]), 1, &["error[evidence.sealed]", "the root key is not there"]);
