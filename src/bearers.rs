@@ -74,6 +74,7 @@ impl Bearers {
     /// # Errors
     /// No key is in use; the file cannot be read or made.
     pub fn public(&self) -> Result<(Option<KeyId>, PublicKey), Denial> {
+        self.knows_keys()?;
         if self.keys.read(signs_by_file) {
             return Ok((None, self.file.get()?.public()));
         }
@@ -87,6 +88,7 @@ impl Bearers {
     /// # Errors
     /// The file cannot be read.
     pub fn all(&self, now: Timestamp) -> Result<Vec<Known>, Denial> {
+        self.knows_keys()?;
         let longest = Kind::ALL.map(|kind| kind.limits().lifetime_max).into_iter().max().unwrap_or_default();
         let is_needed = |known: &Known| known.needed_until.is_none_or(|until| now < until);
         let (first, versions) = self.keys.read(|keys| {
@@ -113,6 +115,7 @@ impl Bearers {
     /// # Errors
     /// No key is in use, or the keystore is sealed.
     pub fn ready(&self) -> Result<(), Denial> {
+        self.knows_keys()?;
         if self.keys.read(signs_by_file) {
             return Ok(());
         }
@@ -126,6 +129,7 @@ impl Bearers {
     /// # Errors
     /// No key is in use, or it cannot be used.
     pub fn mint(&self, token: &Token) -> Result<Minted, Denial> {
+        self.knows_keys()?;
         let claims = claims(token);
         let signed = |key: &Key| Minted { text: bearer::mint(key, &claims), key: key.public() };
         if self.keys.read(signs_by_file) {
@@ -152,9 +156,20 @@ impl Bearers {
     /// # Errors
     /// Why not.
     pub fn verify(&self, text: &str, wanted: &Use<'_>) -> Result<Arc<Carried>, Denial> {
+        self.knows_keys()?;
         let carried = self.cache.verify(text, &self.registry(wanted.now), wanted.now).map_err(why)?;
         carried.permits(wanted).map_err(|refusal| denial(&refusal))?;
         Ok(carried)
+    }
+
+    /// That what is not on record is known not to be: which keys there are, and which are revoked.
+    fn knows_keys(&self) -> Result<(), Denial> {
+        if self.keys.is_whole() {
+            return Ok(());
+        }
+        let reason = "which keys sign tokens is not read yet";
+        let denial = Denial::new(Layer::Availability, "bearer.not_yet", reason, "ask again in a moment");
+        Err(denial.retry_after(Millis::seconds(1)))
     }
 
     fn registry(&self, now: Timestamp) -> Issued<'_> {
@@ -164,6 +179,7 @@ impl Bearers {
 
 impl Carriers for Bearers {
     fn read(&self, text: &str, now: Timestamp) -> Result<Arc<dyn Carries>, Denial> {
+        self.knows_keys()?;
         let registry = self.registry(now);
         let carried = match self.cache.verify(text, &registry, now) {
             Ok(carried) => carried,
@@ -471,6 +487,7 @@ mod tests {
     impl Recorded {
         fn over(file: &std::path::Path) -> Self {
             let (keys, tokens) = (Arc::<Follower<Crypto>>::default(), Arc::<Follower<Tokens>>::default());
+            keys.caught_up();
             // It is never opened: who has the seed signs.
             let safe = Safe::new(file, None, None, suites::Policy::default());
             let bearers = Bearers::new(file.to_owned(), &keys, &tokens, &safe);
@@ -570,6 +587,33 @@ mod tests {
                 Use { audience: "arp", operation: "deploy", work: None, target: None, request: None, now: self.now };
             self.bearers.verify(text, &wanted).err().map(|denial| denial.code)
         }
+    }
+
+    /// While a start reads which keys there are, nothing is signed by the file as if there were none, and no good token is refused.
+    #[test]
+    fn until_the_keys_are_read_there_is_no_verdict() {
+        let file = at("unread");
+        let mut authority = Recorded::over(&file);
+        let token = authority.issue(1);
+        let (_, text) = authority.minted(token).unwrap();
+        authority.generate();
+        let keys = Arc::<Follower<Crypto>>::default();
+        let starting = Bearers::new(file.clone(), &keys, &authority.tokens, &authority.bearers.safe);
+        let now = authority.now;
+        let wanted = Use { audience: "arp", operation: "deploy", work: None, target: None, request: None, now };
+        for (row, denied) in [
+            ("mint", starting.mint(&authority.token(token)).map(drop).unwrap_err()),
+            ("verify", starting.verify(&text, &wanted).map(drop).unwrap_err()),
+            ("the door's", starting.read(&text, now).map(drop).unwrap_err()),
+            ("ready", starting.ready().unwrap_err()),
+            ("public", starting.public().map(drop).unwrap_err()),
+            ("all", starting.all(now).map(drop).unwrap_err()),
+        ] {
+            assert_eq!((denied.code.as_str(), denied.layer), ("bearer.not_yet", Layer::Availability), "{row}");
+        }
+        keys.caught_up();
+        assert!(starting.read(&text, now).is_ok());
+        fs::remove_dir_all(file.ancestors().nth(2).unwrap()).unwrap();
     }
 
     #[test]

@@ -47,6 +47,11 @@ impl Signer {
         Self { keys: keys.clone(), safe: safe.clone(), clock: clock.clone(), missed: Mutex::default() }
     }
 
+    /// Whether all keys that are on record are known.
+    pub fn knows_keys(&self) -> bool {
+        self.keys.is_whole()
+    }
+
     /// What was not signed when it was made, although a key was in use for it, and would not be now.
     pub fn missed(&self) -> BTreeMap<Purpose, Missed> {
         let missed = self.held().clone();

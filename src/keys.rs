@@ -41,6 +41,14 @@ fn source(root: &RootKey) -> Source {
 pub struct LogKeeper(pub Safe);
 
 impl LogKeeper {
+    /// The keystore that has the key already: who signs with it does not wait for the custodian to start.
+    fn opened(&self) -> Result<Keystore, NotKept> {
+        if self.0.store().is_none() {
+            self.0.unseal(true);
+        }
+        self.store()
+    }
+
     fn store(&self) -> Result<Keystore, NotKept> {
         match (self.0.store(), self.0.sealed()) {
             (Some(store), None) => Ok(store),
@@ -58,11 +66,11 @@ impl evidence::Keeper for LogKeeper {
     }
 
     fn ready(&self, key: &note::PublicKey) -> Result<(), NotKept> {
-        self.store()?.ready(log_name(key.bare())).map_err(not_kept)
+        self.opened()?.ready(log_name(key.bare())).map_err(not_kept)
     }
 
     fn sign(&self, key: &note::PublicKey, text: &str) -> Result<Vec<u8>, NotKept> {
-        self.store()?.sign_note(log_name(key.bare()), LOG, text).map_err(not_kept)
+        self.opened()?.sign_note(log_name(key.bare()), LOG, text).map_err(not_kept)
     }
 }
 

@@ -193,6 +193,8 @@ pub async fn answer(desk: &Desk, mut request: Request) -> Given {
             });
             let answer = match valid {
                 Ok(token) => json!({ "valid": true, "token": shown(&token) }),
+                // No verdict.
+                Err(denial) if denial.layer == Layer::Availability => return Err(denial.into()),
                 Err(Denial { code, reason, remedy, .. }) => {
                     json!({ "valid": false, "code": code, "reason": reason, "remedy": remedy })
                 }
@@ -286,6 +288,8 @@ async fn carried(desk: &Desk, id: TokenId, wanted: Option<bool>, mut answer: Val
     };
     match token.filter(fresh) {
         Some(token) => {
+            // What was decided about keys before is known from here on: else it could be signed by one that signs no more.
+            desk.parts.crypto.inspect(|_| ()).await.map_err(|error| error.denial())?;
             let bearers = desk.parts.bearers.clone();
             let Minted { text, key } = audit::blocking(move || bearers.mint(&token)).await??;
             answer["bearer"] = json!(text);

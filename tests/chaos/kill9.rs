@@ -71,12 +71,20 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
         });
     }
 
+    let root_key = home.path().join("root.key");
+    std::fs::write(&root_key, "5a".repeat(32)).unwrap();
+    std::fs::set_permissions(&root_key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let with_root = format!("{CONFIGURATION}\n[crypto]\nroot_key = \"file:{}\"\n", root_key.display());
     let mut progress = turns.subscribe();
     for round in 0..ROUNDS {
         let enough = *progress.borrow() + dice.below(40);
         tokio::time::timeout(NEVER, progress.wait_for(|turns| enough <= *turns)).await.expect("it goes on").unwrap();
         daemon.kill();
-        if round % 4 == 0 {
+        if round == 3 {
+            // The key of the log leaves its file, and tokens are signed by another one, between two of the next kills.
+            daemon.configure(&with_root);
+        }
+        if round % 4 == 0 || (3..6).contains(&round) {
             killed_while_starting(&mut daemon, &mut dice).await;
         }
         daemon.start().await;
@@ -90,7 +98,13 @@ async fn a_daemon_that_is_killed_at_any_moment_keeps_what_it_acknowledged() {
     let first = journal::tail::segments(&daemon.data.join("journal/tail")).unwrap().remove(0).first;
     assert!(1 < first.0, "SOP_SEED={seed}: the tail was never cut");
 
-    let authority = Authority::start(&daemon.data, CONFIGURATION).await;
+    let key = std::fs::read_to_string(daemon.data.join("keys/log")).unwrap();
+    assert!(key.starts_with("sop/"), "SOP_SEED={seed}: it is in the keystore: {}", key.len());
+    let others: Vec<_> =
+        std::fs::read_dir(daemon.data.join("keys")).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert!(!others.iter().any(|name| name == "log.plain" || name == "log.new"), "SOP_SEED={seed}: {others:?}");
+
+    let authority = Authority::start(&daemon.data, &with_root).await;
     let (records, judgement) = authority.settled(&ledgers).await;
     println!("SOP_SEED={seed}: {ROUNDS} kills, {judgement}");
     assert_eq!(judgement.complaints, [""; 0], "SOP_SEED={seed}\n{}", daemon.stderr());

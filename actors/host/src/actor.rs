@@ -217,6 +217,9 @@ impl<M: Machine> Running<M> {
                 tokio::task::yield_now().await;
             }
         }
+        if let Some(view) = &self.ports.view {
+            view.caught_up();
+        }
         let now = self.now();
         self.memory.outcomes.forget(now);
         if self.ports.keeping.is_due(to) {

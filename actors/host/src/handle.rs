@@ -64,6 +64,8 @@ pub trait View<M: Machine>: Send + Sync + 'static {
     /// What the facts up to `at` came to: told in their place. The view may have seen some of them.
     fn restore(&self, machine: &M, at: Position);
     fn apply(&self, event: &M::Event, at: Position);
+    /// All that was durable when an incarnation started was told. Until the first time, what the view shows is a beginning.
+    fn caught_up(&self) {}
 }
 
 /// The stable handle of a hosted machine.

@@ -1,5 +1,6 @@
 //! Durable state to read: a second instance of a machine that follows the journal.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use host::View;
@@ -7,7 +8,7 @@ use kernel::{Machine, Position};
 
 /// A machine that sees durable facts only. The same code as the machine itself answers from it.
 #[derive(Debug, Default)]
-pub struct Follower<M>(RwLock<Followed<M>>);
+pub struct Follower<M>(RwLock<Followed<M>>, AtomicBool);
 
 #[derive(Debug, Default)]
 struct Followed<M> {
@@ -16,6 +17,12 @@ struct Followed<M> {
 }
 
 impl<M: Machine> Follower<M> {
+    /// Whether it has all that was durable when the machine first started in this process. Until then it shows a beginning, and
+    /// who concludes anything from what is *not* in it asks this first.
+    pub fn is_whole(&self) -> bool {
+        self.1.load(Ordering::Acquire)
+    }
+
     /// Looks at the state as it is on disk. The look must be short: the journal waits for it.
     pub fn read<R>(&self, look: impl FnOnce(&M) -> R) -> R {
         look(&self.0.read().unwrap_or_else(PoisonError::into_inner).machine)
@@ -39,6 +46,10 @@ impl<M: Machine + Clone + Sync> View<M> for Follower<M> {
             followed.machine.evolve(event, at);
             followed.seen = at;
         }
+    }
+
+    fn caught_up(&self) {
+        self.1.store(true, Ordering::Release);
     }
 }
 
@@ -68,5 +79,8 @@ mod tests {
         assert_eq!(answered(), 70, "readers never see it half replayed");
         view.apply(&event, Position(7));
         assert_eq!(answered(), 71);
+        assert!(!view.is_whole(), "as long as nobody says so");
+        view.caught_up();
+        assert!(view.is_whole());
     }
 }

@@ -21,6 +21,8 @@ struct Inner {
     before: Option<Source>,
     policy: Policy,
     opened: Mutex<Opened>,
+    /// Held by the one who opens it.
+    opening: Mutex<()>,
     /// Whether it was tried to open it.
     tried: watch::Sender<bool>,
 }
@@ -49,7 +51,8 @@ impl Safe {
         let why = Some(not_yet(root.is_none()));
         let opened = Opened { store: None, why, trouble: None, shares: Vec::new() };
         let (place, opened) = (place.to_owned(), Mutex::new(opened));
-        Self(Arc::new(Inner { place, root, before, policy, opened, tried: watch::Sender::new(false) }))
+        let (opening, tried) = (Mutex::default(), watch::Sender::new(false));
+        Self(Arc::new(Inner { place, root, before, policy, opened, opening, tried }))
     }
 
     /// What each domain may use.
@@ -94,6 +97,7 @@ impl Safe {
     /// Opens it, if it is not, and unseals it; blocks. The root key in use, if it is unsealed. Where it should have keys, none is
     /// begun in its place.
     pub fn unseal(&self, has_keys: bool) -> Option<RootId> {
+        let _opening = self.0.opening.lock().unwrap_or_else(PoisonError::into_inner);
         let store = self.store().map_or_else(|| Keystore::open(&self.0.place, self.0.policy.clone()), Ok);
         let (store, unsealed) = match store {
             Ok(store) => (Some(store.clone()), self.unsealed(&store, has_keys)),

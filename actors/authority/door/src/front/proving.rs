@@ -71,8 +71,8 @@ pub trait Gate: Send + Sync {
     /// A denial, if it cannot be signed now.
     fn sign(&self, text: String) -> Promise<'_, String>;
 
-    /// Whether the authority signed this receipt, with what counts still.
-    fn is_signed(&self, receipt: &Receipt) -> bool;
+    /// Whether the authority signed this receipt, with what counts still; none if that cannot be known now.
+    fn is_signed(&self, receipt: &Receipt) -> Option<bool>;
 }
 
 /// All that the front needs for it.
@@ -315,8 +315,13 @@ impl Proving {
             return unfit(Refusal::Stale.into());
         }
         let goal = goal_of(&receipt.asker, &receipt.checked).digest();
-        if goal != receipt.checked.goal || !self.gate.is_signed(&receipt) {
+        if goal != receipt.checked.goal {
             return unfit(Why::Forged);
+        }
+        match self.gate.is_signed(&receipt) {
+            Some(true) => {}
+            Some(false) => return unfit(Why::Forged),
+            None => return unfit(Why::Unchecked),
         }
         debug_assert!(held || receipt.state == State::Live, "what has no obstacle can be spent");
         Ok(Some(receipt))
@@ -333,6 +338,8 @@ enum Why {
     Refused(Refusal),
     /// It is not what the authority signed.
     Forged,
+    /// Nobody can tell now whether it is.
+    Unchecked,
 }
 
 impl From<Refusal> for Why {
@@ -351,6 +358,10 @@ impl Unfit {
     fn denial(&self, proof: &str, denied: Denial) -> Denial {
         let (code, why, remedy) = match &self.no {
             Why::Refused(refusal) => (refusal.code(), refusal.to_string(), refusal.remedy()),
+            Why::Unchecked => {
+                let remedy = "repeat the command in a moment; if it stays so, see `sop health`";
+                ("proofs.unchecked", "whether the authority signed it cannot be told now".to_owned(), remedy.to_owned())
+            }
             Why::Forged => {
                 let remedy = "prove it again; an operator looks at `sop audit verify`, as nobody but the authority signs receipts";
                 ("proofs.forged", "the receipt is not what the authority signed".to_owned(), remedy.to_owned())

@@ -127,10 +127,11 @@ async fn denials() {
         assert_eq!(told(world.put(&put(2), 7).await), "policy.proof_needed", "{row}: there is no receipt");
         assert_eq!((world.on_shelf().await, world.records("proofs").len()), (0, 1), "{row}");
     }
-    let later: [(&str, Act, &str); 3] = [
+    let later: [(&str, Act, &str); 4] = [
         ("a target that has changed", |world| world.setup.set_thing(9), "proofs.stale"),
         ("a receipt that has expired", |world| world.later(RECEIPT_LIFE), "proofs.expired"),
         ("a receipt that the authority did not sign", |world| world.setup.set_gate(Attitude::Disowns), "proofs.forged"),
+        ("nobody can tell whether it did", |world| world.setup.set_gate(Attitude::Doubts), "proofs.unchecked"),
     ];
     for (row, act, code) in later {
         let world = proven(7).await;

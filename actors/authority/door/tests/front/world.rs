@@ -121,6 +121,8 @@ pub enum Attitude {
     CannotSign,
     /// It believes, and knows nothing of what it signed.
     Disowns,
+    /// It cannot tell now what it signed.
+    Doubts,
 }
 
 struct Gatekeeper(Arc<Mutex<Attitude>>);
@@ -143,9 +145,12 @@ impl Gate for Gatekeeper {
         Box::pin(std::future::ready(signed))
     }
 
-    fn is_signed(&self, receipt: &Receipt) -> bool {
+    fn is_signed(&self, receipt: &Receipt) -> Option<bool> {
         let (note, text) = (&receipt.checked.note, receipt.text());
-        *self.0.lock().unwrap() != Attitude::Disowns && note.strip_prefix("signed: ") == Some(text.as_str())
+        match *self.0.lock().unwrap() {
+            Attitude::Doubts => None,
+            attitude => Some(attitude != Attitude::Disowns && note.strip_prefix("signed: ") == Some(text.as_str())),
+        }
     }
 }
 
