@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use journal::codec::{self, Body};
 use journal::envelope;
@@ -262,7 +262,8 @@ impl<M: Machine> Running<M> {
     fn keep_up(&mut self) {
         let durable = Position(self.ports.durable.load(Ordering::Acquire));
         let is_making = |work: &OwnedWork| !work.is_done();
-        if self.ports.keeping.is_due(durable) && !self.keeping.as_ref().is_some_and(is_making) {
+        let keeping = &self.ports.keeping;
+        if keeping.is_due(durable) && !self.keeping.as_ref().is_some_and(is_making) && !keeping.rests(Instant::now()) {
             let ports = self.ports.clone();
             self.keeping = Some(OwnedWork::begin(move |gone| {
                 ports.keeping.follow::<M>(&ports.journal, ports.limits, durable, gone);

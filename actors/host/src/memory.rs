@@ -10,12 +10,13 @@
 //! 2. What comes of a snapshot and the rest of the records is what comes of all records, outcomes included: whoever repeats a
 //!    command of the window is answered, whichever way the machine came up.
 //! 3. Nothing fails because a snapshot does.
-//! 4. Over time they cost no more writing than the records themselves: the larger the last one, the later the next.
+//! 4. Over time they cost no more writing than the records themselves: the larger the last one, the later the next. And of the
+//!    time no more than a tenth, so that at the highest rates most of the processor is left to those who are served.
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use journal::envelope::{Record, link};
@@ -177,6 +178,9 @@ impl<M: Machine> Memory<M> {
     }
 }
 
+/// After one that was made beside the work there is none for so many times as long as it took.
+const RESTS: u32 = 9;
+
 /// How a machine's snapshots stand, for as long as the process lives.
 #[derive(Debug, Default)]
 pub struct Keeping {
@@ -189,6 +193,7 @@ pub struct Keeping {
     failed: AtomicU64,
     /// Held by the one who writes.
     writing: Mutex<()>,
+    rests_until: Mutex<Option<Instant>>,
 }
 
 /// How a machine's snapshots stand.
@@ -218,6 +223,19 @@ impl Keeping {
         self.is_on() && self.due.load(Ordering::Relaxed) <= durable.0
     }
 
+    /// Whether one was made beside the work so short a time ago that the next is made later, with the first command then.
+    pub fn rests(&self, now: Instant) -> bool {
+        self.resting().is_some_and(|until| now < until)
+    }
+
+    fn rest(&self, began: Instant, ended: Instant) {
+        *self.resting() = Some(ended + (ended - began) * RESTS);
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.rests_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether `version` is more than an opening away from the last one.
     pub fn is_behind(&self, version: Position) -> bool {
         self.is_on() && self.last.load(Ordering::Relaxed) + 1 < version.0
@@ -239,11 +257,13 @@ impl Keeping {
     pub fn follow<M: Machine>(&self, journal: &Journal, limits: Limits, to: Position, gone: &AtomicBool) {
         // Another incarnation's, which ends soon.
         let Ok(_writing) = self.writing.try_lock() else { return };
+        let began = Instant::now();
         self.made(to, M::NAME, || {
             let loaded = Memory::<M>::load(journal, limits, to).map_err(|error| error.to_string())?;
             let mut memory = loaded.map_or_else(|| Memory::new(limits), |(memory, _)| memory);
             if memory.advance(journal, to, gone)? { memory.save(journal).map(Some) } else { Ok(None) }
         });
+        self.rest(began, Instant::now());
     }
 
     fn made(&self, version: Position, machine: &str, make: impl FnOnce() -> Result<Option<u64>, String>) {
@@ -262,5 +282,24 @@ impl Keeping {
                 self.due.store(version.0 + self.every, Ordering::Relaxed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_longer_one_took_the_later_the_next() {
+        let (keeping, began) = (Keeping::new(10), Instant::now());
+        let after = |millis| began + Duration::from_millis(millis);
+        assert!(keeping.is_due(Position(10)) && !keeping.rests(began), "the first is made at once");
+        keeping.rest(began, after(20));
+        for (millis, rests) in [(20, true), (199, true), (200, false), (1_000, false)] {
+            assert_eq!(keeping.rests(after(millis)), rests, "{millis} ms after it began");
+        }
+        assert!(keeping.is_due(Position(10)), "it is made still, and at an orderly stop whatever it took");
     }
 }

@@ -89,7 +89,8 @@ pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// As [`canonical`], and those of `to`.
 pub fn canonical_into<T: Serialize>(value: &T, to: &mut dyn std::io::Write) -> Result<(), CodecError> {
-    encode(value, &mut Passed(to))
+    let pass = |bytes: &[u8]| to.write_all(bytes).map_err(|error| CodecError::Malformed { why: error.to_string() });
+    in_pieces(value, pass)
 }
 
 /// The value whose canonical bytes these are, for what the same release has written.
@@ -105,10 +106,13 @@ pub fn restore<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
 /// # Errors
 /// As [`canonical`].
 pub fn digest<T: Serialize>(domain: &str, value: &T) -> Result<Digest, CodecError> {
-    let mut hashed = Hashed(blake3::Hasher::new());
-    hashed.0.update(domain.as_bytes()).update(&[0]);
-    encode(value, &mut hashed)?;
-    Ok(Digest(*hashed.0.finalize().as_bytes()))
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(domain.as_bytes()).update(&[0]);
+    in_pieces(value, |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
 /// Most bodies fit, so that most are written without moving.
@@ -123,20 +127,30 @@ impl bincode::enc::write::Writer for Room {
     }
 }
 
-struct Hashed(blake3::Hasher);
+/// Of what may be large, so many bytes are passed on at once: encoders write a few at a time.
+const PIECE_BYTES: usize = 16 * 1024;
 
-impl bincode::enc::write::Writer for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.update(bytes);
-        Ok(())
-    }
+/// Passes the canonical bytes of a value on, piece by piece.
+fn in_pieces<T: Serialize>(value: &T, pass: impl FnMut(&[u8]) -> Result<(), CodecError>) -> Result<(), CodecError> {
+    let mut pieces = Pieces { held: Vec::with_capacity(USUAL_BYTES), pass };
+    encode(value, &mut pieces)?;
+    (pieces.pass)(&pieces.held)
 }
 
-struct Passed<'a>(&'a mut dyn std::io::Write);
+struct Pieces<F> {
+    held: Vec<u8>,
+    pass: F,
+}
 
-impl bincode::enc::write::Writer for Passed<'_> {
+impl<F: FnMut(&[u8]) -> Result<(), CodecError>> bincode::enc::write::Writer for Pieces<F> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.write_all(bytes).map_err(|error| bincode::error::EncodeError::OtherString(error.to_string()))
+        self.held.extend_from_slice(bytes);
+        if PIECE_BYTES <= self.held.len() {
+            let passed = (self.pass)(&self.held);
+            passed.map_err(|error| bincode::error::EncodeError::OtherString(error.to_string()))?;
+            self.held.clear();
+        }
+        Ok(())
     }
 }
 
