@@ -10,8 +10,7 @@ use std::time::Duration;
 use config::{Certificate, Config, RootKey};
 use crypto::{Crypto, KeyId, Purpose, State, Verdict, Version};
 use door::Follower;
-use evidence::NotKept;
-use evidence::note;
+use evidence::{NotKept, note};
 use gaps::Kind;
 use gaps::detect::{Live, Seen};
 use kernel::{Denial, Layer, Refuse as _, Sequence, Timestamp};
@@ -58,6 +57,11 @@ impl LogKeeper {
 }
 
 impl evidence::Keeper for LogKeeper {
+    /// Not where the domain may not use what logs are signed with: such a key lies in its file as before.
+    fn wants(&self) -> bool {
+        self.0.policy().allow(Domain::System, Signature::Ed25519).is_ok()
+    }
+
     fn take(&self, key: &note::Key) -> Result<(), NotKept> {
         let store = self.store()?;
         let private = PrivateKey::read(Signature::Ed25519, Secret::new(key.seed().to_vec())).map_err(not_kept)?;
@@ -128,8 +132,9 @@ pub fn none_in_use(purpose: Purpose) -> Denial {
 pub fn wanted(config: &Config) -> Vec<Purpose> {
     let certificate = config.http.tls.as_ref().map(|tls| &tls.certificate);
     let shows = matches!(certificate, Some(Certificate::Own { .. })).then_some(Purpose::TlsAuthority);
-    // Else bearer forms are signed by a key that lies in a file in plain.
-    let signs = config.crypto.root_key.is_some().then_some(Purpose::TokenRoot);
+    // Else bearer forms are signed by a key that lies in a file in plain; they have no other suite.
+    let may = config.crypto.suites.allow(Domain::Trust, Signature::Ed25519).is_ok();
+    let signs = (config.crypto.root_key.is_some() && may).then_some(Purpose::TokenRoot);
     shows.into_iter().chain(signs).collect()
 }
 

@@ -215,3 +215,21 @@ async fn a_restored_log_goes_on_with_the_copy_of_its_keystore() {
     let attested = other.run(&["audit", "attest"]);
     assert_eq!(attested.code, Some(0), "{attested:?}");
 }
+
+/// A log has signatures of Ed25519 and no others: where they may not be made, it does without the keystore.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_its_suite_is_not_allowed_the_key_stays_in_its_file() {
+    let mut place = Place::new();
+    let hybrid = "suites = [\"ed25519+ml-dsa-65\"]\n";
+    let root = root_option(&place, "root_key", 7);
+    place.daemon.configure(&format!("[crypto]\n{root}[crypto.system]\n{hybrid}[crypto.trust]\n{hybrid}"));
+    place.daemon.start().await;
+    let operator = place.daemon.credential();
+    adopt_starter(&mut Client::new("setup", Arc::new(place.daemon.client())), &operator).await;
+    unsealed(&mut place, true).await;
+    signs(&mut place, true).await;
+    let status = asked(&place, &["status"]);
+    assert!(status["log"]["in"] == "file" && status["log"]["why"].as_str().unwrap().contains("ed25519"), "{status}");
+    assert_eq!(status["keys"], 0, "no key is made that could sign nothing");
+    assert_eq!(in_plain(&place.daemon.data), [place.daemon.data.join("keys/log")]);
+}

@@ -51,7 +51,8 @@ const EXPIRE_MAX: usize = 256;
 /// Every token ever issued. Ended tokens stay, so that no id is used twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    by_id: BTreeMap<TokenId, Entry>,
+    /// Each by itself: an entry is large, and in the nodes of the tree they would be moved about.
+    by_id: BTreeMap<TokenId, Box<Entry>>,
     by_secret: BTreeMap<Digest, TokenId>,
     /// The open tokens (see [`Entry::is_open`]) of each subject that has any, and those derived from what it has or had.
     open_by_subject: BTreeMap<Principal, BTreeSet<TokenId>>,
@@ -146,7 +147,7 @@ impl Machine for Tokens {
                     self.derived.entry(parent).or_default().insert(issued.id);
                     self.change(parent, |token| token.hand_on(issued.uses))
                 });
-                let earlier = self.by_id.insert(issued.id, Entry::new(issued, line.unwrap_or_default()));
+                let earlier = self.by_id.insert(issued.id, Box::new(Entry::new(issued, line.unwrap_or_default())));
                 assert_eq!(earlier, None, "{} was issued twice", issued.id);
                 let earlier = self.by_secret.insert(issued.secret, issued.id);
                 assert_eq!(earlier, None, "the secret of {} was issued twice", issued.id);
@@ -378,7 +379,7 @@ impl Tokens {
         operation: &str,
         now: Timestamp,
     ) -> Result<&Entry, Refusal> {
-        match self.by_id.get(&id) {
+        match self.by_id.get(&id).map(Box::as_ref) {
             // A guesser must not learn which ids exist.
             None => Err(Refusal::Unknown),
             Some(token) if token.secret != secret => Err(Refusal::Unknown),

@@ -262,10 +262,10 @@ impl Places {
 
     /// Makes the key, and a log of nothing. The file of the key comes last: one that is there has signed something.
     fn begin(&self, origin: Option<&str>, hands: &Hands) -> Result<(), LogError> {
-        let key = self.new_key(origin)?;
+        let key = self.new_key(origin, hands)?;
         let nothing = Checkpoint { origin: key.public().name().to_owned(), size: 0, root: tree::empty() };
         put(&self.log.join(CHECKPOINT), key.sign(&nothing.to_string()).as_bytes(), 0o644)?;
-        self.hand_over(&key, hands.keeper.as_ref())?;
+        self.name_key(&key, hands)?;
         tracing::info!(code = "evidence.key_made", key = %key.public(), "the tile log begins, under a new key");
         Ok(())
     }

@@ -31,6 +31,11 @@ use crate::note::{Key, PublicKey};
 
 /// Keeps the private half of a log's key, and signs with it.
 pub trait Keeper: Send + Sync {
+    /// Whether a new key is to be with it, and with nobody else.
+    fn wants(&self) -> bool {
+        true
+    }
+
     /// Takes a key, the same one again, too; durable once this returns. May block.
     ///
     /// # Errors
@@ -61,6 +66,12 @@ pub struct Hands {
     pub beside: Option<Arc<dyn Beside>>,
     /// Without one the key lies in its file.
     pub keeper: Option<Arc<dyn Keeper>>,
+}
+
+impl Hands {
+    fn wanting(&self) -> Option<&Arc<dyn Keeper>> {
+        self.keeper.as_ref().filter(|keeper| keeper.wants())
+    }
 }
 
 /// Where the private half is.
@@ -136,26 +147,25 @@ impl Places {
         Key::parse(line).map(|key| Some(Held::File(key))).map_err(|_| unusable("it is not one".into()))
     }
 
-    /// A new key, by the name of `origin` or one of its own. It is nobody's before [`Places::hand_over`].
-    pub(crate) fn new_key(&self, origin: Option<&str>) -> Result<Key, LogError> {
+    /// A new key, by the name of `origin` or one of its own. The keeper has it, if there is one, and no file before
+    /// [`Places::name_key`].
+    pub(crate) fn new_key(&self, origin: Option<&str>, hands: &Hands) -> Result<Key, LogError> {
         let name = |key: &[u8; 32]| match origin {
             Some(origin) => origin.to_owned(),
             None => format!("sop/{}", &Digest(*blake3::hash(key).as_bytes()).to_string()[..8]),
         };
-        Key::generate(name).map_err(|error| LogError::Key { path: self.key.clone(), why: error.to_string() })
+        let unusable = |error: getrandom::Error| LogError::Key { path: self.key.clone(), why: error.to_string() };
+        let key = Key::generate(name).map_err(unusable)?;
+        hands.wanting().map_or(Ok(()), |keeper| keeper.take(&key)).map_err(sealed)?;
+        Ok(key)
     }
 
-    /// Gives a new key to its keeper, or to its file.
-    pub(crate) fn hand_over(&self, key: &Key, keeper: Option<&Arc<dyn Keeper>>) -> Result<(), LogError> {
+    /// Writes the file of a new key: with its private half only if nobody keeps that.
+    pub(crate) fn name_key(&self, key: &Key, hands: &Hands) -> Result<(), LogError> {
         let directory = self.key.parent().unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
-        match keeper {
-            None => put(&self.key, format!("{}\n", *key.secret()).as_bytes(), 0o600)?,
-            Some(keeper) => {
-                keeper.take(key).map_err(sealed)?;
-                put(&self.key, format!("{}\n", key.public()).as_bytes(), 0o600)?;
-            }
-        }
+        let text = if hands.wanting().is_some() { key.public().to_string().into() } else { key.secret() };
+        put(&self.key, Zeroizing::new(format!("{}\n", *text)).as_bytes(), 0o600)?;
         sync(directory.parent().unwrap_or(directory))
     }
 
