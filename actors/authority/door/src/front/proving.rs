@@ -359,7 +359,7 @@ impl Unfit {
         let (code, why, remedy) = match &self.no {
             Why::Refused(refusal) => (refusal.code(), refusal.to_string(), refusal.remedy()),
             Why::Unchecked => {
-                let remedy = "repeat the command in a moment; if it stays so, see `sop health`";
+                let remedy = "repeat the command in a moment, or prove it again; if it stays so, see `sop health`";
                 ("proofs.unchecked", "whether the authority signed it cannot be told now".to_owned(), remedy.to_owned())
             }
             Why::Forged => {
