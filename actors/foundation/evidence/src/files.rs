@@ -365,7 +365,8 @@ impl Files {
         match self.places.give_away(key, keeper) {
             Ok(()) => (self.held, self.not_taken) = (Held::Kept(public), None),
             Err(error) => {
-                let why = Some(error.to_string());
+                // It signs, from its file; what is sealed is who should have it.
+                let why = Some(if let LogError::Sealed { why } = &error { why.clone() } else { error.to_string() });
                 if self.not_taken != why {
                     tracing::warn!(code = "evidence.key_in_file", %error, "the key of the tile log stays in its file, which is tried again");
                     self.not_taken = why;

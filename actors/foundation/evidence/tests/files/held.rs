@@ -173,7 +173,7 @@ fn a_key_leaves_its_file_once_it_is_taken() {
     let evidence = opened(&world, Some(&chest));
     world.write(20, 1, 1);
     follow(&evidence);
-    let still = Holding::FileStill("the key of the tile log cannot sign now: the chest is closed".into());
+    let still = Holding::FileStill("the chest is closed".into());
     assert_eq!(evidence.standing().holding, Some(still), "it signs from its file as before");
     assert!(private_anywhere(world.home.path()));
     chest.open(true);
